@@ -1,0 +1,51 @@
+"""What happened? The append-only journal of a run, written and read back."""
+
+from frostline.journal.read import frame_of, read_journal, records_of
+from frostline.journal.records import (
+    RECORD_KINDS,
+    WALL_CLOCK_FIELDS,
+    ArmFailed,
+    ArmFinished,
+    ArmStarted,
+    Continuation,
+    CorpusFacts,
+    Evaluation,
+    FinalWeights,
+    FrozenChecked,
+    PeakMemory,
+    PlanChanged,
+    Record,
+    RunEnded,
+    RunStarted,
+    StepTaken,
+    VariantPrepared,
+    WatchedMatrices,
+    WeightChange,
+)
+from frostline.journal.write import Journal
+
+__all__ = [
+    "RECORD_KINDS",
+    "WALL_CLOCK_FIELDS",
+    "ArmFailed",
+    "ArmFinished",
+    "ArmStarted",
+    "Continuation",
+    "CorpusFacts",
+    "Evaluation",
+    "FinalWeights",
+    "FrozenChecked",
+    "Journal",
+    "PeakMemory",
+    "PlanChanged",
+    "Record",
+    "RunEnded",
+    "RunStarted",
+    "StepTaken",
+    "VariantPrepared",
+    "WatchedMatrices",
+    "WeightChange",
+    "frame_of",
+    "read_journal",
+    "records_of",
+]

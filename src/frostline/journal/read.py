@@ -1,0 +1,73 @@
+"""Reads a run folder's journal back, as records by kind and as polars frames."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+from pydantic import TypeAdapter
+
+from frostline.errors import RunFolderError
+from frostline.journal.records import RECORD_KINDS, Record
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_journal(run_folder: Path) -> list[dict[str, object]]:
+    """Every line of the journal as a mapping, in the order of file name and sequence.
+
+    A torn last line (the machine died while writing) is left out; a damaged line elsewhere, or a gap in the sequence,
+    raises `RunFolderError` with file and line.
+    """
+    folder = run_folder / "journal"
+    if not folder.is_dir():
+        raise RunFolderError(
+            f"{run_folder}: not a run folder (it has no 'journal').", "Give the folder that 'frostline run' made."
+        )
+    return [line for path in sorted(folder.glob("*.jsonl")) for line in _lines_of(path)]
+
+
+def _lines_of(path: Path) -> Iterator[dict[str, object]]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for index, text in enumerate(lines):
+        if not text:
+            continue
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            if index == len(lines) - 1:
+                return  # no newline after it: torn by a crash
+            raise RunFolderError(f"{path}:{index + 1}: not a journal line ({error.msg}).") from error
+        if not isinstance(line, dict) or line.get("sequence") != index or line.get("kind") not in RECORD_KINDS:
+            raise RunFolderError(f"{path}:{index + 1}: not the journal line expected here (number {index}).")
+        yield line
+
+
+def records_of(lines: list[dict[str, object]], kind: type[AnyRecord]) -> list[AnyRecord]:
+    """The records of one kind as dataclasses; a number that was not finite (null in the journal) is NaN."""
+    adapter = TypeAdapter(kind)
+    numbers = [field.name for field in fields(kind) if field.type == "float"]
+    records = []
+    for line in lines:
+        if line["kind"] == kind.__name__:
+            values = {key: value for key, value in line.items() if key not in ("sequence", "kind")}
+            missing = {name: math.nan for name in numbers if values.get(name) is None}
+            records.append(adapter.validate_python(values | missing))
+    return records
+
+
+def frame_of(lines: list[dict[str, object]], kind: type[Record]) -> pl.DataFrame:
+    """The records of one kind as a frame with one column per field; empty, with its columns, if there are none."""
+    rows = [
+        {key: value for key, value in line.items() if key not in ("sequence", "kind")}
+        for line in lines
+        if line["kind"] == kind.__name__
+    ]
+    if not rows:
+        return pl.DataFrame(schema={field.name: pl.Null for field in fields(kind)})
+    return pl.DataFrame(rows, infer_schema_length=None)

@@ -1,0 +1,77 @@
+"""Appends records to the journal of a run folder: one JSON line each, flushed at once, never rewritten.
+
+Records of one arm of one replicate have a file of their own, so that an arm's journal does not depend on which other
+arms there are or in which order they ran; everything else is in `run.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from frostline.journal.records import Record
+
+RUN_FILE = "run.jsonl"
+
+
+class Journal:
+    """The append-only record of a run. Not for several writers."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder / "journal"
+        self._folder.mkdir(exist_ok=True)
+        self._files: dict[str, IO[str]] = {}
+        self._next_sequence: dict[str, int] = {}
+        self._variants: list[str] = []
+
+    def append(self, record: Record) -> None:
+        """Write `record` and hand it to the operating system. Raises `OSError` when the disk is full."""
+        name = self._file_name(record)
+        if name not in self._files:
+            self._files[name] = (self._folder / name).open("a", encoding="utf-8", newline="\n")
+        sequence = self._next_sequence.get(name, 0)
+        line = {"sequence": sequence, "kind": type(record).__name__, **_finite(asdict(record))}
+        self._files[name].write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        self._files[name].flush()
+        self._next_sequence[name] = sequence + 1
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _file_name(self, record: Record) -> str:
+        seed = getattr(record, "seed", None)
+        arm = getattr(record, "arm", None)
+        if seed is None or arm is None:
+            return RUN_FILE
+        variant = getattr(record, "variant", "")
+        if variant not in self._variants:
+            self._variants.append(variant)
+        return f"variant{self._variants.index(variant)}-seed{seed}-{arm or 'untouched model'}.jsonl"
+
+
+def _finite(values: dict[str, object]) -> dict[str, object]:
+    return {key: _finite_value(value) for key, value in values.items()}
+
+
+def _finite_value(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite_value(item) for item in value]
+    if isinstance(value, dict):
+        return _finite(value)
+    return value

@@ -1,0 +1,45 @@
+"""What did the user ask for? Settings, YAML with overrides, the shipped recipes."""
+
+from frostline.recipe.load import (
+    RecipeSource,
+    Variant,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_hash,
+    variants_of,
+)
+from frostline.recipe.settings import (
+    EMBEDDED,
+    ArmSettings,
+    ChangeSettings,
+    CorpusSettings,
+    LoraSettings,
+    MeasureSettings,
+    ModelSettings,
+    Recipe,
+    SamplingSettings,
+    TrainingSettings,
+    WindowSettings,
+)
+
+__all__ = [
+    "EMBEDDED",
+    "ArmSettings",
+    "ChangeSettings",
+    "CorpusSettings",
+    "LoraSettings",
+    "MeasureSettings",
+    "ModelSettings",
+    "Recipe",
+    "RecipeSource",
+    "SamplingSettings",
+    "TrainingSettings",
+    "Variant",
+    "WindowSettings",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_hash",
+    "variants_of",
+]

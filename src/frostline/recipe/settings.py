@@ -1,0 +1,273 @@
+"""What did the user ask for? The recipe as frozen pydantic models: every key, its default and its unit.
+
+Unknown keys are errors. Paths in a recipe are relative to the folder of the recipe file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+EMBEDDED = "embedded"
+
+
+def _as_tuple(value: object) -> object:
+    """One selector may be written without the brackets of a list.
+
+    YAML reads the selector `attn@50%:` in a list as a mapping with an empty value; it is the selector again here.
+    """
+    items = value if isinstance(value, list | tuple) else (value,)
+    return tuple(_selector_from_mapping(item) if isinstance(item, dict) else item for item in items)
+
+
+def _selector_from_mapping(item: dict[object, object]) -> object:
+    if len(item) != 1:
+        return item
+    ((key, value),) = item.items()
+    return f"{key}:" if value is None else item
+
+
+Selectors = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+PositiveCount = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelSettings(Settings):
+    source: str = EMBEDDED
+    """`embedded`, a folder written by `save_pretrained`, or a hub id such as `EleutherAI/gpt-neo-125m`."""
+    revision: str | None = None
+    """Commit, branch or tag of a hub id."""
+
+
+class CorpusSettings(Settings):
+    source: str = EMBEDDED
+    """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
+    format: Literal["auto", "text", "jsonl", "csv", "parquet"] = "auto"
+    """`auto` goes by the file's name."""
+    column: str = "text"
+    """The text column of jsonl, csv, parquet and hub data sets."""
+    prompt: str | None = None
+    """Column of the prompts of prompt/response pairs: the tokenizer's chat template is applied to each pair."""
+    response: str | None = None
+    """Column of the responses: the loss counts their tokens alone."""
+    split: str = "train"
+    """Split of a hub data set."""
+    subset: str | None = None
+    """Configuration name of a hub data set."""
+    sha256: str | None = None
+    """Expected SHA-256 of the file; a different content is an error."""
+    tokens: PositiveCount | None = None
+    """Read only the first `tokens` tokens (what `vary: {corpus.tokens: [...]}` varies)."""
+
+    @model_validator(mode="after")
+    def _pairs_need_both_columns(self) -> Self:
+        if (self.prompt is None) != (self.response is None):
+            raise ValueError("'prompt' and 'response' go together: name both columns, or neither")
+        if self.source.startswith(("http://", "https://")) and self.sha256 is None:
+            raise ValueError("a corpus fetched by its address needs 'sha256'")
+        if self.source.startswith("http://"):
+            raise ValueError("a corpus is fetched by https only")
+        return self
+
+
+class WindowSettings(Settings):
+    length: Annotated[int, Field(ge=2)] = 256
+    """Tokens of a window; each predicts `length - 1` next tokens."""
+    held_out: PositiveCount = 16
+    """Windows kept for evaluation, spread over the corpus, never trained on."""
+    order: Literal["epochs", "random"] = "epochs"
+    """`epochs`: each window once an epoch, shuffled; `random`: offsets drawn anew each step (the original study)."""
+
+
+class TrainingSettings(Settings):
+    steps: PositiveCount = 40
+    batch: PositiveCount = 2
+    """Windows of one forward pass."""
+    accumulation: PositiveCount = 1
+    """Forward and backward passes before each optimizer step: a step reads `batch * accumulation` windows."""
+    learning_rate: PositiveNumber = 5e-4
+    """Peak learning rate; an arm may set its own."""
+    warmup: Count = 0
+    """Steps in which the learning rate climbs linearly to its peak."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """What the learning rate does after the warm-up, ending at zero after the last step."""
+    weight_decay: NonNegativeNumber = 0.01
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    epsilon: PositiveNumber = 1e-8
+    gradient_clipping: PositiveNumber | None = 1.0
+    """Largest norm of the gradient; null leaves it alone."""
+    dropout: Share | None = None
+    """Sets every dropout of the model; null keeps the model's own."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
+    """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
+    untimed_steps: Count = 3
+    """First steps marked as warm-up of the machine and left out of the timing."""
+
+
+class SamplingSettings(Settings):
+    prompts: Count = 10
+    """Number of prompts drawn by seed from the held-out windows; 0 samples nothing."""
+    prompt_tokens: PositiveCount = 16
+    new_tokens: PositiveCount = 100
+    temperature: PositiveNumber = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class MeasureSettings(Settings):
+    evaluate_every: Count = 10
+    """Steps between evaluations on the held-out windows; 0 evaluates before and after training only."""
+    weight_change_every: Count = 1
+    """Steps between measurements of the weight change; 0 measures the final drift only."""
+    watch: Selectors = ("attn",)
+    """Selectors of the matrices whose change is measured."""
+    common_tokens: PositiveCount = 100
+    """Size of S, the corpus's most frequent tokens."""
+    sampling: SamplingSettings = SamplingSettings()
+    memory: bool = True
+    """Measure each arm's peak memory alone, in a process of its own."""
+
+
+class LoraSettings(Settings):
+    rank: PositiveCount = 8
+    alpha: PositiveNumber | None = None
+    """Scale of the adapter; `2 * rank` unless set."""
+    targets: Selectors = ("attn.qkv",)
+    """Selectors of the matrices that get an adapter."""
+
+
+class ChangeSettings(Settings):
+    """From step `at` on (counted from 0), `thaw` trains further selectors or `freeze` stops training some."""
+
+    at: PositiveCount
+    thaw: Selectors = ()
+    freeze: Selectors = ()
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if bool(self.thaw) == bool(self.freeze):
+            raise ValueError("a change names either 'thaw' or 'freeze'")
+        return self
+
+
+class ArmSettings(Settings):
+    train: Selectors | None = None
+    """Selectors of what trains; everything else is frozen."""
+    freeze: Selectors | None = None
+    """Selectors of what is frozen; everything else trains."""
+    changes: tuple[ChangeSettings, ...] = ()
+    """Plans that change over time."""
+    lora: LoraSettings | None = None
+    """Train low-rank adapters only (extra `lora`)."""
+    learning_rate: PositiveNumber | None = None
+    """This arm's own learning rate: a frozen arm's best rate differs."""
+    weight_decay: NonNegativeNumber | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        given = [key for key in ("train", "freeze", "lora") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(f"'{key}'" for key in given) or "none of them"
+            raise ValueError(f"an arm names exactly one of 'train', 'freeze' and 'lora'; found {found}")
+        if self.lora is not None and self.changes:
+            raise ValueError("'changes' does not apply to an arm with 'lora'")
+        return self
+
+
+VARIABLE_KEYS = ("corpus.tokens", "model.source")
+_ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
+
+
+class Recipe(Settings):
+    """One experiment: one model, one corpus, some arms, some replicates."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)] = "experiment"
+    question: str = ""
+    """What the experiment asks, in the reader's words; the report opens with it."""
+    model: ModelSettings = ModelSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    retention: CorpusSettings | None = None
+    """A second, general corpus on which forgetting is measured."""
+    windows: WindowSettings = WindowSettings()
+    training: TrainingSettings = TrainingSettings()
+    arms: dict[str, ArmSettings] = Field(min_length=1)
+    """Arms by name. The same arm entered twice under two names gives a difference of exactly 0."""
+    baseline: str | None = None
+    """The arm that others are compared with; the first one unless named."""
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
+    """One replicate each."""
+    measures: MeasureSettings = MeasureSettings()
+    vary: dict[str, tuple[str | int, ...]] = {}
+    """Repeat the experiment over the values of one key: `corpus.tokens` or `model.source`."""
+    save: tuple[str, ...] = ()
+    """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
+    margin_nats: PositiveNumber = 0.05
+    """Margin of equivalence between losses, in nats per token (claim C8)."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if repeated:
+            raise ValueError(f"seed {repeated[0]} is repeated: replicates need seeds of their own")
+        return seeds
+
+    @field_validator("arms")
+    @classmethod
+    def _arm_names_are_safe(cls, arms: dict[str, ArmSettings]) -> dict[str, ArmSettings]:
+        for name in arms:
+            if not _ARM_NAME.fullmatch(name):
+                raise ValueError(
+                    f"arm name {name!r} does not work: up to 40 letters, digits, '.', '_', '+' and '-', "
+                    "beginning with a letter or digit"
+                )
+        return arms
+
+    @field_validator("vary")
+    @classmethod
+    def _vary_one_known_key(cls, vary: dict[str, tuple[str | int, ...]]) -> dict[str, tuple[str | int, ...]]:
+        if len(vary) > 1:
+            raise ValueError("only one key can be varied in one experiment")
+        for key, values in vary.items():
+            if key not in VARIABLE_KEYS:
+                raise ValueError(f"{key!r} cannot be varied: use {' or '.join(VARIABLE_KEYS)}")
+            if len(set(values)) < len(values) or len(values) < 2:
+                raise ValueError(f"'vary: {key}' needs two or more values, all different")
+        return vary
+
+    @model_validator(mode="after")
+    def _names_refer_to_arms(self) -> Self:
+        named = [("baseline", self.baseline)] if self.baseline is not None else []
+        named += [("save", arm) for arm in self.save]
+        for key, arm in named:
+            if arm not in self.arms:
+                raise ValueError(f"'{key}' names the arm '{arm}', but the arms are {', '.join(self.arms)}")
+        return self
+
+    @property
+    def baseline_arm(self) -> str:
+        """Name of the arm that the others are compared with."""
+        return self.baseline if self.baseline is not None else next(iter(self.arms))
+
+    def learning_rate_of(self, arm: str) -> float:
+        """Peak learning rate of `arm`."""
+        own = self.arms[arm].learning_rate
+        return self.training.learning_rate if own is None else own
+
+    def weight_decay_of(self, arm: str) -> float:
+        """Weight decay of `arm`."""
+        own = self.arms[arm].weight_decay
+        return self.training.weight_decay if own is None else own
