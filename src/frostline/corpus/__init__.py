@@ -1,0 +1,5 @@
+"""What does the model read, in which order? Sources to tokens on disk, windows of them, and who reads which when."""
+
+from frostline.corpus.corpus import Batch, Corpus, open_corpus
+
+__all__ = ["Batch", "Corpus", "open_corpus"]

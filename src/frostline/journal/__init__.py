@@ -1,5 +1,6 @@
 """What happened? The append-only journal of a run, written and read back."""
 
+from frostline.journal.folder import RECIPE_FILE, REPORT_FILE, SUMMARY_FILE, refuse_existing
 from frostline.journal.read import frame_of, read_journal, records_of
 from frostline.journal.records import (
     RECORD_KINDS,
@@ -25,7 +26,10 @@ from frostline.journal.records import (
 from frostline.journal.write import Journal
 
 __all__ = [
+    "RECIPE_FILE",
     "RECORD_KINDS",
+    "REPORT_FILE",
+    "SUMMARY_FILE",
     "WALL_CLOCK_FIELDS",
     "ArmFailed",
     "ArmFinished",
@@ -48,4 +52,5 @@ __all__ = [
     "frame_of",
     "read_journal",
     "records_of",
+    "refuse_existing",
 ]

@@ -1,0 +1,68 @@
+"""Which parameters train? Roles, selectors, resolving against a model, schedules, adapters, cost, drawing."""
+
+from frostline.plans.adapters import (
+    adapted_modules,
+    adapter_delta,
+    adapter_modules,
+    adapter_scale,
+    inject_adapters,
+    merge_adapters,
+)
+from frostline.plans.apply import AppliedPlan, apply_plan
+from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
+from frostline.plans.drawing import draw_plan, plan_as_json
+from frostline.plans.fused import is_split, value_of
+from frostline.plans.plan import Plan, PlanChange
+from frostline.plans.resolve import prefix_depth, resolve_plan, select
+from frostline.plans.roles import GROUP_ROLES, LEAF_ROLES, ROLES, decoder_stack, map_model
+from frostline.plans.selectors import LayerSlice, Selector, parse_selector, parse_selectors
+from frostline.plans.types import (
+    FrozenCheck,
+    Match,
+    MatrixRef,
+    ModelMap,
+    Phase,
+    PlanStep,
+    Portion,
+    ResolvedPlan,
+)
+
+__all__ = [
+    "GROUP_ROLES",
+    "LEAF_ROLES",
+    "ROLES",
+    "AppliedPlan",
+    "FrozenCheck",
+    "LayerSlice",
+    "Match",
+    "MatrixRef",
+    "ModelMap",
+    "Phase",
+    "Plan",
+    "PlanChange",
+    "PlanCost",
+    "PlanStep",
+    "Portion",
+    "ResolvedPlan",
+    "Selector",
+    "adapted_modules",
+    "adapter_delta",
+    "adapter_modules",
+    "adapter_scale",
+    "apply_plan",
+    "ceiling_sentence",
+    "decoder_stack",
+    "draw_plan",
+    "inject_adapters",
+    "is_split",
+    "map_model",
+    "merge_adapters",
+    "parse_selector",
+    "parse_selectors",
+    "plan_as_json",
+    "plan_cost",
+    "prefix_depth",
+    "resolve_plan",
+    "select",
+    "value_of",
+]

@@ -19,6 +19,7 @@ from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
 
 Lines = dict[tuple[str | int, ...], int]
 MAXIMUM_BYTES = 1_000_000
+MAXIMUM_VALUES = 20_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -150,6 +151,8 @@ def _not_yaml(where: str, error: Exception) -> RecipeError:
 def _record_lines(node: yaml.Node, keys: tuple[str | int, ...], lines: Lines, where: str, depth: int) -> None:
     if depth > 20:
         raise RecipeError(f"{where}:{node.start_mark.line + 1}: nested more than 20 levels deep.")
+    if len(lines) > MAXIMUM_VALUES:  # aliases of aliases would grow without end
+        raise RecipeError(f"{where}: a recipe has at most {MAXIMUM_VALUES} values; this one has more.")
     lines.setdefault(keys, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

@@ -1,0 +1,35 @@
+# Two commands for everyone: `make demo` and `make test`. Each sets up what it needs in .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test lint picture clean
+
+help:
+	@echo "make demo     install into .venv and run a real experiment on the embedded model (minutes)"
+	@echo "make test     install into .venv and run the tests"
+	@echo "make lint     check style and types"
+	@echo "make picture  render the newest report in runs/ to a picture (needs Chromium)"
+	@echo "make clean    remove .venv and caches; runs/ stays"
+
+demo: $(READY)
+	@$(BIN)/frostline run src/frostline/recipe/library/demo.yaml --out "runs/demo-$$(date +%Y%m%d-%H%M%S)"
+
+test: $(READY)
+	@echo "Testing (unit tests on tiny models, and the embedded model end to end)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+picture: $(READY)
+	@scripts/picture "$$(ls -td runs/*/ | head -n 1)"
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt scripts/setup
+	@scripts/setup "$(PYTHON)"
+	@touch $(READY)

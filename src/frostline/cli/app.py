@@ -1,0 +1,196 @@
+"""The command line. Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to mend, 130 Ctrl+C."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from frostline.errors import FrostlineError
+
+SOMETHING_FAILED = 1
+MISTAKE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="frostline",
+    help="Which weights should I train, and which can I leave frozen? A controlled experiment that answers.",
+    epilog="Begin with: [bold]frostline init demo[/] and then [bold]frostline run demo.yaml[/]",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; wins over the file. Repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Entry point: runs a command and turns a user's mistake into one sentence and exit code 2."""
+    try:
+        app()
+    except FrostlineError as error:
+        console = Console(stderr=True)
+        console.print("[bold red]error:[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(MISTAKE)
+
+
+@app.command(epilog="Examples:  frostline init  ·  frostline init demo  ·  frostline init moby-dick --to recipes")
+def init(
+    name: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder to copy it into.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped recipes, or copy one to change and run."""
+    from frostline.recipe.shipped import copy_recipe, shipped_recipes
+
+    if name is not None:
+        target = copy_recipe(name, to)
+        if as_json:
+            _print_json({"recipe": str(target)})
+        else:
+            Console().print(
+                f"Wrote {target}. Next: frostline plan {target}, then frostline run {target}.", soft_wrap=True
+            )
+        return
+    recipes = shipped_recipes()
+    if as_json:
+        _print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in recipes])
+        return
+    from rich.table import Table
+
+    table = Table("recipe", "what it does", box=None, pad_edge=False)
+    for recipe in recipes:
+        table.add_row(f"[bold]{recipe.name}[/]", recipe.summary)
+    Console().print(table)
+    Console().print("\nCopy one with: frostline init NAME", highlight=False)
+
+
+@app.command(epilog="Examples:  frostline plan demo.yaml  ·  frostline plan demo.yaml --set 'arms.x.train=[mlp@-4:]'")
+def plan(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
+    from frostline.cli.plan import plan_overview
+    from frostline.folders import cache_folder
+    from frostline.recipe import load_recipe
+
+    overview = plan_overview(load_recipe(recipe, overrides or ()), cache_folder())
+    if as_json:
+        _print_json(overview.as_json)
+    else:
+        for drawing in overview.drawings:
+            Console().print(drawing)
+
+
+@app.command(
+    epilog="Examples:  frostline run demo.yaml  ·  frostline run demo.yaml --set training.steps=100 --out runs/longer"
+)
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder to make.", show_default="runs/NAME")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment and write its report. Ctrl+C stops it cleanly with what there is."""
+    from frostline.folders import cache_folder
+    from frostline.journal import refuse_existing
+    from frostline.recipe import load_recipe
+
+    wanted = load_recipe(recipe, overrides or ())
+    run_folder = out if out is not None else Path("runs") / _folder_name(wanted.name)
+    refuse_existing(run_folder)
+
+    from frostline.launch import run_experiment
+    from frostline.launch.progress import run_progress
+    from frostline.report import show_run, write_report
+    from frostline.stats import write_summary
+
+    console = Console(stderr=as_json)
+    with run_progress(console) as progress:
+        result = run_experiment(wanted, run_folder, cache_folder(), progress)
+        progress.say("Writing summary and report")
+        summary = write_summary(run_folder)
+        report = write_report(run_folder)
+    failed = [sentence for variant in summary.variants for sentence in variant.checks.failed]
+    sound = all(variant.checks.pairing_holds and variant.checks.frozen_holds for variant in summary.variants)
+    if as_json:
+        _print_json({"run": str(run_folder), "report": str(report), "status": result.status, "failed": failed})
+    else:
+        console.print(show_run(run_folder))
+        console.print(f"\nReport: {report.resolve()}", soft_wrap=True, highlight=False)
+    if result.status == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    if failed or not sound:
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+@app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")
+def report(
+    run_folder: RunFolder,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Also write every figure as SVG and PNG to this folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write summary.json and report.html of a run anew from its journal."""
+    from frostline.report import write_figures, write_report
+    from frostline.stats import write_summary
+
+    write_summary(run_folder)
+    written = [write_report(run_folder)]
+    if figures is not None:
+        written += write_figures(run_folder, figures)
+    if as_json:
+        _print_json([str(path) for path in written])
+    else:
+        for path in written:
+            Console().print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command(epilog="Examples:  frostline show runs/demo  ·  frostline show runs/demo --json | jq .claims")
+def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
+    """Print a run's answer, its claims and its arms in the terminal."""
+    if as_json:
+        from dataclasses import asdict
+
+        from frostline.stats import summarise
+
+        _print_json(asdict(summarise(run_folder)))
+        return
+    from frostline.report import show_run
+
+    Console().print(show_run(run_folder))
+
+
+@app.command(epilog="Examples:  frostline env  ·  frostline env --json")
+def env(as_json: AsJson = False) -> None:
+    """Print versions and machine, for a bug report."""
+    from frostline.measures import describe_machine
+
+    facts = describe_machine()
+    if as_json:
+        _print_json(facts)
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        Console().print(f"{name:<{width}}  {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _folder_name(name: str) -> str:
+    """A run's name as a folder of one level, whatever it contains."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-")
+    return safe or "experiment"
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

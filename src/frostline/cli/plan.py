@@ -1,0 +1,42 @@
+"""What `frostline plan` shows: each arm's plan resolved against the model of the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from frostline.engine.pretrained import load_model
+from frostline.errors import PlanError
+from frostline.plans import Plan, draw_plan, plan_as_json, plan_cost
+from frostline.recipe import Recipe, variants_of
+
+
+@dataclass(frozen=True)
+class PlanOverview:
+    drawings: list[RenderableType]
+    as_json: list[dict[str, object]]
+
+
+def plan_overview(recipe: Recipe, cache: Path) -> PlanOverview:
+    """Every arm of every variant, drawn and as JSON. Raises `FrostlineError` naming the arm at fault."""
+    drawings: list[RenderableType] = []
+    as_json = []
+    seen_models = set()
+    for variant in variants_of(recipe):
+        if variant.recipe.model in seen_models:
+            continue  # the corpus varies, and plans do not depend on it
+        seen_models.add(variant.recipe.model)
+        model = load_model(variant.recipe.model, cache)
+        tokens = recipe.training.batch * recipe.training.accumulation * recipe.windows.length
+        for name, arm in variant.recipe.arms.items():
+            try:
+                resolved = Plan.from_settings(arm).resolve(model)
+            except PlanError as error:
+                raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
+            cost = plan_cost(model, resolved, tokens, sequence_length=recipe.windows.length)
+            title = f"{name} ({variant.label})" if variant.label else name
+            drawings.append(draw_plan(resolved, cost, title))
+            as_json.append(plan_as_json(resolved, cost, title))
+    return PlanOverview(drawings, as_json)

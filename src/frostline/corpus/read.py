@@ -1,0 +1,181 @@
+"""What text is meant, and how does it flow? A source is named, checked and hashed first; its text then comes in blocks.
+
+Nothing ever holds a whole source: plain files are decoded piece by piece, tables are read row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from frostline.corpus.blocks import cut_into_blocks
+from frostline.corpus.embedded import embedded_description, embedded_text
+from frostline.corpus.fetch import Progress, fetch, shown_address
+from frostline.corpus.files import (
+    SourceFile,
+    check_unchanged,
+    decoded_chunks,
+    find_files,
+    format_of,
+    inspect_file,
+    separator_of,
+    shown,
+    status_of,
+)
+from frostline.corpus.hub import HUB_PREFIX, hub_name, read_hub_rows
+from frostline.corpus.tables import Row, read_rows
+from frostline.errors import CorpusError
+from frostline.recipe.settings import EMBEDDED, CorpusSettings
+
+
+@dataclass(frozen=True)
+class Block:
+    """Text that is tokenised in one go."""
+
+    text: str
+    opens_document: bool
+    """True for the first block of a document."""
+    bytes_read: int
+    """Bytes of the source read so far."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that was found and hashed, and how to read it."""
+
+    description: str
+    identity: str
+    """What the cache goes by: the content, or for a hub data set its name, which cannot be hashed before reading."""
+    sha256: str | None
+    """Of the file's bytes; of the files' hashes for a folder; None for a hub data set, hashed while it is read."""
+    bytes: int
+    """Size, 0 where it is not known."""
+    is_table: bool
+    """Rows are documents of their own; a single plain text is one document."""
+    blocks: Callable[[], Iterator[Block]]
+    """All the text."""
+    rows: Callable[[tuple[str, ...]], Iterator[Row]] | None
+    """The rows' columns; None for plain text."""
+
+
+def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None = None) -> Source:
+    """Find what `settings.source` names and hash it. Raises `CorpusError` for whatever is wrong with it."""
+    if settings.source == EMBEDDED:
+        source = _embedded_source()
+    elif settings.source.startswith(HUB_PREFIX):
+        source = _hub_source(settings)
+    elif "://" in settings.source:
+        path = fetch(settings.source, settings.sha256 or "", cache, progress)
+        source = _file_source(settings, [path], shown_address(settings.source))
+    else:
+        path = Path(settings.source).expanduser()
+        if status_of(path).st_mode & 0o170000 == 0o040000:
+            source = _folder_source(settings, path)
+        else:
+            source = _file_source(settings, [path], path.name)
+    if settings.sha256 is not None and source.sha256 is not None:
+        check_sha256(settings, source.sha256)
+    return source
+
+
+def check_sha256(settings: CorpusSettings, found: str) -> None:
+    """Raise `CorpusError` if the recipe expects another content."""
+    if settings.sha256 is not None and found != settings.sha256.strip().lower():
+        raise CorpusError(
+            f"'{settings.source}' has the SHA-256 {found}, not {settings.sha256}.",
+            "Its content has changed: put its own sum into the recipe if it is what you want.",
+        )
+
+
+def _embedded_source() -> Source:
+    text = embedded_text()
+    data = text.encode()
+    digest = hashlib.sha256(data).hexdigest()
+
+    def blocks() -> Iterator[Block]:
+        read = 0
+        for number, block in enumerate(cut_into_blocks([text])):
+            read += len(block.encode())
+            yield Block(block, number == 0, read)
+
+    return Source(embedded_description(), f"text:{digest}", digest, len(data), False, blocks, None)
+
+
+def _hub_source(settings: CorpusSettings) -> Source:
+    identity = f"hub:{hub_name(settings)}:{settings.subset or ''}:{settings.split}"
+    subset = f", {settings.subset}" if settings.subset else ""
+    rows = partial(read_hub_rows, settings)
+    return Source(
+        description=f"{settings.source}{subset} ({settings.split})",
+        identity=identity,
+        sha256=None,
+        bytes=0,
+        is_table=True,
+        blocks=lambda: _row_blocks(rows((settings.column,))),
+        rows=rows,
+    )
+
+
+def _folder_source(settings: CorpusSettings, folder: Path) -> Source:
+    file_format = "text" if settings.format == "auto" else settings.format
+    paths = find_files(folder, file_format)
+    noun = "file" if len(paths) == 1 else "files"
+    return _file_source(settings, paths, f"{folder.resolve().name} ({len(paths):,} {noun})", whole=False)
+
+
+def _file_source(settings: CorpusSettings, paths: list[Path], description: str, *, whole: bool = True) -> Source:
+    """`whole`: the source is a single file, not a folder."""
+    formats = [format_of(path) if settings.format == "auto" else settings.format for path in paths]
+    files = [inspect_file(path, file_format) for path, file_format in zip(paths, formats, strict=True)]
+    if not any(file.bytes for file in files):
+        raise CorpusError(f"{shown(paths[0])} is empty." if whole else f"every file of {description} is empty.")
+    joined = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
+    sha256 = files[0].sha256 if whole else joined
+    is_table = files[0].format != "text"
+    kind = files[0].format + "".join(separator_of(file.path) for file in files if file.format == "csv")
+    return Source(
+        description=description,
+        identity=f"{kind}:{'file' if whole else 'folder'}:{sha256}",
+        sha256=sha256,
+        bytes=sum(file.bytes for file in files),
+        is_table=is_table or not whole,
+        blocks=lambda: _row_blocks(_rows_of(files, (settings.column,))) if is_table else _text_blocks(files),
+        rows=partial(_rows_of, files) if is_table else None,
+    )
+
+
+def _text_blocks(files: list[SourceFile]) -> Iterator[Block]:
+    before = 0
+    for file in files:
+        progress = [0]
+
+        def chunks(file: SourceFile = file, progress: list[int] = progress) -> Iterator[str]:
+            for text, done in decoded_chunks(file.path):
+                progress[0] = done
+                yield text
+
+        for number, text in enumerate(cut_into_blocks(chunks())):
+            yield Block(text, number == 0, before + progress[0])
+        check_unchanged(file)
+        before += file.bytes
+
+
+def _rows_of(files: list[SourceFile], columns: tuple[str, ...]) -> Iterator[Row]:
+    before = 0
+    for file in files:
+        if file.bytes:
+            for row in read_rows(file, columns):
+                yield Row(row.values, row.place, before + row.bytes_read)
+        before += file.bytes
+
+
+def _row_blocks(rows: Iterator[Row]) -> Iterator[Block]:
+    """The one column of `rows` as documents; rows without text are left out."""
+    for row in rows:
+        (text,) = row.values
+        if text:
+            for number, block in enumerate(cut_into_blocks([text])):
+                yield Block(block, number == 0, row.bytes_read)

