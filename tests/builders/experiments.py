@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 import yaml
+from rich.console import Console
 
 from frostline.journal import WALL_CLOCK_FIELDS
 from frostline.launch import RunResult, run_experiment
 from frostline.launch.progress import PlainProgress
 from frostline.recipe import load_recipe
-from rich.console import Console
-
 from tests.builders.models import tiny_model
-from tests.builders.tokenizers import tiny_tokenizer
+from tests.builders.tokenizers import word_tokenizer, words
 
-WORDS = "the whale swam under a grey sea while seven sailors sang of rope and salt and the long way home again".split()
+VOCABULARY = 93
+"""Words of the tokenizer; with its four special tokens it is as large as the tiny models' vocabulary."""
 
 
 def write_experiment(folder: Path, family: str = "llama", **changes: object) -> Path:
@@ -25,9 +25,9 @@ def write_experiment(folder: Path, family: str = "llama", **changes: object) -> 
     model = folder / "model"
     if not model.exists():
         tiny_model(family).save_pretrained(model)
-        tiny_tokenizer().save_pretrained(model)
-    words = [WORDS[(index * index + index // 3) % len(WORDS)] for index in range(1500)]
-    (folder / "text.txt").write_text(" ".join(words), encoding="utf-8")
+        word_tokenizer(VOCABULARY).save_pretrained(model)
+    numbers = [(index * index + index // 3) % 61 for index in range(1500)]
+    (folder / "text.txt").write_text(words(numbers), encoding="utf-8")
     recipe: dict[str, object] = {
         "name": "tiny",
         "question": "Does it run?",

@@ -106,10 +106,10 @@ def tiny_model(family: str, *, layers: int = 4, seed: int = 0, **changed: object
     if family == "gpt_neo":
         pairs, single = divmod(layers, 2)
         settings["attention_types"] = [[["global", "local"], pairs]] * (pairs > 0) + [[["global"], 1]] * single
-    config = AutoConfig.for_model(family, **{**settings, **_SETTINGS[family], **changed})
+    config = AutoConfig.for_model(family, **{**settings, **_SETTINGS.get(family, {}), **changed})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: object = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+        model: object = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
     model.train(False)
     return model

@@ -28,7 +28,9 @@ def test_help_of_each_command_shows_an_example(
     assert f"frostline {command}" in capsys.readouterr().out.split("Examples")[1]
 
 
-def test_init_lists_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_lists_and_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert frostline("init", "--json", monkeypatch=monkeypatch) == 0
     names = [recipe["name"] for recipe in json.loads(capsys.readouterr().out)]
     assert "moby-dick" in names

@@ -16,8 +16,8 @@ from tests.builders.models import tiny_model
 PLANS = {"full": "train: all", "freeze": "train: [attn.qkv@50%:]", "reversed": "freeze: [attn@50%:]"}
 
 
-def make_arms(names: list[str], **training: object) -> list[Arm]:
-    return [make_arm(tiny_model("llama"), PLANS[name], name=name, **training) for name in names]
+def make_arms(names: list[str]) -> list[Arm]:
+    return [make_arm(tiny_model("llama"), PLANS[name], name=name) for name in names]
 
 
 def losses(arms: list[Arm], steps: int = 4) -> dict[str, list[float]]:
@@ -69,7 +69,11 @@ def test_an_arm_whose_loss_is_not_finite_stops_alone() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError("no"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
 )
 def test_an_arm_out_of_memory_stops_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy, calm = make_arms(["full", "freeze"])
@@ -79,7 +83,7 @@ def test_an_arm_out_of_memory_stops_alone(error: Exception, monkeypatch: pytest.
 
     monkeypatch.setattr(greedy, "take_step", fail)
     outcomes = list(train_in_lock_step([greedy, calm], random_batch, 2))
-    assert [outcome.cause for outcome in outcomes if isinstance(outcome, ArmStopped)][0].startswith("out of memory")
+    assert next(outcome.cause for outcome in outcomes if isinstance(outcome, ArmStopped)).startswith("out of memory")
     assert [outcome.step for outcome in outcomes if outcome.arm == "freeze"] == [0, 1]
 
 

@@ -24,6 +24,14 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"FROSTLINE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
 
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))  # the largest file stands in for the end of the disk
+sys.argv = ["frostline", *sys.argv[1:]]
+runpy.run_module("frostline", run_name="__main__")
+"""
+
+
 def test_one_interrupt_stops_cleanly_with_what_there_is(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, seeds=[0])
     run_folder = tmp_path / "run"
@@ -53,12 +61,12 @@ def test_one_interrupt_stops_cleanly_with_what_there_is(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence_and_keeps_the_journal(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, seeds=[0])
     run_folder = tmp_path / "run"
-    # The largest file that the process may write stands in for the end of the disk.
-    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); sys.argv = {command(recipe, run_folder)[2:]!r}; runpy.run_module('frostline', run_name='__main__')"
-    first = subprocess.run(command(recipe, tmp_path / "warm"), env=environment(tmp_path), capture_output=True, text=True, check=False)
+    first = subprocess.run(
+        command(recipe, tmp_path / "warm"), env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
     assert first.returncode == 0, first.stderr
     done = subprocess.run(
-        [sys.executable, "-c", limited, "--set", "training.steps=500"],
+        [sys.executable, "-c", LIMITED, *command(recipe, run_folder, "--set", "training.steps=500")[3:]],
         env=environment(tmp_path),
         capture_output=True,
         text=True,
@@ -82,8 +90,12 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_journal(tmp_path: Path) -> No
         (["run"], ["RECIPE"]),
     ],
 )
-def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback(arguments: list[str], words: list[str], tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "frostline", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+def test_a_mistake_on_the_command_line_exits_with_2_and_no_traceback(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "frostline", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for word in words:

@@ -57,6 +57,16 @@ def test_a_step_costs_what_torch_counts(family: str, text: str) -> None:
     assert cost.step_flops == flops_counted_by_torch(model)
 
 
+@pytest.mark.parametrize("family", ["gpt_neox", "gptj", "falcon", "phi", "cohere"])
+@pytest.mark.parametrize("text", ["train: all", "train: attn.qkv@50%:", "train: mlp@50%:", "train: [attn.qkv, mlp.up]"])
+def test_attention_and_mlp_side_by_side_send_no_gradient_through_each_other(family: str, text: str) -> None:
+    model = tiny_model(family, attn_implementation="eager")
+    resolved = Plan.parse(text).resolve(model)
+    train_only(model, {portion.parameter for portion in resolved.trained.values()})
+    cost = plan_cost(model, resolved, TOKENS, sequence_length=LENGTH)
+    assert cost.step_flops == flops_counted_by_torch(model)
+
+
 @pytest.mark.parametrize("text", ["train: all", "freeze: embed", "train: head", "train: attn.k@3"])
 def test_an_untied_head_costs_what_torch_counts(text: str) -> None:
     model = tiny_model("llama", attn_implementation="eager", tie_word_embeddings=False)

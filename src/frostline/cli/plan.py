@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from frostline.engine.pretrained import load_model
-from frostline.errors import PlanError
-from frostline.plans import Plan, draw_plan, plan_as_json, plan_cost
+from frostline.launch.prepare import resolve_arms
+from frostline.plans import draw_plan, plan_as_json, plan_cost
 from frostline.recipe import Recipe, variants_of
 
 
@@ -30,11 +30,7 @@ def plan_overview(recipe: Recipe, cache: Path) -> PlanOverview:
         seen_models.add(variant.recipe.model)
         model = load_model(variant.recipe.model, cache)
         tokens = recipe.training.batch * recipe.training.accumulation * recipe.windows.length
-        for name, arm in variant.recipe.arms.items():
-            try:
-                resolved = Plan.from_settings(arm).resolve(model)
-            except PlanError as error:
-                raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
+        for name, (_, resolved) in resolve_arms(variant.recipe, model).items():
             cost = plan_cost(model, resolved, tokens, sequence_length=recipe.windows.length)
             title = f"{name} ({variant.label})" if variant.label else name
             drawings.append(draw_plan(resolved, cost, title))

@@ -122,7 +122,7 @@ def _download(address: str, file: IO[bytes], progress: Progress | None) -> str:
             if not chunk:
                 break
             try:
-                file.write(chunk)
+                _write(file, chunk)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise cache_trouble(error, Path(str(file.name)).parent, max(total, done + len(chunk))) from error
@@ -134,6 +134,10 @@ def _download(address: str, file: IO[bytes], progress: Progress | None) -> str:
     if total and done != total:
         raise CorpusError(f"{shown_address(address)} broke off after {done:,} of {total:,} bytes.", "Run again.")
     return digest.hexdigest()
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    file.write(chunk)
 
 
 def _check_sum(address: str, expected: str, found: str) -> None:

@@ -132,8 +132,7 @@ class _TokenWriter:
         self._waiting.clear()
         self.counts += np.bincount(values, minlength=self.counts.size)
         try:
-            self._file.write(values.astype(self._dtype).tobytes())
-            self._file.flush()
+            _write(self._file, values.astype(self._dtype).tobytes())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -141,6 +140,11 @@ class _TokenWriter:
             share = self._source_bytes / self._bytes_read if self._bytes_read and self._source_bytes else 1.0
             needed = int(written * max(share, 1.0)) + 8 * self.counts.size
             raise cache_trouble(error, self._cache, needed) from error
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    file.write(data)
+    file.flush()
 
 
 def _write_text(

@@ -66,7 +66,7 @@ class Arm:
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.applied: AppliedPlan = plan.apply(model.to(device).train(), seed=seed)
+        self.applied: AppliedPlan = plan.apply(on_device(model, device).train(), seed=seed)
         self.model = self.applied.model
         self.optimizer = torch.optim.AdamW(
             [parameter for _, parameter in self.applied.trainable_parameters()],
@@ -147,6 +147,12 @@ class Arm:
         for parameter in [parameter for parameter in self.optimizer.state if id(parameter) not in kept]:
             del self.optimizer.state[parameter]
         return plan_step
+
+
+def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """`model` moved to `device`, in place."""
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps Module.to in a decorator that loses its signature
+    return model
 
 
 def next_token_loss(

@@ -20,7 +20,7 @@ def settle_device(wanted: str) -> torch.device:
 def computes_bf16_natively(device: torch.device) -> bool:
     """Whether the machine multiplies bf16 matrices in hardware, instead of emulating it more slowly than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -70,7 +69,8 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
         raise _not_loaded(settings, "weights", error) from error
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"model.source: '{settings.source}' is not a causal language model of transformers.")
-    return model.train()
+    model.train()
+    return model
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -145,7 +145,7 @@ def _convert_embedded(target: Path) -> None:
         plain.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         if not target.exists():
-            os.replace(temporary, target)
+            temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -29,7 +28,7 @@ def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_f
     try:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise no_space(error) from error
     finally:

@@ -1,4 +1,4 @@
-"""Ctrl+C stops a run cleanly: at once wherever it may stop, after the line that is being written to the journal else."""
+"""Ctrl+C stops a run cleanly: at once, or after the journal line that is just being written."""
 
 from __future__ import annotations
 

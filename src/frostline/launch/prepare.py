@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.corpus import Corpus, open_corpus
+from frostline.engine.arm import on_device
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
@@ -58,9 +59,12 @@ def prepare(
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
     _check_window_length(recipe, model)
-    plans = {name: Plan.from_settings(arm) for name, arm in recipe.arms.items()}
-    resolved = {name: _resolve(name, plan, model, recipe) for name, plan in plans.items()}
-    select(model, recipe.measures.watch)
+    arms = resolve_arms(recipe, model)
+    try:
+        select(model, recipe.measures.watch)
+    except PlanError as error:
+        raise PlanError(f"measures.watch: {error.message}", error.hint) from error
+    resolved = {name: plan for name, (_, plan) in arms.items()}
     say(f"Corpus: {recipe.corpus.source}")
     corpus = _open(recipe.corpus, recipe, tokenizer, cache, reading)
     retention = None
@@ -70,11 +74,11 @@ def prepare(
     return Prepared(
         variant=variant.label,
         recipe=recipe,
-        model=model.to(device),
+        model=on_device(model, device),
         tokenizer=tokenizer,
         corpus=corpus,
         retention=retention,
-        plans=plans,
+        plans={name: plan for name, (plan, _) in arms.items()},
         resolved=resolved,
         device=device,
         precision=precision,
@@ -82,17 +86,21 @@ def prepare(
     )
 
 
-def _resolve(name: str, plan: Plan, model: PreTrainedModel, recipe: Recipe) -> ResolvedPlan:
-    try:
-        resolved = plan.resolve(model)
-    except PlanError as error:
-        raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
-    late = [change.at for change in recipe.arms[name].changes if change.at >= recipe.training.steps]
-    if late:
-        raise PlanError(
-            f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
-            f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
-        )
+def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan, ResolvedPlan]]:
+    """Each arm's plan, and what it means for `model`. Raises `PlanError` naming the arm at fault."""
+    resolved = {}
+    for name, arm in recipe.arms.items():
+        try:
+            plan = Plan.from_settings(arm)
+            resolved[name] = (plan, plan.resolve(model))
+        except PlanError as error:
+            raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
+        late = [change.at for change in arm.changes if change.at >= recipe.training.steps]
+        if late:
+            raise PlanError(
+                f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
+                f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
+            )
     return resolved
 
 

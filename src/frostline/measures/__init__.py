@@ -1,0 +1,38 @@
+"""What is recorded? Loss, weight change, generated text and its quality, memory, machine."""
+
+from frostline.measures.continuations import ContinuationMeasures, describe_continuations
+from frostline.measures.evaluate import LossMeasure, evaluate_loss
+from frostline.measures.hashing import weights_sha256
+from frostline.measures.machine import describe_machine, native_bf16
+from frostline.measures.memory import memory_method, peak_bytes, reset_peak
+from frostline.measures.perplexity import continuation_losses
+from frostline.measures.quality import bleu, distinct, repetition, self_bleu
+from frostline.measures.sampling import sample_continuations
+from frostline.measures.spectrum import stable_rank
+from frostline.measures.tokens import common_token_share, count_common
+from frostline.measures.weights import FinalNorms, WeightNorms, WeightWatch
+
+__all__ = [
+    "ContinuationMeasures",
+    "FinalNorms",
+    "LossMeasure",
+    "WeightNorms",
+    "WeightWatch",
+    "bleu",
+    "common_token_share",
+    "continuation_losses",
+    "count_common",
+    "describe_continuations",
+    "describe_machine",
+    "distinct",
+    "evaluate_loss",
+    "memory_method",
+    "native_bf16",
+    "peak_bytes",
+    "repetition",
+    "reset_peak",
+    "sample_continuations",
+    "self_bleu",
+    "stable_rank",
+    "weights_sha256",
+]

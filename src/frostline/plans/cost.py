@@ -7,30 +7,25 @@ up to the lowest trained matrix. With the prefix's output stored (cached prefix)
 Counted are matrix products alone: those with weights and, where the length of a window is given, those of attention
 (every query with every key, as the kernels are counted). Looking up embeddings is free; norms and activations are left
 out. A head that is tied to the embeddings costs its product all the same.
-
-Within a layer the order is taken to be query, key and value -> output -> gate and up -> down; a norm counts as standing
-before all of them. Where a family computes attention and MLP side by side, this is a little too much for the lowest
-layer, never for the others.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from frostline.plans.order import BOTTOM, FIRST, Place, places_of
 from frostline.plans.types import Portion, ResolvedPlan
 
-# A place in the order of the forward pass: (layer, stage). Below the layers: layer -1; above them: their number.
-Position = tuple[int, float]
-STAGES = {"attn.q": 1.0, "attn.k": 1.0, "attn.v": 1.0, "attn.o": 2.0, "mlp.gate": 3.0, "mlp.up": 3.0, "mlp.down": 4.0}
 OUTPUT_OF_ADAPTER = 0.5
 """B of an adapter stands half a stage after A, which stands beside the adapted matrix."""
-BELOW: Position = (-1, 0.0)
+
+QUERY_KEY_VALUE = frozenset({"attn.q", "attn.k", "attn.v"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class PlanCost:
 class _Product:
     """The product of the activations with one matrix of weights."""
 
-    position: Position
+    place: Place
     values: float
     """Values of the matrix that one token meets: all, or the routed share of a mixture of experts."""
     trained: bool
@@ -64,7 +59,8 @@ class _Product:
 class _Attention:
     """The two products inside attention: scores (query x key) and mix (probabilities x value)."""
 
-    layer: int
+    place: Place
+    """That of query, key and value."""
     values: float
     """Multiplications of each of the two for one token: length of the window x width of the query."""
     trained: frozenset[str]
@@ -94,25 +90,27 @@ def plan_cost(
     """The arithmetic of optimizer step `step` under `resolved`, reading `tokens_per_step` tokens.
 
     `sequence_length` (tokens of a window) adds the products inside attention; `include_head=False` counts the decoder
-    layers alone; `truncated=False` counts a backward pass that goes down to the embeddings whatever trains. Works on a
-    model on the meta device.
+    layers alone; `truncated=False` counts a backward pass that goes down to the embeddings whatever trains. Looks
+    at the order of the layers with two short forward passes; leaves no trace in the model.
     """
     phase = resolved.phase_at(step)
     trained = phase.trained
-    lowest = min((_position(portion, resolved) for portion in _trained_portions(resolved, step)), default=None)
-    if not truncated:
-        lowest = BELOW
+    places = places_of(model, resolved)
+    starts = [places[portion.name] for portion in _trained_portions(resolved, step)] if truncated else [BOTTOM]
     everything = frozenset(portion.name for portion in resolved.portions)
     plan = _operations(
-        [*_products(model, resolved, trained, include_head), *_adapter_products(model, resolved, include_head)],
-        _attentions(model, resolved, trained, sequence_length),
-        lowest,
+        [
+            *_products(model, resolved, places, trained, include_head),
+            *_adapter_products(model, resolved, places, include_head),
+        ],
+        _attentions(model, resolved, places, trained, sequence_length),
+        starts,
         phase.prefix_layers,
     )
     full = _operations(
-        list(_products(model, resolved, everything, include_head)),
-        _attentions(model, resolved, everything, sequence_length),
-        BELOW,
+        list(_products(model, resolved, places, everything, include_head)),
+        _attentions(model, resolved, places, everything, sequence_length),
+        [BOTTOM],
         prefix_layers=0,
     )
     needed = plan.forward + plan.input_gradient + plan.weight_gradient
@@ -150,41 +148,47 @@ def _percent(share: float) -> str:
 
 
 def _operations(
-    products: list[_Product], attentions: list[_Attention], lowest: Position | None, prefix_layers: int
+    products: list[_Product], attentions: list[_Attention], starts: list[Place], prefix_layers: int
 ) -> _Operations:
-    """Input gradients are needed strictly above `lowest`, the place of the lowest trained parameter."""
+    """Input gradients are needed by all that comes after any of `starts`, the places of what trains."""
+    lowest = min((start.layer for start in starts), default=0)
+    relevant = {start for start in starts if start.layer == lowest}
 
-    def reaches(position: Position) -> bool:
-        return lowest is not None and position > lowest
+    def reaches(place: Place) -> bool:
+        return any(start.comes_before(place) for start in relevant)
 
     forward = sum(product.values for product in products)
-    inputs = sum(product.values for product in products if reaches(product.position))
+    inputs = sum(product.values for product in products if reaches(product.place))
     weights = sum(product.values for product in products if product.trained)
-    prefix = sum(product.values for product in products if product.position[0] < prefix_layers)
+    prefix = sum(product.values for product in products if product.place.layer < prefix_layers)
     for attention in attentions:
-        needed = set(STAGES) if reaches((attention.layer, STAGES["attn.q"])) else attention.trained
+        needed = QUERY_KEY_VALUE if reaches(attention.place) else attention.trained
         # Gradients of query, key and value; and of the probabilities, on the way to query and key.
         gradients = [role in needed for role in ("attn.q", "attn.k", "attn.v")]
         forward += 2 * attention.values
         inputs += attention.values * (sum(gradients) + any(gradients[:2]))
-        prefix += 2 * attention.values if attention.layer < prefix_layers else 0
+        prefix += 2 * attention.values if attention.place.layer < prefix_layers else 0
     return _Operations(forward, inputs, weights, prefix)
 
 
 def _products(
-    model: PreTrainedModel, resolved: ResolvedPlan, trained: frozenset[str], include_head: bool
+    model: PreTrainedModel,
+    resolved: ResolvedPlan,
+    places: Mapping[str, Place],
+    trained: frozenset[str],
+    include_head: bool,
 ) -> Iterator[_Product]:
     config = model.config.get_text_config()
     for portion in resolved.portions:
         if not _is_product(model, portion) or (portion.side == "above" and not include_head):
             continue
         values = portion.values * _routed_share(portion, config)
-        yield _Product(_position(portion, resolved), values, portion.name in trained)
+        yield _Product(places[portion.name], values, portion.name in trained)
     embedding = model.get_input_embeddings()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
     if include_head and head is not None and head.weight is embedding.weight:
         tied = next(portion for portion in resolved.portions if portion.role == "embed" and portion.aliases)
-        yield _Product((resolved.layers, 1.0), float(tied.values), tied.name in trained)
+        yield _Product(Place(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)
 
 
 def _is_product(model: PreTrainedModel, portion: Portion) -> bool:
@@ -195,7 +199,9 @@ def _is_product(model: PreTrainedModel, portion: Portion) -> bool:
     return len(portion.shape) >= 2 and portion.role not in ("norm", "bias")
 
 
-def _adapter_products(model: PreTrainedModel, resolved: ResolvedPlan, include_head: bool) -> Iterator[_Product]:
+def _adapter_products(
+    model: PreTrainedModel, resolved: ResolvedPlan, places: Mapping[str, Place], include_head: bool
+) -> Iterator[_Product]:
     """A ([rank, in]) and B ([out, rank]) of each adapter: rank x (in + out) values in all."""
     if resolved.lora is None:
         return
@@ -206,58 +212,48 @@ def _adapter_products(model: PreTrainedModel, resolved: ResolvedPlan, include_he
         rows, columns = target.shape
         # nn.Linear keeps [out, in], Conv1D [in, out]; an injected adapter has the plain module below it.
         inner, outer = (rows, columns) if isinstance(getattr(module, "base_layer", module), Conv1D) else (columns, rows)
-        layer, stage = _position(target, resolved)
-        yield _Product((layer, stage), float(resolved.lora.rank * inner), trained=True)
-        yield _Product((layer, stage + OUTPUT_OF_ADAPTER), float(resolved.lora.rank * outer), trained=True)
+        place = places[target.name]
+        after = place._replace(stage=place.stage + OUTPUT_OF_ADAPTER)
+        yield _Product(place, float(resolved.lora.rank * inner), trained=True)
+        yield _Product(after, float(resolved.lora.rank * outer), trained=True)
 
 
 def _attentions(
-    model: PreTrainedModel, resolved: ResolvedPlan, trained: frozenset[str], sequence_length: int | None
+    model: PreTrainedModel,
+    resolved: ResolvedPlan,
+    places: Mapping[str, Place],
+    trained: frozenset[str],
+    sequence_length: int | None,
 ) -> list[_Attention]:
     if sequence_length is None:
         return []
     hidden = model.config.get_text_config().hidden_size
-    starts = [*(resolved.targets if resolved.lora is not None else ())]
-    starts += [portion for portion in resolved.portions if portion.name in trained]
+    own = {target.name for target in resolved.targets} if resolved.lora is not None else trained
+    first: dict[int, Place] = {}
     receiving: dict[int, set[str]] = {}
-    for portion in starts:
-        if portion.layer is not None and _position(portion, resolved)[1] == STAGES["attn.q"]:
-            roles = {portion.role} if portion.role in STAGES else set(STAGES)
+    for portion in resolved.portions:
+        if portion.layer is None:
+            continue
+        if portion.role in QUERY_KEY_VALUE:
+            first[portion.layer] = places[portion.name]
+        if portion.name in own and places[portion.name] == first.get(portion.layer):
+            # The bias of a query, key or value stands there too; whose it is makes little difference.
+            roles = {portion.role} if portion.role in QUERY_KEY_VALUE else QUERY_KEY_VALUE
             receiving.setdefault(portion.layer, set()).update(roles)
     return [
         _Attention(
-            layer=portion.layer,
+            place=first[portion.layer],
             values=float(sequence_length * portion.values // hidden),
             trained=frozenset(receiving.get(portion.layer, ())),
         )
         for portion in resolved.portions
-        if portion.role == "attn.o" and portion.layer is not None and len(portion.shape) == 2
+        if portion.role == "attn.o" and portion.layer in first and len(portion.shape) == 2
     ]
 
 
 def _trained_portions(resolved: ResolvedPlan, step: int) -> list[Portion]:
     """What receives a gradient for its own sake: the trained portions, or the targets of adapters."""
     return list(resolved.targets) if resolved.lora is not None else list(resolved.trained_at(step).values())
-
-
-def _position(portion: Portion, resolved: ResolvedPlan) -> Position:
-    if portion.side == "below":
-        return BELOW
-    if portion.side == "above" or portion.layer is None:
-        return (resolved.layers, 1.0 if portion.role == "head" else 0.0)
-    if portion.role == "bias":
-        return (portion.layer, _stage_of_bias(portion, resolved))
-    # A matrix of the MLP without a stage of its own is a router: it works beside gate and up.
-    return (portion.layer, STAGES.get(portion.role, STAGES["mlp.up"] if portion.role == "mlp" else 0.0))
-
-
-def _stage_of_bias(bias: Portion, resolved: ResolvedPlan) -> float:
-    """A bias is added to the output of the matrix beside it; that of a norm stands where norms stand."""
-    owner = bias.parameter.rpartition(".")[0]
-    for portion in resolved.portions:
-        if portion.parameter == f"{owner}.weight":
-            return STAGES.get(portion.role, 0.0)
-    return 0.0
 
 
 def _routed_share(portion: Portion, config: PreTrainedConfig) -> float:

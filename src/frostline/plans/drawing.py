@@ -122,7 +122,7 @@ def _matches_table(resolved: ResolvedPlan) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="dim")
     table.add_column("selector", overflow="fold")
     if timed:
-        table.add_column("from step", justify="right")
+        table.add_column("step", justify="right")
     table.add_column("matched", justify="right")
     table.add_column("values", justify="right")
     table.add_column("first and last", overflow="fold")
@@ -148,7 +148,7 @@ def _facts(resolved: ResolvedPlan, cost: PlanCost) -> Iterator[Text]:
     yield Text(f"prefix {resolved.prefix_layers} of {resolved.layers} layers")
     for names in resolved.tied:
         yield Text("tied   " + " = ".join(names))
-    at_first = "at the first step " if len(resolved.phases) > 1 else ""
+    at_first = "at the first step: " if len(resolved.phases) > 1 else ""
     yield Text(at_first + ceiling_sentence(cost, resolved))
     for phase in resolved.phases[1:]:
         yield Text(f"from step {phase.at:,}: {_change(resolved, phase)}")

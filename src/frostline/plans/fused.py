@@ -21,9 +21,11 @@ class JoinedPortions(nn.Module):
 
     places: Tensor | None
 
-    def __init__(self, portions: Sequence[Portion], device: torch.device) -> None:
+    def __init__(self, portions: Sequence[Portion], owner: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.portions = tuple(portions)
+        self.neighbours = tuple(name for name, _ in owner.named_parameters(recurse=False))
+        """The owner's parameters in their order, to be restored when the portions are joined for good."""
         self.dimension = portions[0].dimension
         order = torch.cat([portion.index_tensor() for portion in portions])
         in_order = torch.equal(order, torch.arange(len(order)))
@@ -42,7 +44,7 @@ class JoinedPortions(nn.Module):
 def split_parameter(model: nn.Module, portions: Sequence[Portion]) -> tuple[nn.Parameter, ...]:
     """Replace a parameter by one parameter for each of `portions`, which together are all of it; returns them."""
     owner, own = _owner(model, portions[0].parameter)
-    joined = JoinedPortions(portions, owner.get_parameter(own).device)
+    joined = JoinedPortions(portions, owner, owner.get_parameter(own).device)
     parametrize.register_parametrization(owner, own, joined)
     parts = _parametrizations(owner, own)
     return tuple(parts.get_parameter(f"original{index}") for index in range(len(portions)))
@@ -52,11 +54,21 @@ def split_parameter(model: nn.Module, portions: Sequence[Portion]) -> tuple[nn.P
 def join_parameter(model: nn.Module, name: str) -> nn.Parameter:
     """Undo `split_parameter`, bit for bit: the module holds one plain parameter again, at its former place."""
     owner, own = _owner(model, name)
-    parts = list(_parametrizations(owner, own).parameters())
+    parts = _parametrizations(owner, own)
+    trains = any(part.requires_grad for part in parts.parameters())
+    neighbours = next(child.neighbours for child in parts.children() if isinstance(child, JoinedPortions))
     parametrize.remove_parametrizations(owner, own, leave_parametrized=True)
-    joined = owner.get_parameter(own)
-    joined.requires_grad_(any(part.requires_grad for part in parts))
-    return joined
+    value: object = getattr(owner, own)
+    assert isinstance(value, Tensor)
+    delattr(owner, own)
+    owner.register_parameter(own, nn.Parameter(value.detach().clone(), requires_grad=trains))
+    for name in neighbours[neighbours.index(own) + 1 :]:
+        # Registering puts a parameter last: what stood behind it goes behind it again.
+        if name in dict(owner.named_parameters(recurse=False)):
+            behind = owner.get_parameter(name)
+            delattr(owner, name)
+            owner.register_parameter(name, behind)
+    return owner.get_parameter(own)
 
 
 def is_split(model: nn.Module) -> bool:

@@ -89,7 +89,7 @@ def probe_attention(rerun: Rerun) -> dict[str, FeatureRoles]:
 def probe_mlp(rerun: Rerun) -> dict[str, FeatureRoles]:
     """The role of every output feature of the linear-like modules that `rerun.module` owns directly.
 
-    Names missing from the result (a router) are none of its parts. Raises `InconclusiveProbeError` where they are no MLP.
+    What is missing from the result (a router) is no part of it. Raises `InconclusiveProbeError` where there is no MLP.
     """
     linears = {name: module for name, module in linear_modules(rerun.module).items() if name and "." not in name}
     inputs, outputs = _run_and_watch(rerun, linears, {})

@@ -57,6 +57,8 @@ ROLES = ("all", *(role for role in LEAF_ROLES[:6]), "attn.qkv", *LEAF_ROLES[6:])
 LAYERED_ROLES = tuple(role for role in ROLES if role not in ("embed", "head"))
 """Roles that live in the decoder layers (`all`, `norm` and `bias` outside them too)."""
 
+_HINT = "Frostline trains decoder-only causal language models."
+
 Division = tuple[int, FeatureRoles]
 """A dimension of a parameter, and the role of each place along it."""
 
@@ -86,7 +88,7 @@ def map_model(model: PreTrainedModel) -> ModelMap:
     modules = dict(model.named_modules())
     sides = _sides(stack, outside, calls)
     names = _names_by_parameter(model)
-    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers' own gap
+    head: nn.Module | None = model.get_output_embeddings()
     embedding: nn.Module = model.get_input_embeddings()
     portions: list[Portion] = []
     for name, parameter in parameters.items():
@@ -114,9 +116,8 @@ def map_model(model: PreTrainedModel) -> ModelMap:
 def decoder_stack(model: PreTrainedModel) -> tuple[str, Sequence[nn.Module]]:
     """Full name of the list of decoder layers, and the layers. Raises `ModelError` if there is none."""
     kind = type(model).__name__
-    hint = "Frostline trains decoder-only causal language models."
     if model.config.is_encoder_decoder:
-        raise ModelError(f"{kind} has no decoder stack of its own: it is an encoder-decoder model.", hint)
+        raise ModelError(f"{kind} has no decoder stack of its own: it is an encoder-decoder model.", _HINT)
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     expected = [name for name, module in lists.items() if len(module) == count]
@@ -125,7 +126,7 @@ def decoder_stack(model: PreTrainedModel) -> tuple[str, Sequence[nn.Module]]:
     candidates = expected or [name for name in uniform if len(lists[name]) == longest]
     candidates = [name for name in candidates if any(True for _ in lists[name].parameters())]
     if not candidates:
-        raise ModelError(f"{kind} has no decoder stack: no list of equal layers was found in it.", hint)
+        raise ModelError(f"{kind} has no decoder stack: no list of equal layers was found in it.", _HINT)
     name = max(candidates, key=lambda name: sum(parameter.numel() for parameter in lists[name].parameters()))
     return name, list(lists[name])
 
@@ -145,7 +146,7 @@ def _record(model: PreTrainedModel, watched: Sequence[nn.Module]) -> dict[nn.Mod
     except PROBE_ERRORS as error:
         raise ModelError(
             f"{type(model).__name__} cannot read two tokens: {type(error).__name__}: {error}",
-            "Frostline trains decoder-only causal language models.",
+            _HINT,
         ) from error
 
 
@@ -160,14 +161,15 @@ def _probe_stack(
         kinds = tuple((name, type(module)) for name, module in block.named_modules())
         structure = (kinds, tuple((name, tuple(value.shape)) for name, value in block.named_parameters()))
         if structure not in known:
-            known[structure] = _probe_block(block, f"{stack_name}.{index}", calls, hidden_size)
+            known[structure] = _probe_block(block, calls, hidden_size)
         found |= {f"{stack_name}.{index}.{name}": division for name, division in known[structure].items()}
+    roles = {role for division in found.values() for role in ([division] if isinstance(division, str) else division[1])}
+    if not any(role.startswith("attn") for role in roles):
+        raise ModelError(f"no layer of {type(model).__name__} mixes positions as attention does.", _HINT)
     return found
 
 
-def _probe_block(
-    block: nn.Module, block_name: str, calls: Mapping[nn.Module, Call], hidden_size: int
-) -> dict[str, Division | str]:
+def _probe_block(block: nn.Module, calls: Mapping[nn.Module, Call], hidden_size: int) -> dict[str, Division | str]:
     """The role or division of every parameter of one layer, by name within the layer."""
     found: dict[str, Division | str] = {}
     attentions = _attention_modules(block, calls, hidden_size)
@@ -179,13 +181,10 @@ def _probe_block(
         name: "mlp" for name, _ in block.named_parameters() if not name.startswith(tuple(f"{n}." for n in attentions))
     }
     if not attentions:
+        # Attention may be written out in the layer itself; a layer of a hybrid model may also have none.
         named = {name: _role_by_words(name, "attn") for name in rest}
-        if not {"attn.q", "attn.k", "attn.v"} <= set(named.values()):
-            raise ModelError(
-                f"in '{block_name}' no module was found that mixes positions as attention does.",
-                "Frostline trains decoder-only causal language models.",
-            )
-        rest |= {name: role for name, role in named.items() if role is not None}
+        if {"attn.q", "attn.k", "attn.v"} <= set(named.values()):
+            rest |= {name: role for name, role in named.items() if role is not None}
     for name, module in block.named_modules():
         if not f"{name}.".startswith(tuple(f"{attention}." for attention in attentions)):
             rest |= _mlp_divisions(module, name, calls, hidden_size, rest)

@@ -41,7 +41,8 @@ class Palette:
     def named(self) -> dict[str, str]:
         """Colour by name, as the page's CSS variables call them (`ink`, `arm-0`, ...)."""
         parts = (
-            "paper", "surface", "ink", "muted", "line", "grid", "accent", "supported", "refuted", "undecided", "baseline",
+            "paper", "surface", "ink", "muted", "line", "grid", "accent",
+            "supported", "refuted", "undecided", "baseline",
         )  # fmt: skip
         named: dict[str, str] = {part: str(getattr(self, part)) for part in parts}
         return named | {f"arm-{index}": colour for index, colour in enumerate(self.arms)}

@@ -1,0 +1,58 @@
+"""What is the loss on given windows? The mean over every counted token, whatever the lengths and the padding.
+
+A mean of batch means would weigh the tokens of a short batch more, and make arms incomparable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from frostline.corpus import Batch
+from frostline.measures.forward import IGNORED_LABEL, next_token_losses, untouched_forward
+
+
+@dataclass(frozen=True)
+class LossMeasure:
+    loss_nats: float
+    """Mean over the counted tokens; NaN where there are none."""
+    predictions: int
+    """Tokens counted."""
+
+
+def evaluate_loss(
+    model: PreTrainedModel, batches: Iterable[Batch], *, device: torch.device, precision: str
+) -> LossMeasure:
+    """L = -(1/N) sum log P(y_i given x_i) over the N counted next tokens of `batches`, in nats per token.
+
+    `precision` is `fp32` or `bf16`. Model mode and global random state are afterwards what they were.
+    """
+    total, predictions = 0.0, 0
+    with untouched_forward(model, device, precision):
+        for batch in batches:
+            labels = torch.from_numpy(batch.labels).to(device)
+            logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
+            total += next_token_losses(logits, labels).sum(dtype=torch.float64).item()
+            predictions += int((labels[:, 1:] != IGNORED_LABEL).sum())
+    return LossMeasure(total / predictions if predictions else math.nan, predictions)
+
+
+def forward_logits(
+    model: PreTrainedModel,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64] | None,
+    device: torch.device,
+) -> Tensor:
+    """[batch, sequence, vocabulary] logits of one forward pass over [batch, sequence] tokens."""
+    mask = None if attention_mask is None else torch.from_numpy(attention_mask).to(device)
+    output = model(input_ids=torch.from_numpy(input_ids).to(device), attention_mask=mask, use_cache=False)
+    logits: object = output.logits
+    assert isinstance(logits, Tensor)
+    return logits

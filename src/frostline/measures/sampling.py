@@ -1,0 +1,104 @@
+"""What does a model write, given a prompt? Sampled with dice that are the same for every arm.
+
+Drawing from softmax(logits / temperature) is the same as taking the argmax of logits / temperature + Gumbel noise
+(the Gumbel-max trick; Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Here the noise is a pure function of (seed,
+position, prompt, token): two arms with equal weights write equal text, and where they differ the weights did it, not
+the dice. `model.generate` would draw from the global random state and so change what is trained later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from frostline.measures.forward import untouched_forward
+from frostline.recipe.settings import SamplingSettings
+
+
+def sample_continuations(
+    model: PreTrainedModel,
+    prompts: NDArray[np.int64],
+    settings: SamplingSettings,
+    seed: int,
+    end_token_ids: Collection[int],
+    *,
+    device: torch.device,
+    precision: str,
+) -> list[list[int]]:
+    """Up to `settings.new_tokens` token ids after each row of `prompts` [prompts, prompt_tokens].
+
+    A continuation ends before the first of `end_token_ids`, and may be empty. Global random state and model mode are
+    left as they were.
+    """
+    ends = frozenset(end_token_ids)
+    continuations: list[list[int]] = [[] for _ in prompts]
+    unfinished = set(range(len(continuations)))
+    tokens = torch.from_numpy(np.ascontiguousarray(prompts)).to(device)
+    cache: object = None
+    with untouched_forward(model, device, precision):
+        for position in range(settings.new_tokens):
+            if not unfinished:
+                break
+            output = model(input_ids=tokens, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            noise = gumbel_noise(seed, position, len(continuations), output.logits.shape[-1])
+            chosen = choose_tokens(output.logits[:, -1], noise, settings.temperature, settings.top_p)
+            for index in sorted(unfinished):
+                token = int(chosen[index])
+                if token in ends:
+                    unfinished.discard(index)
+                else:
+                    continuations[index].append(token)
+            tokens = chosen[:, None].to(device)  # finished rows go on unread, so that the cache keeps its shape
+    return continuations
+
+
+def choose_tokens(
+    logits: Float[Tensor, "prompts vocabulary"],
+    noise: Float[Tensor, "prompts vocabulary"],
+    temperature: float,
+    top_p: float,
+) -> Int[Tensor, " prompts"]:
+    """argmax of logits / temperature + noise, among the tokens that `top_p` leaves; computed in float64 on the CPU."""
+    scores = logits.to("cpu", torch.float64) / temperature
+    if top_p < 1:
+        scores = keep_nucleus(scores, top_p)
+    return (scores + noise).argmax(dim=-1)
+
+
+def keep_nucleus(scores: Float[Tensor, "prompts vocabulary"], top_p: float) -> Float[Tensor, "prompts vocabulary"]:
+    """`scores` with -inf outside the fewest most probable tokens that together have probability `top_p`.
+
+    Nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751, section 3.1). The most probable token always stays;
+    of equally probable ones, that of the smaller id comes first.
+    """
+    probabilities, order = scores.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+    return scores.masked_fill(dropped, -torch.inf)
+
+
+def gumbel_noise(seed: int, position: int, prompts: int, vocabulary: int) -> Float[Tensor, "{prompts} {vocabulary}"]:
+    """Standard Gumbel noise, -log(-log(u)), for the token at `position` of each prompt, in float64.
+
+    A row depends on its own number alone, not on how many prompts there are.
+    """
+    uniform = torch.empty(prompts, vocabulary, dtype=torch.float64)
+    generator = torch.Generator()
+    for prompt in range(prompts):
+        generator.manual_seed(noise_seed(seed, position, prompt))
+        torch.rand(vocabulary, generator=generator, dtype=torch.float64, out=uniform[prompt])
+    return uniform.log_().neg_().log_().neg_()
+
+
+def noise_seed(seed: int, position: int, prompt: int) -> int:
+    """63 bits that name the dice of one token of one prompt."""
+    digest = hashlib.sha256(f"frostline sampling noise:{seed}:{position}:{prompt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

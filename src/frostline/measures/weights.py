@@ -1,0 +1,157 @@
+"""How far does training move each watched matrix, in a step and from the start?
+
+A watched matrix is a portion of a parameter: `attn.q` of a fused query/key/value matrix is measured alone, and gives
+the same numbers whether the plan has split the parameter or not. An adapted matrix is W + (alpha / rank) B A; since W
+stays, the product alone is followed, which loses no digits in a sum with W.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from frostline.measures.spectrum import stable_rank
+from frostline.plans import AppliedPlan, Portion, adapted_modules, adapter_delta
+
+OUTSIDE_LAYERS = -1
+"""Stands for the layer of a matrix that lies in none, such as the embeddings."""
+
+
+@dataclass(frozen=True)
+class WeightNorms:
+    """Frobenius norms, one for each watched matrix."""
+
+    change: list[float]
+    """Of W_t - W_(t-1)."""
+    drift: list[float]
+    """Of W_t - W_0."""
+
+
+@dataclass(frozen=True)
+class FinalNorms:
+    """What training did to each watched matrix in all."""
+
+    norm: list[float]
+    """Frobenius norm of W_0."""
+    drift: list[float]
+    """Frobenius norm of W_T - W_0."""
+    relative_drift: list[float]
+    """drift / norm; 0 where nothing moved, infinite where something moved away from zero."""
+    stable_rank: list[float]
+    """Of W_T - W_0, see `frostline.measures.spectrum`; 0 where nothing moved."""
+
+
+class WeightWatch:
+    """Keeps W_0 of the watched matrices, and W_(t-1) of those that moved when the next step is to be measured.
+
+    Create it after the plan was applied and before the first step; call `after_step` after every step.
+    """
+
+    def __init__(self, applied: AppliedPlan, selectors: Sequence[str], *, every: int = 1) -> None:
+        """Watch what `selectors` name, every `every` steps (0: only the end). Raises `PlanError` as resolving does."""
+        self._applied = applied
+        self._every = every
+        self._portions = applied.select(selectors)
+        self._adapted = frozenset(f"{name}.weight" for name in adapted_modules(applied.model))
+        self._norms = [_norm(self._effective(portion)) for portion in self._portions]
+        self._start = [self._moving(portion).clone() for portion in self._portions]
+        self._previous: list[Tensor] | None = None
+        if self._is_measured(0):
+            self._previous = list(self._start)
+
+    @property
+    def names(self) -> list[str]:
+        """`PARAMETER` or `PARAMETER[ROLE]`, in the model's order: the order of every list here."""
+        return [portion.name for portion in self._portions]
+
+    @property
+    def layers(self) -> list[int]:
+        """Decoder layers, counted from 0; -1 outside them."""
+        return [OUTSIDE_LAYERS if portion.layer is None else portion.layer for portion in self._portions]
+
+    @property
+    def roles(self) -> list[str]:
+        return [portion.role for portion in self._portions]
+
+    @property
+    def trained(self) -> list[bool]:
+        """Whether the plan trains the matrix at any step, itself or by an adapter."""
+        resolved = self._applied.resolved
+        trained = {name for phase in resolved.phases for name in phase.trained}
+        trained |= {portion.name for portion in resolved.targets}
+        return [portion.name in trained for portion in self._portions]
+
+    def after_step(self, step: int) -> WeightNorms | None:
+        """What step `step` (counted from 0) changed, if it is one of those measured: every - 1, 2 every - 1, ...
+
+        The change is always that of this one step. Raises `ValueError` if the call after the step before was left out.
+        """
+        norms = None
+        if self._is_measured(step):
+            if self._previous is None:
+                raise ValueError(f"after_step({step}) was called without after_step({step - 1}) before it")
+            now = [self._moving(portion) for portion in self._portions]
+            norms = WeightNorms(_distances(now, self._previous), _distances(now, self._start))
+        # The next step's W_(t-1) must be copied, since training goes on in place; what never moved needs no copy.
+        self._previous = self._snapshot() if self._is_measured(step + 1) else None
+        return norms
+
+    @torch.no_grad()
+    def final(self) -> FinalNorms:
+        """What training did, from the start until now."""
+        drift, ranks = [], []
+        for portion, start in zip(self._portions, self._start, strict=True):
+            moved = _difference(self._moving(portion), start)
+            drift.append(_norm(moved))
+            ranks.append(stable_rank(_as_matrix(moved)))
+        return FinalNorms(list(self._norms), drift, list(map(_ratio, drift, self._norms)), ranks)
+
+    def _is_measured(self, step: int) -> bool:
+        return self._every > 0 and (step + 1) % self._every == 0
+
+    def _snapshot(self) -> list[Tensor]:
+        now = (self._moving(portion) for portion in self._portions)
+        return [
+            start if torch.equal(value, start) else value.clone() for value, start in zip(now, self._start, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _moving(self, portion: Portion) -> Tensor:
+        """The part of `portion` that training can move: all of it, or the adapter's product. May share memory."""
+        if portion.parameter in self._adapted:
+            delta = adapter_delta(self._applied.model, portion.parameter.removesuffix(".weight"))
+            return portion.view_of(delta)
+        return self._applied.value_of(portion)
+
+    @torch.no_grad()
+    def _effective(self, portion: Portion) -> Tensor:
+        """The weight that the model computes with."""
+        value = self._applied.value_of(portion)
+        return value + self._moving(portion) if portion.parameter in self._adapted else value
+
+
+def _distances(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
+    return [_norm(_difference(value, other)) for value, other in zip(values, others, strict=True)]
+
+
+def _difference(value: Tensor, other: Tensor) -> Tensor:
+    return value.float() - other.float()
+
+
+def _norm(value: Tensor) -> float:
+    return float(torch.linalg.vector_norm(value.float()))
+
+
+def _ratio(drift: float, norm: float) -> float:
+    if drift == 0:
+        return 0.0
+    return drift / norm if norm else math.inf
+
+
+def _as_matrix(value: Tensor) -> Tensor:
+    """[rows, columns]: the matrices of stacked experts below each other, a vector as one column."""
+    return value[:, None] if value.dim() == 1 else value.reshape(-1, value.shape[-1])

@@ -1,0 +1,141 @@
+"""How far did the weights move, when and where? Change a step by role; drift as a map of layers x matrices."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from frostline.report.figures.parts import (
+    AnyChart,
+    arm_colour,
+    data_of,
+    finish,
+    legend_columns,
+    side_by_side,
+    thinned,
+)
+from frostline.report.style import WIDE, Style
+
+
+def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """Frobenius norm of W_t - W_(t-1) over steps, one panel a role, on one logarithmic scale.
+
+    A line is the mean over the matrices that moved (those that the arm trains) and over replicates; `changes` is the
+    frame of `Run.weight_changes()` of one variant.
+    """
+    mean = (
+        changes.filter(pl.col("change") > 0)
+        .group_by("role", "arm", "step")
+        .agg(pl.col("change").mean())
+        .sort("role", "arm", "step")
+    )
+    roles = role_order(mean)
+    arms = mean.get_column("arm").unique().to_list()
+    columns = max(1, min(len(roles), 2 if width < 500 else 4 if len(roles) >= 4 else len(roles)))
+    inner = (width - 46 - 26 * (columns - 1)) // columns
+    up = alt.Scale(type="log", domain=_log_domain(mean), nice=False)
+    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    panels = []
+    for index, role in enumerate(roles):
+        first = index % columns == 0
+        vertical = alt.Y(
+            "change:Q",
+            scale=up,
+            title="change a step (Frobenius norm)" if first else None,
+            axis=alt.Axis(format="~e", labels=first, tickCount=4),
+        )
+        panels.append(
+            alt.Chart(data_of(thinned(mean.filter(pl.col("role") == role), 300)))
+            .mark_line(strokeWidth=1.8)
+            .encode(
+                x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=3, format="~s")),
+                y=vertical,
+                color=colour,
+            )
+            .properties(width=inner, height=170, title=role)
+        )
+    return finish(side_by_side(panels, columns), style)
+
+
+def drift_chart(final: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """Relative drift, the norm of W_T - W_0 over that of W_0: layers x roles, one panel an arm, one colour scale.
+
+    Mean over replicates, and over matrices where a layer has several of one role. A cell that the arm never trained
+    is an empty outline: frozen. `final` is the frame of `Run.final_weights()` of one variant.
+    """
+    cells = (
+        final.filter(pl.col("layer").is_not_null())
+        .group_by("arm", "layer", "role")
+        .agg(pl.col("relative_drift").mean(), frozen=~pl.col("trained").any() & (pl.col("drift").max() == 0))
+        .sort("layer", "role")
+    )
+    arms = [arm for arm in style.arms if arm in cells.get_column("arm").unique().to_list()]
+    roles = role_order(cells)
+    columns = max(1, min(len(arms), width // 150))
+    inner = min(48 * len(roles), (width - 40 - 24 * (columns - 1)) // columns)
+    layers = cells.get_column("layer").n_unique()
+    height = max(80, min(12 * layers, 420))
+    top = cells.get_column("relative_drift").max()
+    highest = float(top) if isinstance(top, float) and top > 0 else 1.0
+    panels = [
+        _drift_panel(
+            cells.filter(pl.col("arm") == arm), arm, style, roles, highest, (inner, height), index % columns == 0
+        )
+        for index, arm in enumerate(arms)
+    ]
+    return finish(side_by_side(panels, columns), style)
+
+
+def role_order(frame: pl.DataFrame) -> list[str]:
+    """The roles in `frame` in the order in which a layer computes them."""
+    known = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down", "norm", "bias", "embed", "head"]
+    found = frame.get_column("role").unique().drop_nulls().to_list()
+    return [role for role in known if role in found] + sorted(role for role in found if role not in known)
+
+
+def _drift_panel(
+    cells: pl.DataFrame,
+    arm: str,
+    style: Style,
+    roles: list[str],
+    highest: float,
+    size: tuple[int, int],
+    first: bool,
+) -> alt.LayerChart:
+    short = "split(datum.value, '.')[1] || datum.value"
+    x = alt.X(
+        "role:N", sort=roles, title=None, scale=alt.Scale(domain=roles), axis=alt.Axis(labelAngle=0, labelExpr=short)
+    )
+    y = alt.Y(
+        "layer:O",
+        sort="descending",
+        title="layer" if first else None,
+        axis=alt.Axis(labelOverlap=True, domain=False, labels=first),
+    )
+    legend = alt.Legend(
+        title="relative drift", format=".1~e", symbolType="square", symbolSize=130, tickCount=4,
+        symbolFillColor=style.palette.accent,
+    )  # fmt: skip
+    strength = alt.Opacity(
+        "relative_drift:Q", scale=alt.Scale(domain=[0, highest], range=[0.08, 1], nice=False), legend=legend
+    )
+    width, height = size
+    moved = (
+        alt.Chart(data_of(cells.filter(~pl.col("frozen"))))
+        .mark_rect(fill=style.palette.accent, stroke=style.palette.paper, strokeWidth=1)
+        .encode(x=x, y=y, opacity=strength)
+    )
+    frozen = (
+        alt.Chart(data_of(cells.filter(pl.col("frozen"))))
+        .mark_rect(fill=style.palette.surface, stroke=style.palette.line, strokeWidth=1)
+        .encode(x=x, y=y)
+    )
+    layered: alt.LayerChart = alt.layer(frozen, moved).properties(width=width, height=height, title=arm)
+    return layered
+
+
+def _log_domain(mean: pl.DataFrame) -> list[float]:
+    low, high = mean.get_column("change").min(), mean.get_column("change").max()
+    if not isinstance(low, float) or not isinstance(high, float):
+        return [0.1, 1.0]
+    return [low / 1.3, high * 1.3]

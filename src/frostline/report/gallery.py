@@ -1,0 +1,223 @@
+"""Which figures does a report have, in which order? Captions tell what one sees and what n is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from frostline.report import numbers
+from frostline.report.figures.loss import smoothing_window
+from frostline.report.figures.parts import AnyChart
+from frostline.report.plots import NothingMeasured, RunPlots
+from frostline.report.text import one_line
+from frostline.stats.summary import ArmSummary, Estimate, RunSummary, VariantSummary
+
+Facts = tuple[RunSummary, VariantSummary]
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure as the report knows it; `name` is also its file's name."""
+
+    name: str
+    section: str
+    title: str
+    draw: Callable[[RunPlots, str, int], AnyChart]
+    caption: Callable[[Facts], str]
+    alternative: Callable[[Facts], str]
+    """What the figure shows, for who cannot see it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of one run, drawn at each of the widths asked for."""
+
+    kind: FigureKind
+    caption: str
+    alternative: str
+    charts: tuple[AnyChart, ...]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A figure that the run has no data for, and why."""
+
+    kind: FigureKind
+    reason: str
+
+
+def draw(kind: FigureKind, plots: RunPlots, variant: VariantSummary, widths: tuple[int, ...]) -> Drawing | Absent:
+    """The figure of `kind` for `variant` at each of `widths`, or the reason why there is none."""
+    facts = (plots.run.summary, variant)
+    try:
+        charts = tuple(kind.draw(plots, variant.variant, width) for width in widths)
+    except NothingMeasured as absent:
+        return Absent(kind, absent.message)
+    return Drawing(kind, one_line(kind.caption(facts)), one_line(kind.alternative(facts)), charts)
+
+
+def _replicates(facts: Facts) -> str:
+    count = max((arm.replicates for arm in facts[1].arms.values()), default=0)
+    return "1 replicate" if count == 1 else f"{count} replicates"
+
+
+def _interval_note(facts: Facts) -> str:
+    if max((arm.replicates for arm in facts[1].arms.values()), default=0) < 2:
+        return "One replicate gives no interval over replicates."
+    return "Lines are 95 % intervals; one that leaves the figure is cut at its edge."
+
+
+def _by_arm(facts: Facts, what: str, get: Callable[[ArmSummary], Estimate | None]) -> str:
+    told = [f"{name} {numbers.estimate(get(arm))}" for name, arm in facts[1].arms.items() if get(arm) is not None]
+    return f"{what}: {', '.join(told)}." if told else what
+
+
+def _quality_caption(facts: Facts) -> str:
+    return (
+        "Loss and text need not agree. The dashed line is the untouched model; perplexity is that of the generated "
+        f"text under the untouched model. {_replicates(facts)}. {_interval_note(facts)}"
+    )
+
+
+def _counts(facts: Facts, get: Callable[[ArmSummary], Estimate | None]) -> str:
+    found = next((estimate for arm in facts[1].arms.values() if (estimate := get(arm)) is not None), None)
+    return f"n = {found.n}, {found.method}" if found is not None and found.n else _replicates(facts)
+
+
+OVERVIEW = FigureKind(
+    "variants",
+    "overview",
+    "What the varied key changes",
+    lambda plots, variant, width: plots.variants(variant, width),
+    lambda facts: f"Each arm over the values of the varied key. {_replicates(facts)} each. {_interval_note(facts)}",
+    lambda facts: "Line charts of the saving, the overfitting and the held-out loss of each arm over the varied key.",
+)
+
+FIGURES: tuple[FigureKind, ...] = (
+    FigureKind(
+        "loss",
+        "loss",
+        "Training loss, step by step",
+        lambda plots, variant, width: plots.loss(variant, width),
+        lambda facts: (
+            f"Faint: the raw loss of each replicate. Strong: the mean, smoothed over "
+            f"{smoothing_window(facts[0].steps)} steps, with a 95 % band over replicates where there are "
+            "several. Diamonds: held-out loss. "
+            f"{_replicates(facts)} of {facts[0].steps} steps."
+        ),
+        lambda facts: _by_arm(facts, "Line chart of the loss of each arm; at the end", lambda arm: arm.loss_last),
+    ),
+    FigureKind(
+        "loss_difference",
+        "loss",
+        "The same, minus the baseline",
+        lambda plots, variant, width: plots.loss_difference(variant, width),
+        lambda facts: (
+            f"All arms read the same windows at each step, so their difference from {facts[0].baseline} is free of the "
+            f"noise that they share. Above zero: the arm's loss is higher. {_replicates(facts)}."
+        ),
+        lambda facts: _by_arm(facts, "Line chart of loss differences; losses at the end", lambda arm: arm.loss_last),
+    ),
+    FigureKind(
+        "scatter",
+        "loss",
+        "Each arm against the baseline",
+        lambda plots, variant, width: plots.scatter(variant, width),
+        lambda facts: (
+            f"One point a step and replicate: below the dashed line y = x, {facts[0].baseline} had the lower loss. "
+            f"Colour runs from early to late steps. {_replicates(facts)} of {facts[0].steps} steps."
+        ),
+        lambda facts: f"Scatter of the losses of each arm against those of {facts[0].baseline}, with the line y = x.",
+    ),
+    FigureKind(
+        "token_share",
+        "style",
+        "Do the arms write like the corpus?",
+        lambda plots, variant, width: plots.token_share(variant, width),
+        lambda facts: (
+            "Share of generated tokens that are among the corpus's most frequent. Same prompts and same sampling noise "
+            f"for all arms. {_counts(facts, lambda arm: arm.common_share_after)}."
+        ),
+        lambda facts: _by_arm(facts, "Share of common tokens after training", lambda arm: arm.common_share_after),
+    ),
+    FigureKind(
+        "weight_change",
+        "weights",
+        "How much the weights change in a step",
+        lambda plots, variant, width: plots.weight_change(variant, width),
+        lambda facts: (
+            "Norm of W(t) − W(t−1), mean over the matrices that the arm trains, by role; logarithmic. Matrices that "
+            f"do not move are left out. {_replicates(facts)}."
+        ),
+        lambda facts: "Line charts of the weight change per step for each role and arm, on a logarithmic scale.",
+    ),
+    FigureKind(
+        "drift",
+        "weights",
+        "Where the weights ended up",
+        lambda plots, variant, width: plots.drift(variant, width),
+        lambda facts: (
+            "Drift from the start relative to the size of each matrix, layers from bottom to top; one scale for all "
+            f"arms. Empty outlines are frozen: byte-identical to the start. Mean over {_replicates(facts)}."
+        ),
+        lambda facts: "Heat maps of the relative drift of each watched matrix, layer by layer, one map for each arm.",
+    ),
+    FigureKind(
+        "time",
+        "cost",
+        "Time",
+        lambda plots, variant, width: plots.time(variant, width),
+        lambda facts: (
+            "Left: a timed step, machine warm-up left out. Right: the saving r against the baseline. Ticks mark the "
+            "most that the operations allow: dark with a truncated backward, pale with a stored prefix as well. "
+            f"{_replicates(facts)}. {_interval_note(facts)}"
+        ),
+        lambda facts: _by_arm(facts, "Bars of the time per step", lambda arm: arm.step_seconds),
+    ),
+    FigureKind(
+        "memory",
+        "cost",
+        "Peak memory",
+        lambda plots, variant, width: plots.memory(variant, width),
+        lambda facts: (
+            "Each arm alone in a process of its own, n = 1. The pale mark is the size of the model's weights."
+        ),
+        lambda facts: (
+            "Bars of peak memory: "
+            + ", ".join(f"{name} {numbers.size(arm.peak_bytes)}" for name, arm in facts[1].arms.items())
+            + "."
+        ),
+    ),
+    FigureKind(
+        "quality",
+        "quality",
+        "Loss beside the quality of the text",
+        lambda plots, variant, width: plots.quality(variant, width),
+        _quality_caption,
+        lambda facts: _by_arm(
+            facts, "Held-out loss beside text quality; held-out loss", lambda arm: arm.held_out_after
+        ),
+    ),
+    FigureKind(
+        "forgetting",
+        "forgetting",
+        "Forgetting",
+        lambda plots, variant, width: plots.forgetting(variant, width),
+        lambda facts: (
+            "Change of the loss on the retention corpus, after minus before training: right of zero, the model got "
+            f"worse at it. {_replicates(facts)}. {_interval_note(facts)}"
+        ),
+        lambda facts: _by_arm(facts, "Change of the retention loss", lambda arm: arm.forgetting),
+    ),
+    FigureKind(
+        "overfitting",
+        "forgetting",
+        "Overfitting",
+        lambda plots, variant, width: plots.overfitting(variant, width),
+        lambda facts: (
+            "Held-out minus training loss at the end: the further right, the more the arm fits what it has read. "
+            f"{_replicates(facts)}. {_interval_note(facts)}"
+        ),
+        lambda facts: _by_arm(facts, "Held-out minus training loss", lambda arm: arm.overfitting),
+    ),
+)

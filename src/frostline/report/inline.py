@@ -1,0 +1,123 @@
+"""How does a chart become part of a page? As inline SVG without scripts, addresses or colours of its own.
+
+The drawing is parsed and written anew from an allow-list of elements and attributes. Colours of the light palette turn
+into CSS variables, so that one drawing serves light, dark and print.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from xml.etree import ElementTree
+
+import vl_convert
+
+from frostline.report.figures.parts import AnyChart
+from frostline.report.style import LIGHT
+
+_ELEMENTS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "circle"})
+_ATTRIBUTES = frozenset(
+    {
+        "d", "transform", "x", "y", "x1", "x2", "y1", "y2", "dx", "dy", "r", "cx", "cy", "rx", "width", "height",
+        "viewBox", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit",
+        "opacity", "fill-opacity", "stroke-opacity", "font-size", "font-weight", "font-style", "text-anchor",
+    }
+)  # fmt: skip
+_COLOURS = {"fill": "fill", "stroke": "stroke", "stop-color": "stop-color"}
+_GRADIENT = frozenset({"linearGradient", "stop"})
+_GRADIENT_ATTRIBUTES = frozenset({"offset", "gradientUnits"})
+_REFERENCE = re.compile(r"url\(#([A-Za-z0-9_-]+)\)")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|rgba?\([0-9., %]+\)|none|transparent|[a-z]+")
+_LONG_NUMBER = re.compile(r"(\d+\.\d{2})\d+")
+_SHORTER = r"\1"
+
+
+def svg_of(chart: AnyChart) -> str:
+    """`chart` as an SVG file's text, colours as they are. Reads no address: charts carry their data."""
+    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
+    return drawn
+
+
+def png_of(svg: str, scale: float = 2.0) -> bytes:
+    """The drawing as PNG, `scale` pixels for each of its units."""
+    drawn: bytes = vl_convert.svg_to_png(svg, scale=scale)
+    return drawn
+
+
+def inline_svg(svg: str, *, prefix: str, title: str, css_class: str = "") -> str:
+    """`svg` as an element for a page, named `title` to screen readers; `prefix` keeps its ids apart from others'."""
+    root = ElementTree.fromstring(svg)
+    width, height = root.get("width", "1"), root.get("height", "1")
+    inner = "".join(_element(child, prefix) for child in root)
+    view = escape(root.get("viewBox", f"0 0 {width} {height}"))
+    return (
+        f'<svg class="{escape(css_class)}" role="img" aria-label="{escape(title)}" viewBox="{view}" '
+        f'width="{escape(width)}" height="{escape(height)}">{inner}</svg>'
+    )
+
+
+def _element(element: ElementTree.Element, prefix: str) -> str:
+    name = element.tag.rpartition("}")[2]
+    if name not in _ELEMENTS | _GRADIENT or element.get("display") == "none":
+        return ""
+    if name == "rect" and element.get("fill") in (LIGHT.paper, "white"):
+        return ""  # the page is the background
+    inner = "".join(_element(child, prefix) for child in element)
+    if name in ("g", "defs") and not inner:
+        return ""
+    if name == "path" and (not element.get("d") or (element.get("class") == "background" and _invisible(element))):
+        return ""
+    attributes = "".join(_attributes(element, name, prefix))
+    text = escape(element.text) if name in ("text", "tspan") and element.text else ""
+    if not inner and not text:
+        return "" if name == "text" else f"<{name}{attributes}/>"
+    if name == "g" and not attributes:
+        return inner
+    return f"<{name}{attributes}>{text}{inner}</{name}>"
+
+
+def _attributes(element: ElementTree.Element, name: str, prefix: str) -> list[str]:
+    parts: list[str] = []
+    declarations: list[str] = []
+    for key, value in element.attrib.items():
+        if key in _COLOURS:
+            declaration = _colour(key, value, prefix)
+            if declaration.startswith(f"{key}:"):
+                declarations.append(declaration)
+            elif declaration:
+                parts.append(f' {key}="{escape(declaration)}"')
+        elif key == "id":
+            parts.append(f' id="{escape(prefix + value)}"')
+        elif key == "clip-path":
+            found = _REFERENCE.fullmatch(value)
+            if found:
+                parts.append(f' clip-path="url(#{escape(prefix + found[1])})"')
+        elif "opacity" in key and value == "1":
+            continue
+        elif key in _ATTRIBUTES or (name in _GRADIENT and key in _GRADIENT_ATTRIBUTES):
+            parts.append(f' {key}="{escape(_LONG_NUMBER.sub(_SHORTER, value))}"')
+    if declarations:
+        parts.append(f' style="{escape(";".join(declarations))}"')
+    return parts
+
+
+def _colour(key: str, value: str, prefix: str) -> str:
+    """A CSS declaration for a palette colour, a plain attribute value for another, '' for what is no colour."""
+    variable = _variables().get(value.lower())
+    if variable is not None:
+        return f"{key}:var(--{variable})"
+    reference = _REFERENCE.fullmatch(value)
+    if reference:
+        return f"url(#{prefix}{reference[1]})"
+    return value if _COLOUR.fullmatch(value) else ""
+
+
+def _invisible(element: ElementTree.Element) -> bool:
+    return all(element.get(key) in (None, "none", "transparent") for key in ("fill", "stroke"))
+
+
+@cache
+def _variables() -> Mapping[str, str]:
+    return {colour: name for name, colour in LIGHT.named().items()}

@@ -1,0 +1,292 @@
+"""What stands on the report's page? The run's facts in the order of reading; the template only prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from frostline.errors import RunFolderError
+from frostline.journal import RECIPE_FILE, VariantPrepared, records_of
+from frostline.report import gallery, numbers
+from frostline.report.gallery import Absent, Drawing
+from frostline.report.open_run import Run
+from frostline.report.style import NARROW, WIDE, Style
+from frostline.stats.summary import ArmSummary, ClaimResult, RunSummary, VariantSummary
+
+SECTIONS = {
+    "loss": "Loss",
+    "style": "Style",
+    "weights": "Weights",
+    "cost": "Time and memory",
+    "quality": "Quality beside loss",
+    "samples": "Generated samples",
+    "forgetting": "Forgetting and overfitting",
+}
+SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
+CLIPPED_AT = 360
+"""Characters of a sample shown before the rest is folded away."""
+PROMPTS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Fact:
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ArmCard:
+    name: str
+    colour: str
+    """Name of the CSS variable of its colour."""
+    is_baseline: bool
+    plan: str
+    facts: list[Fact]
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    result: ClaimResult
+    colour: str
+    symbol: str
+    effect: str
+    interval: str
+    p_value: str
+    n: str
+
+
+@dataclass(frozen=True)
+class ClaimGroup:
+    id: str
+    claim: str
+    rows: list[ClaimRow]
+
+
+@dataclass(frozen=True)
+class Sample:
+    who: str
+    colour: str
+    head: str
+    rest: str
+
+
+@dataclass(frozen=True)
+class PromptSamples:
+    prompt: str
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    heading: str
+    figures: list[Drawing]
+    absent: list[Absent]
+    samples: list[PromptSamples]
+
+
+@dataclass(frozen=True)
+class VariantPage:
+    anchor: str
+    label: str
+    facts: list[Fact]
+    cards: list[ArmCard]
+    summary: VariantSummary
+    sections: list[Section]
+
+
+@dataclass(frozen=True)
+class Page:
+    run: RunSummary
+    facts: list[Fact]
+    alerts: list[str]
+    claims: list[ClaimGroup]
+    overview: Drawing | None
+    variants: list[VariantPage]
+    recipe: str
+    hashes: list[Fact]
+    environment: list[Fact]
+    commands: list[str]
+
+
+def page_of(run: Run) -> Page:
+    """Everything that the template prints."""
+    summary = run.summary
+    several = len(summary.variants) > 1
+    variants = [_variant(run, variant, index, several) for index, variant in enumerate(summary.variants)]
+    overview = None
+    if several:
+        drawn = gallery.draw(gallery.OVERVIEW, run.plot, summary.variants[0], (WIDE, NARROW))
+        overview = drawn if isinstance(drawn, Drawing) else None
+    arms = tuple(summary.variants[0].arms) if summary.variants else ()
+    return Page(
+        run=summary,
+        facts=_facts(summary),
+        alerts=alerts_of(summary),
+        claims=_claims(summary, Style(arms, summary.baseline)),
+        overview=overview,
+        variants=variants,
+        recipe=_recipe(run),
+        hashes=_hashes(run),
+        environment=[Fact(name, value) for name, value in summary.environment.items()],
+        commands=[
+            f"frostline run {RECIPE_FILE}",
+            "frostline report RUN --figures figures",
+            "frostline show RUN --json",
+        ],
+    )
+
+
+def _facts(summary: RunSummary) -> list[Fact]:
+    tokens = summary.batch * summary.accumulation * summary.window_length
+    told = [
+        Fact("steps", numbers.count(summary.steps), f"of {numbers.count(tokens)} tokens"),
+        Fact("replicates", str(len(summary.seeds)), f"seeds {', '.join(map(str, summary.seeds))}"),
+        Fact("began", summary.started_at.replace("T", " ").replace("+00:00", " UTC")),
+    ]
+    if summary.seconds is not None:
+        told.append(Fact("took", numbers.seconds(summary.seconds)))
+    return told
+
+
+def _variant_facts(variant: VariantSummary) -> list[Fact]:
+    return [
+        Fact("model", variant.model, f"{numbers.count(variant.parameters)} parameters, {variant.layers} layers"),
+        Fact(
+            "corpus", variant.corpus, f"{numbers.count(variant.corpus_tokens)} tokens, read {variant.epochs:.3g} times"
+        ),
+        Fact("windows", numbers.count(variant.windows), f"and {numbers.count(variant.held_out_windows)} held out"),
+        Fact("computed", f"{variant.precision} on {variant.device}", variant.schedule),
+    ]
+
+
+def alerts_of(summary: RunSummary) -> list[str]:
+    """What a reader must know before believing anything else."""
+    alerts = []
+    if summary.status != "finished":
+        alerts.append("The run was interrupted: what follows is what there was until then.")
+    for variant in summary.variants:
+        where = f"{variant.variant}: " if variant.variant else ""
+        if not variant.checks.pairing_holds:
+            alerts.append(f"{where}The arms were not paired. {variant.checks.pairing}")
+        if not variant.checks.frozen_holds:
+            alerts.append(f"{where}Frozen weights moved. {variant.checks.frozen}")
+        told = list(variant.checks.failed)
+        told += [sentence for arm in variant.arms.values() for sentence in arm.failed if sentence not in told]
+        alerts += [f"{where}{sentence}" for sentence in told]
+    if not summary.variants:
+        alerts.append("The run ended before its first arm began.")
+    return alerts
+
+
+def _claims(summary: RunSummary, style: Style) -> list[ClaimGroup]:
+    groups: dict[str, list[ClaimResult]] = {}
+    for claim in summary.claims:
+        groups.setdefault(claim.id, []).append(claim)
+    return [ClaimGroup(id, rows[0].claim, [_claim(row, style) for row in rows]) for id, rows in groups.items()]
+
+
+def _claim(result: ClaimResult, style: Style) -> ClaimRow:
+    effect = result.effect
+    return ClaimRow(
+        result=result,
+        colour=style.colour_name(result.arm) if result.arm in style.arms else "",
+        symbol=SYMBOLS.get(result.verdict, "?"),
+        effect=numbers.in_unit(effect.value, effect.unit),
+        interval=numbers.interval(effect),
+        p_value=numbers.p_value(result.p_value),
+        n=f"n = {effect.n}, {effect.method}" if effect.n else "",
+    )
+
+
+def _variant(run: Run, variant: VariantSummary, index: int, several: bool) -> VariantPage:
+    style = Style(tuple(variant.arms), run.summary.baseline)
+    label = variant.variant if several else ""
+    return VariantPage(
+        anchor=f"variant-{index}-" if several else "",
+        label=label,
+        facts=_variant_facts(variant),
+        cards=[_card(arm, style) for arm in variant.arms.values()],
+        summary=variant,
+        sections=_sections(run, variant, style),
+    )
+
+
+def _card(arm: ArmSummary, style: Style) -> ArmCard:
+    after = arm.held_out_after
+    note = _join(f"from {numbers.number(arm.held_out_before.value)}", numbers.interval(after))
+    facts = [
+        Fact("held-out loss", numbers.number(after.value), note),
+        Fact("time a step", numbers.seconds(arm.step_seconds.value), numbers.interval(arm.step_seconds)),
+    ]  # fmt: skip
+    if arm.saving is not None:
+        note = _join(numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}")
+        facts.append(Fact("saving r", numbers.share(arm.saving.value), note))
+    facts.append(Fact("trained", numbers.count(arm.trained_parameters), f"of {numbers.count(arm.parameters)}"))
+    if arm.peak_bytes is not None:
+        facts.append(Fact("peak memory", numbers.size(arm.peak_bytes)))
+    return ArmCard(arm.arm, style.colour_name(arm.arm), arm.arm == style.baseline, arm.plan, facts)
+
+
+def _join(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
+    drawn = [gallery.draw(kind, run.plot, variant, (WIDE, NARROW)) for kind in gallery.FIGURES]
+    sections = []
+    for id, heading in SECTIONS.items():
+        figures = [one for one in drawn if isinstance(one, Drawing) and one.kind.section == id]
+        absent = [one for one in drawn if isinstance(one, Absent) and one.kind.section == id]
+        samples = _samples(run, variant, style) if id == "samples" else []
+        if figures or absent or samples:
+            sections.append(Section(id, heading, figures, absent, samples))
+    return sections
+
+
+def _samples(run: Run, variant: VariantSummary, style: Style) -> list[PromptSamples]:
+    """The first replicate's continuations, prompt by prompt, before training first."""
+    found = run.continuations().filter(pl.col("variant") == variant.variant)
+    if found.is_empty():
+        return []
+    found = found.filter(pl.col("seed") == found.get_column("seed")[0]).sort("prompt_index", maintain_order=True)
+    order = ["", *style.arms]
+    prompts: dict[int, dict[str, tuple[str, str]]] = {}
+    for index, arm, prompt, text in found.select("prompt_index", "arm", "prompt", "text").iter_rows():
+        prompts.setdefault(index, {})[arm] = (prompt, text)
+    return [
+        PromptSamples(
+            next(iter(by_arm.values()))[0], [_sample(arm, by_arm[arm][1], style) for arm in order if arm in by_arm]
+        )
+        for by_arm in prompts.values()
+    ]
+
+
+def _sample(arm: str, text: str, style: Style) -> Sample:
+    cut = len(text)
+    if cut > CLIPPED_AT:
+        cut = text.rfind(" ", CLIPPED_AT // 2, CLIPPED_AT) + 1 or CLIPPED_AT
+    colour = style.colour_name(arm) if arm else "muted"
+    return Sample(arm or "before training", colour, text[:cut], text[cut:])
+
+
+def _recipe(run: Run) -> str:
+    try:
+        return run.recipe_text()
+    except RunFolderError as error:
+        return f"# {error}"
+
+
+def _hashes(run: Run) -> list[Fact]:
+    told = [Fact("frostline", run.summary.frostline_version), Fact("recipe, SHA-256", run.summary.recipe_sha256)]
+    prepared: Sequence[VariantPrepared] = records_of(run.lines, VariantPrepared)
+    for variant in prepared:
+        where = f" ({variant.variant})" if len(prepared) > 1 else ""
+        told.append(Fact(f"weights at the start, SHA-256{where}", variant.model_sha256))
+        told.append(Fact(f"corpus, SHA-256{where}", variant.corpus.sha256))
+        if variant.retention is not None:
+            told.append(Fact(f"retention corpus, SHA-256{where}", variant.retention.sha256))
+    return told

@@ -1,0 +1,159 @@
+"""Which charts does a run offer? `run.plot.loss()` and the rest: altair charts, to look at, change or save.
+
+run = frostline.open_run("runs/demo")
+run.plot.loss().save("loss.svg")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from frostline.errors import RunFolderError, nearest
+from frostline.report.figures import cost, loss, outcome, variants, weights
+from frostline.report.figures.parts import AnyChart
+from frostline.report.style import LIGHT, WIDE, Palette, Style
+from frostline.stats.summary import VariantSummary
+
+if TYPE_CHECKING:
+    from frostline.report.open_run import Run
+
+
+class NothingMeasured(RunFolderError):  # noqa: N818 - it says what is the matter
+    """The run did not measure what a chart shows."""
+
+
+@dataclass(frozen=True)
+class RunPlots:
+    """The charts of one run. Each method takes the label of a variant (the first unless given) and a width in pixels.
+
+    Raises `NothingMeasured` where the run lacks the measure. `with_palette(DARK)` draws on dark paper.
+    """
+
+    run: Run
+    palette: Palette = LIGHT
+
+    def with_palette(self, palette: Palette) -> RunPlots:
+        return replace(self, palette=palette)
+
+    def loss(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Training loss, raw and smoothed, with held-out points."""
+        losses = self._losses(variant)
+        evaluations = self._of(self.run.evaluations(), variant)
+        return loss.loss_chart(losses, evaluations, self._style(variant), width)
+
+    def loss_difference(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Loss of each arm minus the baseline's on the same windows."""
+        self._need_pairs(variant)
+        return loss.loss_difference_chart(self._losses(variant), self._style(variant), width)
+
+    def scatter(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Loss of each arm against the baseline's, one point a step, with y = x."""
+        self._need_pairs(variant)
+        return loss.scatter_chart(self._losses(variant), self._style(variant), width)
+
+    def token_share(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Share of common tokens before and after training."""
+        found = self._estimates(variant, lambda measure: measure.startswith("common_share"), "No text was sampled.")
+        share = self._variant(variant).common_share_of_corpus
+        return outcome.token_share_chart(found, share, self._style(variant), width)
+
+    def weight_change(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Weight change a step, by role, on a logarithmic scale."""
+        changes = self._of(self.run.weight_changes(), variant)
+        if changes.filter(pl.col("change") > 0).is_empty():
+            raise NothingMeasured("The weight change of single steps was not measured.")
+        return weights.weight_change_chart(changes, self._style(variant), width)
+
+    def drift(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Relative drift from the start: layers x matrices for each arm."""
+        final = self._of(self.run.final_weights(), variant)
+        if final.get_column("layer").drop_nulls().is_empty():
+            raise NothingMeasured("The drift of the weights was not measured.")
+        return weights.drift_chart(final, self._style(variant), width)
+
+    def time(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Time a step, and the saving r beside the plan's ceiling."""
+        found = self._estimates(variant, lambda measure: measure in ("step_seconds", "saving"), "No step was timed.")
+        arms = self._variant(variant).arms.values()
+        ceilings = pl.DataFrame(
+            [(arm.arm, arm.ceiling, arm.ceiling_cached) for arm in arms],
+            schema={"arm": pl.String(), "ceiling": pl.Float64(), "ceiling_cached": pl.Float64()},
+            orient="row",
+        )
+        return cost.time_chart(found, ceilings, self._style(variant), width)
+
+    def memory(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Peak memory of each arm, measured alone."""
+        memory = self._of(self.run.memory(), variant)
+        if memory.is_empty():
+            raise NothingMeasured("Peak memory was not measured.")
+        return cost.memory_chart(memory, self._style(variant), width)
+
+    def quality(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Held-out loss beside the quality of the generated text."""
+        found = self._of(self.run.estimates(), variant)
+        measured = found.filter(pl.col("measure").str.starts_with("quality.") & (pl.col("arm") != ""))
+        if measured.get_column("value").drop_nulls().is_empty():
+            raise NothingMeasured("No text was sampled, so its quality was not measured.")
+        return outcome.quality_chart(found, self._style(variant), width)
+
+    def forgetting(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Change of the loss on the retention corpus."""
+        reason = "The recipe names no retention corpus, so forgetting was not measured."
+        found = self._estimates(variant, lambda measure: measure == "forgetting", reason)
+        title = "change of the loss on the retention corpus (nats)"
+        return outcome.change_chart(found, "forgetting", title, self._style(variant), width)
+
+    def overfitting(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Held-out minus training loss at the end."""
+        reason = "No held-out loss was measured at the end."
+        found = self._estimates(variant, lambda measure: measure == "overfitting", reason)
+        title = "held-out minus training loss at the end (nats)"
+        return outcome.change_chart(found, "overfitting", title, self._style(variant), width)
+
+    def variants(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Saving and overfitting over the varied key; `variant` is not used."""
+        labels = [found.variant for found in self.run.summary.variants]
+        if len(labels) < 2:
+            raise NothingMeasured("The recipe varies nothing.")
+        return variants.variants_chart(self.run.estimates(), labels, self._style(labels[0]), width)
+
+    def _variant(self, label: str | None) -> VariantSummary:
+        found = {variant.variant: variant for variant in self.run.summary.variants}
+        if not found:
+            raise NothingMeasured("The run ended before its first variant was prepared.")
+        if label is None:
+            return next(iter(found.values()))
+        if label not in found:
+            raise RunFolderError(f"{self.run.folder}: no variant '{label}'.", nearest(label, found))
+        return found[label]
+
+    def _of(self, frame: pl.DataFrame, label: str | None) -> pl.DataFrame:
+        return frame.filter(pl.col("variant") == self._variant(label).variant)
+
+    def _losses(self, label: str | None) -> pl.DataFrame:
+        losses = self._of(self.run.losses(), label)
+        if losses.get_column("loss_nats").drop_nulls().is_empty():
+            raise NothingMeasured("No step was taken.")
+        return losses
+
+    def _need_pairs(self, label: str | None) -> None:
+        if loss.pairs(self._losses(label), self._style(label).baseline).is_empty():
+            raise NothingMeasured("There is no second arm to compare with the baseline.")
+
+    def _estimates(self, label: str | None, wanted: Callable[[str], bool], reason: str) -> pl.DataFrame:
+        found = self._of(self.run.estimates(), label)
+        measures = [measure for measure in found.get_column("measure").unique() if wanted(measure)]
+        found = found.filter(
+            pl.col("measure").is_in(measures) & pl.col("value").is_not_null() & pl.col("value").is_finite()
+        )
+        if found.is_empty():
+            raise NothingMeasured(reason)
+        return found
+
+    def _style(self, label: str | None) -> Style:
+        return Style(tuple(self._variant(label).arms), self.run.summary.baseline, self.palette)

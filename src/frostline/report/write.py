@@ -1,0 +1,114 @@
+"""How does a run become files? `report.html`, one self-contained page, and each figure as SVG and PNG.
+
+The page has no script and loads nothing; its content-security policy forbids both. A file is written beside its target
+and renamed, so that a reader never meets half a report.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from frostline.errors import RunFolderError
+from frostline.journal import REPORT_FILE
+from frostline.report import gallery, page
+from frostline.report.gallery import Drawing
+from frostline.report.inline import inline_svg, png_of, svg_of
+from frostline.report.open_run import Run, open_run
+from frostline.report.style import DARK, FONT, LIGHT, WIDE, Palette
+from frostline.report.text import visible
+from frostline.stats.summary import VariantSummary
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` into the run folder and return its path. Raises `RunFolderError`."""
+    target = run_folder / REPORT_FILE
+    _write(target, render_report(open_run(run_folder)).encode("utf-8"))
+    return target
+
+
+def write_figures(run_folder: Path, target: Path) -> list[Path]:
+    """Write every figure that the run has data for as SVG and PNG into `target`; returns the files.
+
+    With several variants each has a folder of its own, `variant-1` and so on. Raises `RunFolderError`.
+    """
+    run = open_run(run_folder)
+    variants = run.summary.variants
+    written = []
+    for index, variant in enumerate(variants):
+        folder = target / f"variant-{index + 1}" if len(variants) > 1 else target
+        for kind in gallery.FIGURES:
+            written += _write_figure(run, kind, variant, folder)
+    if len(variants) > 1:
+        written += _write_figure(run, gallery.OVERVIEW, variants[0], target)
+    return written
+
+
+def render_report(run: Run) -> str:
+    """The report as HTML text."""
+    environment = Environment(
+        loader=PackageLoader("frostline.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page.page_of(run), css=Markup(_css()), inline=_inline, page_module=page) + "\n"
+
+
+def _finalize(value: object) -> object:
+    """Whatever a template prints: markup made here as it is, all other text with acting characters made visible."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _inline(drawing: Drawing, anchor: str) -> Markup:
+    """The wide and the narrow drawing; the style sheet shows the one that fits."""
+    drawn = []
+    for chart, css_class in zip(drawing.charts, ("wide", "narrow"), strict=True):
+        prefix = f"{anchor}{drawing.kind.name}-{css_class}-"
+        drawn.append(inline_svg(svg_of(chart), prefix=prefix, title=drawing.alternative, css_class=css_class))
+    return Markup("".join(drawn))  # written by inline_svg from its allow-list, all text escaped
+
+
+def _css() -> str:
+    sheet = (files("frostline.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    light, dark = _variables(LIGHT), _variables(DARK)
+    return (
+        f":root{{color-scheme:light dark;--font:{FONT};{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+        f"@media print{{:root{{color-scheme:light;{light}}}}}\n{sheet}"
+    )
+
+
+def _variables(palette: Palette) -> str:
+    return "".join(f"--{name}:{colour};" for name, colour in palette.named().items())
+
+
+def _write_figure(run: Run, kind: gallery.FigureKind, variant: VariantSummary, folder: Path) -> list[Path]:
+    drawn = gallery.draw(kind, run.plot, variant, (WIDE,))
+    if not isinstance(drawn, Drawing):
+        return []
+    svg = svg_of(drawn.charts[0])
+    paths = [folder / f"{kind.name}.svg", folder / f"{kind.name}.png"]
+    _write(paths[0], svg.encode("utf-8"))
+    _write(paths[1], png_of(svg))
+    return paths
+
+
+def _write(target: Path, content: bytes) -> None:
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"{target}: cannot be written ({error.strerror}).", "Is there space, and the right to?"
+        ) from error

@@ -1,0 +1,226 @@
+"""Does everything that can be wrong with a file end in one sentence, and does text arrive as it was written?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.corpus import files
+from frostline.corpus.files import check_unchanged, decoded_chunks, find_files, inspect_file, status_of
+from frostline.errors import CorpusError
+from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
+from tests.builders.tokenizers import END, WORDS, words
+
+
+def text_of(path: Path) -> str:
+    return "".join(text for text, _ in decoded_chunks(path))
+
+
+@given(st.text(alphabet="aé€😀\r\n ", max_size=60), st.integers(1, 7))
+def test_text_arrives_whole_whatever_the_size_of_a_read(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_byte_chunks", lambda path: (data[i : i + size] for i in range(0, len(data), size)))
+        data = text.encode()
+        assert text_of(Path("any")) == text.replace("\r\n", "\n")
+
+
+def test_a_byte_order_mark_is_dropped_and_line_ends_become_line_feeds(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert text_of(path) == "one\ntwo\n"
+
+
+def test_a_wrong_encoding_names_the_byte_and_how_to_convert(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("a caf\u00e9 in Paris".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"latin.txt' is not UTF-8: byte 5 cannot be decoded") as caught:
+        open_small(path, tmp_path / "cache")
+    assert "iconv -f LATIN1" in caught.value.hint
+    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+
+
+def test_a_wrong_byte_far_into_a_file_is_counted_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "CHUNK_BYTES", 10)
+    path = tmp_path / "text.txt"
+    path.write_bytes("é".encode() * 50 + b"a\xff")
+    with pytest.raises(CorpusError, match="byte 101 cannot be decoded"):
+        text_of(path)
+
+
+def test_a_text_that_ends_inside_a_character_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"abc\xe2\x82")
+    with pytest.raises(CorpusError, match="byte 3 cannot be decoded"):
+        text_of(path)
+
+
+def test_utf16_is_recognised_by_its_mark(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("hello", encoding="utf-16")
+    with pytest.raises(CorpusError, match="is encoded as UTF-16, not UTF-8"):
+        text_of(path)
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "picture.dat"
+    path.write_bytes(b"PNG\0\0\1")
+    with pytest.raises(CorpusError, match="is not a text file: byte 3 is zero"):
+        open_small(path, tmp_path / "cache")
+
+
+def test_a_missing_file_names_a_similar_one(tmp_path: Path) -> None:
+    (tmp_path / "moby-dick.txt").write_text("whale")
+    with pytest.raises(CorpusError, match="there is no file or folder") as caught:
+        open_small(tmp_path / "mobydick.txt", tmp_path / "cache")
+    assert caught.value.hint == "Did you mean 'moby-dick.txt'?"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_path_through_a_file_is_missing_too(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("text")
+    with pytest.raises(CorpusError, match="there is no file or folder"):
+        status_of(tmp_path / "file.txt" / "more.txt")
+
+
+def test_an_impossible_path_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="is not a path"):
+        open_small("no\0path", tmp_path)
+    with pytest.raises(CorpusError, match="cannot be read: file name too long"):
+        open_small("x" * 5000, tmp_path)
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(CorpusError, match=r"empty\.txt' is empty\."):
+        open_small(tmp_path / "empty.txt", tmp_path / "cache")
+
+
+def test_a_file_of_white_space_holds_no_text(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text(" \n\n ")
+    with pytest.raises(CorpusError, match=r"blank\.txt holds no text\."):
+        open_small(tmp_path / "blank.txt", tmp_path / "cache")
+
+
+def test_a_named_pipe_a_socket_and_a_device_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.txt")
+        for path, kind in (("pipe.txt", "a named pipe"), ("socket.txt", "a socket"), ("/dev/null", "a device")):
+            with pytest.raises(CorpusError, match=f"is {kind}, not a regular file"):
+                open_small(path, tmp_path / "cache")
+
+
+def test_a_circle_of_links_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
+    with pytest.raises(CorpusError, match="is a symbolic link that leads back to itself"):
+        open_small(tmp_path / "a.txt", tmp_path / "cache")
+
+
+def test_a_link_to_nothing_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(CorpusError, match="is a symbolic link to nothing"):
+        open_small(tmp_path / "a.txt", tmp_path / "cache")
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "text.txt", [1, 2, 3])
+    file = inspect_file(path, "text")
+    check_unchanged(file)
+    path.write_text("longer than it was before")
+    with pytest.raises(CorpusError, match="changed while it was being read"):
+        check_unchanged(file)
+
+
+def test_an_unknown_ending_is_read_as_text(tmp_path: Path) -> None:
+    ids = some_ids(64)
+    assert tokens_of(open_small(write_words(tmp_path / "notes.xyz", ids), tmp_path / "cache")) == ids
+
+
+def test_a_folder_is_read_in_the_order_of_its_paths_with_separators(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    (folder / "b" / "deep").mkdir(parents=True)
+    write_words(folder / "c.txt", [5] * 7)
+    write_words(folder / "a.MD", [1] * 7)
+    write_words(folder / "b" / "z.rst", [4] * 7)
+    write_words(folder / "b" / "deep" / "x.txt", [3] * 7)
+    (folder / "b" / "empty.txt").touch()
+    write_words(folder / "picture.png", [9] * 7)
+    (folder / ".hidden.txt").write_bytes(b"\0")
+    end = WORDS + 3
+    corpus = open_small(folder, tmp_path / "cache", length=3, held_out=1)
+    expected = [*[1] * 7, end, *[3] * 7, end, *[4] * 7, end, *[5] * 7]
+    assert corpus.tokens == len(expected)
+    assert tokens_of(corpus) == expected[: len(expected) // 3 * 3]
+    assert corpus.description == "texts (5 files)"
+
+
+def test_links_inside_a_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = write_words(tmp_path / "outside.txt", [9])
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    inside = write_words(folder / "inside.txt", [1])
+    (folder / "linked.txt").symlink_to(outside)
+    (folder / "circle").symlink_to(folder)
+    assert find_files(folder, "text") == [inside]
+
+
+def test_a_folder_without_text_says_what_it_has(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "data.parquet").write_bytes(b"PAR1")
+    (folder / "link.txt").symlink_to(tmp_path)
+    with pytest.raises(CorpusError, match="has no text files .*; 1 symbolic link is not followed") as caught:
+        open_small(folder, tmp_path / "cache")
+    assert caught.value.hint == "It has parquet files: say 'format: parquet'."
+
+
+def test_a_folder_of_empty_files_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").touch()
+    with pytest.raises(CorpusError, match=r"every file of texts \(1 file\) is empty"):
+        open_small(folder, tmp_path / "cache")
+
+
+def test_a_pipe_inside_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.txt")
+    with pytest.raises(CorpusError, match=r"pipe\.txt' is a named pipe"):
+        open_small(folder, tmp_path / "cache")
+
+
+def test_a_file_name_that_is_not_unicode_can_be_read_and_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    name = os.fsencode(folder) + b"/caf\xe9.txt"
+    with open(name, "wb") as file:  # noqa: PTH123  # a path of bytes
+        file.write(b"\xff")
+    with pytest.raises(CorpusError) as caught:
+        open_small(folder, tmp_path / "cache")
+    assert r"caf\xe9.txt' is not UTF-8" in caught.value.message
+    caught.value.message.encode()
+
+
+def test_another_checksum_than_the_recipes_is_an_error(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "text.txt", some_ids(64))
+    true_sum = inspect_file(path, "text").sha256
+    assert open_small(path, tmp_path / "cache", sha256=true_sum.upper()).sha256 == true_sum
+    with pytest.raises(CorpusError, match=f"has the SHA-256 {true_sum}, not {'0' * 64}"):
+        open_small(path, tmp_path / "other", sha256="0" * 64)
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_end_of_text_token_may_stand_in_a_text_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(words([1, 2]) + f" {END} " + words([3] * 30))
+    assert tokens_of(open_small(path, tmp_path / "cache", length=3, held_out=1))[:4] == [1, 2, WORDS + 3, 3]

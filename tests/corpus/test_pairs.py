@@ -1,0 +1,200 @@
+"""Does the loss of prompt/response pairs count the responses alone, one pair a window?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.corpus import Corpus
+from frostline.corpus.pairs import NOT_COUNTED, lay_out_pairs
+from frostline.errors import CorpusError
+from frostline.recipe.settings import WindowSettings
+from tests.builders.corpora import open_small
+from tests.builders.tokenizers import ASSISTANT, END, USER, WORDS, word_tokenizer, words
+
+USER_ID, ASSISTANT_ID, END_ID = WORDS + 1, WORDS + 2, WORDS + 3
+Pairs = list[tuple[list[int], list[int]]]
+
+
+def write_pairs(path: Path, pairs: Pairs) -> Path:
+    rows = [{"question": words(prompt), "answer": words(response)} for prompt, response in pairs]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def open_pairs(pairs: Pairs, folder: Path, *, length: int = 12, held_out: int = 1, **settings: object) -> Corpus:
+    path = write_pairs(folder / "pairs.jsonl", pairs)
+    return open_small(
+        path, folder / "cache", length=length, held_out=held_out, prompt="question", response="answer", **settings
+    )
+
+
+def conversation(prompt: list[int], response: list[int]) -> tuple[list[int], list[int]]:
+    """Token ids of a pair as the chat template writes it, and its labels."""
+    given = [USER_ID, *prompt, END_ID, ASSISTANT_ID]
+    wanted = [*response, END_ID]
+    return given + wanted, [NOT_COUNTED] * len(given) + wanted
+
+
+def rows_of(corpus: Corpus) -> dict[int, tuple[list[int], list[int]]]:
+    """Tokens and labels by pair, padding taken off."""
+    rows = {}
+    for batch in (corpus.batch(0, 0, corpus.windows), *corpus.held_out_batches(2)):
+        mask = batch.attention_mask if batch.attention_mask is not None else np.ones_like(batch.input_ids)
+        for row, pair in enumerate(batch.window_ids):
+            real = mask[row].astype(bool)
+            rows[pair] = batch.input_ids[row][real].tolist(), batch.labels[row][real].tolist()
+            assert (batch.labels[row][~real] == NOT_COUNTED).all()
+            assert not np.diff(mask[row]).max(initial=0) > 0, "padding is on the right"
+    return rows
+
+
+def test_each_pair_is_a_conversation_of_which_the_response_counts(tmp_path: Path) -> None:
+    pairs: Pairs = [([number] * (1 + number % 3), [100 + number] * (1 + number % 2)) for number in range(9)]
+    corpus = open_pairs(pairs, tmp_path)
+    expected = {number: conversation(*pair) for number, pair in enumerate(pairs)}
+    assert rows_of(corpus) == expected
+    assert (corpus.windows, corpus.held_out_windows) == (8, 1)
+    assert corpus.tokens == sum(len(tokens) for tokens, _ in expected.values())
+    assert corpus.description == "pairs.jsonl, 9 prompt/response pairs"
+
+
+def test_a_long_response_is_cut_at_the_window_and_a_long_prompt_leaves_the_pair_out(tmp_path: Path) -> None:
+    pairs: Pairs = [([1], [2] * 30), ([3] * 30, [4]), ([5] * 8, [6]), ([7] * 9, [8])]
+    corpus = open_pairs(pairs, tmp_path)
+    rows = rows_of(corpus)
+    assert rows[0] == tuple(part[:12] for part in conversation(*pairs[0]))
+    # Three template tokens and 9 of the prompt leave no place for a token of the response.
+    assert rows[1] == tuple(part[:12] for part in conversation(*pairs[2]))
+    assert len(rows) == 2
+    assert corpus.description == "pairs.jsonl, 2 prompt/response pairs; left out: 2 whose prompt fills the window"
+
+
+def test_rows_without_prompt_or_response_are_left_out_and_counted(tmp_path: Path) -> None:
+    corpus = open_pairs([([1], [2]), ([], [3]), ([4], []), ([5], [6])], tmp_path)
+    assert sorted(tokens for tokens, _ in rows_of(corpus).values()) == sorted(
+        conversation(*pair)[0] for pair in [([1], [2]), ([5], [6])]
+    )
+    assert "2 without prompt or response" in corpus.description
+
+
+def test_every_batch_is_as_wide_as_the_longest_pair(tmp_path: Path) -> None:
+    corpus = open_pairs([([1], [2] * (1 + number)) for number in range(6)], tmp_path)
+    assert {corpus.batch(0, step, 1).input_ids.shape for step in range(5)} == {(1, 10)}
+
+
+def test_pairs_of_one_length_need_no_mask(tmp_path: Path) -> None:
+    assert open_pairs([([1], [2])] * 5, tmp_path).batch(0, 0, 3).attention_mask is None
+
+
+def test_padding_is_the_end_token_where_there_is_no_padding_token(tmp_path: Path) -> None:
+    batch = open_pairs([([1], [2]), ([1], [2] * 5), ([1], [2])], tmp_path).batch(0, 0, 2)
+    assert batch.attention_mask is not None
+    assert set(batch.input_ids[batch.attention_mask == 0].tolist()) == {END_ID}
+
+
+def test_a_template_that_writes_finished_turns_unlike_invited_ones_still_gives_the_response(tmp_path: Path) -> None:
+    template = (
+        "{% for message in messages %}<|{{ message.role }}|> {{ message.content }} {% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|> w199 {% endif %}"
+    )
+    tokenizer = word_tokenizer(chat_template=template)
+    corpus = open_pairs([([1], [2]), ([3], [4])], tmp_path, tokenizer=tokenizer)
+    given = [USER_ID, 1, ASSISTANT_ID, 199]
+    assert rows_of(corpus)[0] == ([*given, 2, END_ID], [*[NOT_COUNTED] * 4, 2, END_ID])
+
+
+def test_prompts_end_where_the_response_is_to_begin(tmp_path: Path) -> None:
+    corpus = open_pairs([([number, 50, 51], [60, 61]) for number in range(6)], tmp_path, held_out=2)
+    prompts = corpus.prompts(0, 2, 4)
+    assert prompts.tolist() == [[50, 51, END_ID, ASSISTANT_ID]] * 2
+    held_out = {tuple(batch.input_ids[0, :6].tolist()) for batch in corpus.held_out_batches(1)}
+    assert {tuple(row) for row in corpus.prompts(0, 2, 6).tolist()} == held_out
+    with pytest.raises(CorpusError, match=r"prompts of 10 tokens are longer than every held-out pair \(up to 9\)"):
+        corpus.prompts(0, 2, 10)
+
+
+def test_the_same_pairs_are_held_out_in_both_orders_and_never_trained_on(tmp_path: Path) -> None:
+    pairs: Pairs = [([number], [number]) for number in range(20)]
+    kept = set()
+    for order in ("epochs", "random"):
+        corpus = open_pairs(pairs, tmp_path, held_out=4, order=order)
+        held_out = {pair for batch in corpus.held_out_batches(3) for pair in batch.window_ids}
+        trained = {pair for step in range(40) for pair in corpus.batch(3, step, 4).window_ids}
+        assert not held_out & trained
+        assert trained | held_out == set(range(20))
+        kept.add(frozenset(held_out))
+    assert len(kept) == 1
+
+
+def test_a_limit_of_tokens_keeps_whole_pairs(tmp_path: Path) -> None:
+    corpus = open_pairs([([number], [number]) for number in range(20)], tmp_path, tokens=29)
+    assert (corpus.tokens, corpus.windows + corpus.held_out_windows) == (24, 4)
+
+
+def test_copied_ngrams_do_not_reach_across_pairs(tmp_path: Path) -> None:
+    corpus = open_pairs([([7], [8, 9])] * 5, tmp_path)
+    assert corpus.copied_ngrams([USER_ID, 7, END_ID, ASSISTANT_ID, 8, 9, END_ID], n=7) == (1, 1)
+    assert corpus.copied_ngrams([8, 9, END_ID, USER_ID, 7], n=5) == (1, 0)
+
+
+def test_too_few_pairs_say_how_many_there_are(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"has 2 usable pairs \(1 more have a prompt that alone fills") as caught:
+        open_pairs([([1], [2]), ([1], [2]), ([1] * 30, [2])], tmp_path, held_out=2)
+    assert "windows.held_out: 1 or fewer" in caught.value.hint
+
+
+def test_no_usable_row_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="holds no pair with both a prompt and a response"):
+        open_pairs([([], [1]), ([2], [])], tmp_path)
+
+
+def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="need a chat template, and this model's tokenizer has none"):
+        open_pairs([([1], [2])] * 3, tmp_path, tokenizer=word_tokenizer(chat_template=None))
+
+
+def test_a_template_that_refuses_a_pair_names_the_row(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(chat_template="{{ raise_exception('no system message') }}")
+    with pytest.raises(CorpusError, match=r"pairs\.jsonl:1: .*refuses this pair: no system message"):
+        open_pairs([([1], [2])] * 3, tmp_path, tokenizer=tokenizer)
+
+
+def test_plain_text_has_no_pairs(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(f"{USER} w1 {END} {ASSISTANT} w2")
+    with pytest.raises(CorpusError, match=r"text\.txt is plain text, which has no columns"):
+        open_small(tmp_path / "text.txt", tmp_path / "cache", prompt="question", response="answer")
+
+
+def test_a_missing_response_column_is_named(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", [([1], [2])])
+    with pytest.raises(CorpusError, match="has no column 'answers'. Did you mean 'answer'"):
+        open_small(path, tmp_path / "cache", prompt="question", response="answers")
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=2, max_size=20), st.integers(2, 12))
+def test_rows_hold_the_pairs_whatever_their_lengths(lengths: list[tuple[int, int]], length: int) -> None:
+    tokens = np.arange(sum(map(sum, lengths)), dtype=np.uint16)
+    starts = np.cumsum([0, *map(sum, lengths)])[:-1]
+    table = np.stack((starts, [prompt for prompt, _ in lengths]), axis=1)
+    settings = WindowSettings(length=length, held_out=1)
+    usable = [place for place, (prompt, _) in enumerate(lengths) if prompt < length]
+    if len(usable) < 2:
+        with pytest.raises(CorpusError, match="usable pairs"):
+            lay_out_pairs(tokens, table, settings, "the text", 0)
+        return
+    windows = lay_out_pairs(tokens, table, settings, "the text", 0)
+    rows = windows.gather(np.arange(len(usable)))
+    for row, place in enumerate(usable):
+        prompt, response = lengths[place]
+        kept = min(prompt + response, length)
+        expected = list(range(starts[place], starts[place] + kept))
+        assert rows.input_ids[row, :kept].tolist() == expected
+        assert rows.labels[row].tolist() == [
+            expected[position] if prompt <= position < kept else NOT_COUNTED for position in range(windows.width)
+        ]

@@ -1,0 +1,198 @@
+"""Is a source tokenised once, in a stream, into exactly the tokens that the tokenizer gives?"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from frostline.corpus import open_corpus, tokenise
+from frostline.corpus.tokenise import tokenizer_sha256
+from frostline.errors import CorpusError
+from frostline.recipe.settings import CorpusSettings, WindowSettings
+from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
+from tests.builders.tokenizers import byte_pair_tokenizer, word_tokenizer, words
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of texts of each call of any tokenizer."""
+    counted: list[int] = []
+    original = tokenise._ids
+
+    def count(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+        counted.append(len(texts))
+        return original(tokenizer, texts)
+
+    monkeypatch.setattr(tokenise, "_ids", count)
+    return counted
+
+
+def test_a_corpus_opened_twice_is_tokenised_once(tmp_path: Path, calls: list[int]) -> None:
+    path = write_words(tmp_path / "text.txt", some_ids(100))
+    first, second = (open_small(path, tmp_path / "cache") for _ in range(2))
+    assert calls == [1]
+    assert second.batch(0, 0, 4).windows_sha256 == first.batch(0, 0, 4).windows_sha256
+    assert (second.sha256, second.tokens, second.distinct_tokens) == (first.sha256, 100, first.distinct_tokens)
+
+
+def test_the_cache_goes_by_content_and_not_by_name_or_window(tmp_path: Path, calls: list[int]) -> None:
+    ids = some_ids(100)
+    open_small(write_words(tmp_path / "a.txt", ids), tmp_path / "cache")
+    open_small(write_words(tmp_path / "b.txt", ids), tmp_path / "cache", length=4, held_out=3, order="random")
+    open_small(tmp_path / "a.txt", tmp_path / "cache", tokens=50)
+    assert calls == [1]
+
+
+def test_another_content_column_format_or_tokenizer_is_tokenised_anew(tmp_path: Path, calls: list[int]) -> None:
+    row = json.dumps({"a": words(some_ids(64, 1)), "b": words(some_ids(64, 2))})
+    path = tmp_path / "table.jsonl"
+    path.write_text(row)
+    cache = tmp_path / "cache"
+    tokens = [
+        tokens_of(open_small(path, cache, column="a")),
+        tokens_of(open_small(path, cache, column="b")),
+        tokens_of(open_small(path, cache, format="text")),
+        tokens_of(open_small(path, cache, column="a", tokenizer=word_tokenizer(50))),
+    ]
+    path.write_text(row.replace("w1 ", "w2 "))
+    tokens.append(tokens_of(open_small(path, cache, column="a")))
+    assert len(calls) == 5
+    assert len({tuple(ids) for ids in tokens}) == 5
+
+
+def test_a_damaged_cache_is_tokenised_anew(tmp_path: Path, calls: list[int]) -> None:
+    ids = some_ids(96)
+    path = write_words(tmp_path / "text.txt", ids)
+    open_small(path, tmp_path / "cache")
+    (entry,) = (tmp_path / "cache" / "corpora").iterdir()
+    damaged = bytearray((entry / "tokens.bin").read_bytes())
+    damaged[5] ^= 1
+    (entry / "tokens.bin").write_bytes(damaged)
+    assert tokens_of(open_small(path, tmp_path / "cache")) == ids
+    assert len(calls) == 2
+
+
+def test_what_the_last_call_left_in_a_tokenizer_does_not_change_its_hash() -> None:
+    tokenizer = word_tokenizer()
+    before = tokenizer_sha256(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer(["w1", "w2 w3"], padding=True, truncation=True, max_length=2)
+    assert tokenizer_sha256(tokenizer) == before
+    assert tokenizer_sha256(word_tokenizer(end=False)) != before
+    assert tokenizer_sha256(word_tokenizer(199)) != before
+
+
+def test_batches_give_the_text_back(tmp_path: Path) -> None:
+    text = "".join(f"Line {number}: où est le café?\n\n" for number in range(300))
+    tokenizer = byte_pair_tokenizer(text)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    corpus = open_small(tmp_path / "text.txt", tmp_path / "cache", length=10, held_out=5, tokenizer=tokenizer)
+    decoded = tokenizer.decode(tokens_of(corpus), clean_up_tokenization_spaces=False)
+    assert text.startswith(str(decoded).rstrip("\ufffd"))
+    assert corpus.tokens - 10 < len(tokens_of(corpus)) <= corpus.tokens
+
+
+def test_a_text_of_many_blocks_gives_the_tokens_of_the_whole(tmp_path: Path, calls: list[int]) -> None:
+    text = "".join(f"{words(some_ids(9, number))}\n" for number in range(1, 60_001))
+    assert len(text) > 3 * (1 << 19)
+    (tmp_path / "text.txt").write_text(text)
+    corpus = open_small(tmp_path / "text.txt", tmp_path / "cache", length=9)
+    assert corpus.tokens == 540_000
+    expected = [token for number in range(1, 60_001) for token in some_ids(9, number)]
+    assert tokens_of(corpus) == expected
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize(("vocabulary", "width"), [(1000, 2), (65_532, 2), (65_533, 4)])
+def test_ids_take_two_bytes_where_they_fit(tmp_path: Path, vocabulary: int, width: int) -> None:
+    path = write_words(tmp_path / "text.txt", [0, vocabulary - 1] * 50)
+    corpus = open_small(path, tmp_path / "cache", tokenizer=word_tokenizer(vocabulary))
+    assert set(tokens_of(corpus)) == {0, vocabulary - 1}
+    (entry,) = (tmp_path / "cache" / "corpora").iterdir()
+    assert (entry / "tokens.bin").stat().st_size == 100 * width
+
+
+def test_progress_ends_at_the_size_of_the_source(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "text.txt", some_ids(100))
+    seen: list[tuple[int, int]] = []
+    open_corpus(
+        CorpusSettings(source=str(path)),
+        WindowSettings(length=8, held_out=2),
+        word_tokenizer(),
+        cache=tmp_path / "cache",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen[-1] == (path.stat().st_size,) * 2
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_no_space_while_writing_says_how_much_is_needed_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: IO[bytes], data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tokenise, "_write", full)
+    path = write_words(tmp_path / "text.txt", some_ids(100))
+    needed = 100 * 2 + 8 * len(word_tokenizer())
+    with pytest.raises(CorpusError, match=f"no space left in the cache folder .*: about {needed:,} bytes are needed"):
+        open_small(path, tmp_path / "cache")
+    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+
+
+def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"w1 " * 600_000 + b"\xff")
+    with pytest.raises(CorpusError, match="byte 1,800,000 cannot be decoded"):
+        open_small(path, tmp_path / "cache")
+    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from tests.builders.corpora import open_small, write_words
+write_words(Path(sys.argv[1]) / "small.txt", list(range(100)))
+corpus = open_small(Path(sys.argv[1]) / "small.txt", Path(sys.argv[1]) / "cache")
+corpus.batch(0, 0, 4), corpus.copied_ngrams([1] * 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+corpus = open_small(sys.argv[2], Path(sys.argv[1]) / "cache", length=64)
+corpus.batch(0, 0, 4), corpus.common_tokens(100)
+print(corpus.tokens, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("file_format", ["txt", "jsonl"])
+def test_fifty_megabytes_of_text_do_not_need_as_much_memory(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / f"large.{file_format}"
+    line = "w1 " + "x" * 80 + " w2 " + "y" * 110
+    line = json.dumps({"text": line}) if file_format == "jsonl" else line
+    copies = 50_000_000 // len(line)
+    with path.open("w") as file:
+        for _ in range(100):
+            file.write((line + "\n") * (copies // 100))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path), str(path)]
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "MALLOC_ARENA_MAX": "2"}
+    root = Path(__file__).parents[2]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, env=environment)
+    tokens, kilobytes = map(int, finished.stdout.split())
+    assert tokens >= 4 * (copies // 100 * 100)
+    assert kilobytes < 45_000, f"{kilobytes} kB more at the peak than with a small text"
+
+
+def test_counts_are_those_of_all_tokens(tmp_path: Path) -> None:
+    ids = some_ids(500)
+    corpus = open_small(write_words(tmp_path / "text.txt", ids), tmp_path / "cache")
+    counts = np.bincount(ids)
+    assert corpus.distinct_tokens == np.count_nonzero(counts)
+    assert corpus.common_tokens(5).tolist() == sorted(range(counts.size), key=lambda i: (-counts[i], i))[:5]
+    assert corpus.share_of(corpus.common_tokens(5)) == pytest.approx(np.sort(counts)[-5:].sum() / 500)
