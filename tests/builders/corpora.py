@@ -47,7 +47,7 @@ def open_small(
 
 def tokens_of(corpus: Corpus) -> list[int]:
     """Every token of a corpus of running text that lies in a window, in the order of the text."""
-    rows = {}
+    rows: dict[int, list[int]] = {}
     for batch in (corpus.batch(0, 0, corpus.windows), *corpus.held_out_batches(4)):
         rows |= dict(zip(batch.window_ids, batch.input_ids.tolist(), strict=True))
     return [token for start in sorted(rows) for token in rows[start]]

@@ -121,7 +121,7 @@ def test_a_download_larger_than_the_limit_stops(
 @pytest.mark.parametrize("answer", [Answer(TEXT[:10], len(TEXT)), Answer(TEXT, breaks_after=1)])
 def test_a_download_that_breaks_off_is_not_kept(tmp_path: Path, server: Server, answer: Answer) -> None:
     server.answer = answer
-    with pytest.raises(CorpusError, match="broke off after 10 of|could not be fetched: IncompleteRead"):
+    with pytest.raises(CorpusError, match=r"broke off after 10 of|could not be fetched: IncompleteRead"):
         fetch(ADDRESS, SHA256, tmp_path)
     assert_nothing_kept(tmp_path)
 

@@ -18,14 +18,14 @@ from tests.builders.tokenizers import END, WORDS, words
 
 
 def text_of(path: Path) -> str:
-    return "".join(text for text, _ in decoded_chunks(path))
+    return "".join(decoded_chunks(path))
 
 
 @given(st.text(alphabet="aé€😀\r\n ", max_size=60), st.integers(1, 7))
 def test_text_arrives_whole_whatever_the_size_of_a_read(text: str, size: int) -> None:
+    data = text.encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_byte_chunks", lambda path: (data[i : i + size] for i in range(0, len(data), size)))
-        data = text.encode()
         assert text_of(Path("any")) == text.replace("\r\n", "\n")
 
 
@@ -178,7 +178,7 @@ def test_a_folder_without_text_says_what_it_has(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "data.parquet").write_bytes(b"PAR1")
     (folder / "link.txt").symlink_to(tmp_path)
-    with pytest.raises(CorpusError, match="has no text files .*; 1 symbolic link is not followed") as caught:
+    with pytest.raises(CorpusError, match=r"has no text files .*; 1 symbolic link is not followed") as caught:
         open_small(folder, tmp_path / "cache")
     assert caught.value.hint == "It has parquet files: say 'format: parquet'."
 

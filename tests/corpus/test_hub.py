@@ -98,7 +98,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch
 
 def test_a_missing_or_unfit_column_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Hub([{"content": "a", "label": 1}]))
-    with pytest.raises(CorpusError, match="split 'train', has no column 'contents'. Did you mean 'content'"):
+    with pytest.raises(CorpusError, match=r"split 'train', has no column 'contents'\. Did you mean 'content'"):
         open_small("hub:owner/name", tmp_path, column="contents")
     with pytest.raises(CorpusError, match="row 1: column 'label' holds a number, not text"):
         open_small("hub:owner/name", tmp_path, column="label")

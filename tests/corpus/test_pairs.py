@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus import Corpus
 from frostline.corpus.pairs import NOT_COUNTED, lay_out_pairs
@@ -27,10 +28,25 @@ def write_pairs(path: Path, pairs: Pairs) -> Path:
     return path
 
 
-def open_pairs(pairs: Pairs, folder: Path, *, length: int = 12, held_out: int = 1, **settings: object) -> Corpus:
-    path = write_pairs(folder / "pairs.jsonl", pairs)
+def open_pairs(
+    pairs: Pairs,
+    folder: Path,
+    *,
+    held_out: int = 1,
+    order: str = "epochs",
+    tokens: int | None = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Corpus:
     return open_small(
-        path, folder / "cache", length=length, held_out=held_out, prompt="question", response="answer", **settings
+        write_pairs(folder / "pairs.jsonl", pairs),
+        folder / "cache",
+        length=12,
+        held_out=held_out,
+        order=order,
+        tokenizer=tokenizer,
+        prompt="question",
+        response="answer",
+        tokens=tokens,
     )
 
 
@@ -83,9 +99,16 @@ def test_rows_without_prompt_or_response_are_left_out_and_counted(tmp_path: Path
     assert "2 without prompt or response" in corpus.description
 
 
+def test_a_pair_without_a_token_to_predict_is_left_out() -> None:
+    table = np.array([[0, 2], [3, 3], [6, 0], [7, 1]])
+    windows = lay_out_pairs(np.arange(9, dtype=np.uint16), table, WindowSettings(length=8, held_out=1), "the text", 0)
+    assert windows.starts.tolist() == [0, 7]
+    assert windows.skipped == 2
+
+
 def test_every_batch_is_as_wide_as_the_longest_pair(tmp_path: Path) -> None:
     corpus = open_pairs([([1], [2] * (1 + number)) for number in range(6)], tmp_path)
-    assert {corpus.batch(0, step, 1).input_ids.shape for step in range(5)} == {(1, 10)}
+    assert {corpus.batch(0, step, 1).input_ids.shape for step in range(5)} == {(1, 11)}
 
 
 def test_pairs_of_one_length_need_no_mask(tmp_path: Path) -> None:
@@ -173,7 +196,7 @@ def test_plain_text_has_no_pairs(tmp_path: Path) -> None:
 
 def test_a_missing_response_column_is_named(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl", [([1], [2])])
-    with pytest.raises(CorpusError, match="has no column 'answers'. Did you mean 'answer'"):
+    with pytest.raises(CorpusError, match=r"has no column 'answers'\. Did you mean 'answer'"):
         open_small(path, tmp_path / "cache", prompt="question", response="answers")
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import GPT2LMHeadModel, PreTrainedModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from frostline.engine.arm import next_token_loss, split_batch
 from frostline.engine.pretrained import set_dropout
@@ -29,6 +29,7 @@ def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Te
 
 def with_dropout(rate: float) -> PreTrainedModel:
     config = copy.deepcopy(tiny_model("gpt2").config)
+    assert isinstance(config, GPT2Config)
     set_dropout(config, rate)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(config)

@@ -21,12 +21,14 @@ embedded = pytest.mark.skipif(
 
 
 def test_folder_of_save_pretrained_loads_in_fp32_and_train_mode(tmp_path: Path) -> None:
-    tiny_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
+    model = tiny_model("llama")
+    torch.nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(tmp_path)
     word_tokenizer(93).save_pretrained(tmp_path)
     settings = ModelSettings(source=str(tmp_path))
-    model = load_model(settings, tmp_path)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert model.training
+    loaded = load_model(settings, tmp_path)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert loaded.training
     assert len(load_tokenizer(settings, tmp_path)) > 10
 
 

@@ -161,7 +161,7 @@ def test_varied_key_gives_one_variant_for_each_value() -> None:
     assert [variant.label for variant in variants_of(parse_recipe(MINIMAL))] == [""]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(max_size=200), st.binary(max_size=100).map(lambda raw: raw.decode("latin-1"))))
 def test_arbitrary_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
     with contextlib.suppress(RecipeError):
@@ -175,7 +175,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(["name", "arms", "training", "corpus", "windows", "seeds", "measures", "vary", "model", "save"]),
     json_values,

@@ -175,7 +175,7 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
 @app.command(epilog="Examples:  frostline env  ·  frostline env --json")
 def env(as_json: AsJson = False) -> None:
     """Print versions and machine, for a bug report."""
-    from frostline.measures import describe_machine
+    from frostline.machine import describe_machine
 
     facts = describe_machine()
     if as_json:

@@ -121,8 +121,8 @@ def find_files(folder: Path, file_format: str) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 
-def decoded_chunks(path: Path) -> Iterator[tuple[str, int]]:
-    """The text of a UTF-8 file in pieces, each with the number of bytes read so far.
+def decoded_chunks(path: Path) -> Iterator[str]:
+    """The text of a UTF-8 file in pieces.
 
     A byte order mark at the beginning is dropped and each carriage return + line feed becomes a line feed. Raises
     `CorpusError` with the byte offset where the bytes are not UTF-8, or where they are not text (a NUL byte).
@@ -148,12 +148,12 @@ def decoded_chunks(path: Path) -> Iterator[tuple[str, int]]:
         text = (held_back + text).replace("\r\n", "\n")
         # A carriage return at the very end may be the first half of a line end.
         held_back = "\r" if text.endswith("\r") else ""
-        yield text.removesuffix("\r"), done
+        yield text.removesuffix("\r")
     pending = len(decoder.getstate()[0])
     if pending:
         raise _not_utf8(path, done - pending)
     if held_back:
-        yield held_back, done
+        yield held_back
 
 
 def _byte_chunks(path: Path) -> Iterator[bytes]:

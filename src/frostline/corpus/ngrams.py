@@ -74,9 +74,16 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _chunks(ids: NDArray[np.unsignedinteger], stretches: NDArray[np.int64], n: int) -> Iterator[NDArray[np.uint64]]:
-    for begin, end in stretches.tolist():
-        for start in range(begin, end, CHUNK_TOKENS):
-            yield ngram_hashes(ids[start : min(start + CHUNK_TOKENS + n - 1, end)], n)
+    """Hashes of the n-grams that lie inside a stretch; stretches are sorted and may be many and short."""
+    if stretches.size == 0:
+        return
+    begins, ends = stretches.T
+    for start in range(int(begins[0]), int(ends[-1]), CHUNK_TOKENS):
+        hashes = ngram_hashes(ids[start : start + CHUNK_TOKENS + n - 1], n)
+        firsts = np.arange(start, start + hashes.size)
+        # The last stretch that begins at or before the n-gram's first token must reach to its last one.
+        stretch = np.searchsorted(begins, firsts, side="right") - 1
+        yield hashes[firsts + n <= ends[stretch]]
 
 
 def _sort_on_disk(chunks: Iterator[NDArray[np.uint64]], total: int, folder: Path) -> int:

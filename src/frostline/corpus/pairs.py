@@ -128,10 +128,11 @@ def lay_out_pairs(
     """
     starts, prompt_tokens = pairs.T
     ends = np.append(starts[1:], ids.size)
-    fits = prompt_tokens < settings.length
+    lengths = np.minimum(ends - starts, settings.length)
+    # At least one token of the response must be there to predict, from at least one before it.
+    fits = lengths > np.maximum(prompt_tokens, 1)
     skipped = int((~fits).sum())
-    starts, prompt_tokens = starts[fits], prompt_tokens[fits]
-    lengths = np.minimum(ends[fits] - starts, settings.length)
+    starts, prompt_tokens, lengths = starts[fits], prompt_tokens[fits], lengths[fits]
     if starts.size < settings.held_out + 1:
         raise _too_few(source, int(starts.size), skipped, settings)
     held_out = choose_held_out(int(starts.size), settings.held_out)

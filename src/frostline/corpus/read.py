@@ -6,7 +6,7 @@ Nothing ever holds a whole source: plain files are decoded piece by piece, table
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ class Block:
     opens_document: bool
     """True for the first block of a document."""
     bytes_read: int
-    """Bytes of the source read so far."""
+    """Bytes of the source up to the end of this block (of the row that it is from)."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,7 @@ def _embedded_source() -> Source:
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
 
-    def blocks() -> Iterator[Block]:
-        read = 0
-        for number, block in enumerate(cut_into_blocks([text])):
-            read += len(block.encode())
-            yield Block(block, number == 0, read)
-
-    return Source(embedded_description(), f"text:{digest}", digest, len(data), False, blocks, None)
+    return Source(embedded_description(), f"text:{digest}", digest, len(data), False, lambda: _document([text]), None)
 
 
 def _hub_source(settings: CorpusSettings) -> Source:
@@ -147,18 +141,18 @@ def _file_source(settings: CorpusSettings, paths: list[Path], description: str, 
     )
 
 
+def _document(pieces: Iterable[str], bytes_before: int = 0) -> Iterator[Block]:
+    """One document that comes in `pieces`."""
+    read = bytes_before
+    for number, text in enumerate(cut_into_blocks(pieces)):
+        read += len(text.encode())
+        yield Block(text, number == 0, read)
+
+
 def _text_blocks(files: list[SourceFile]) -> Iterator[Block]:
     before = 0
     for file in files:
-        progress = [0]
-
-        def chunks(file: SourceFile = file, progress: list[int] = progress) -> Iterator[str]:
-            for text, done in decoded_chunks(file.path):
-                progress[0] = done
-                yield text
-
-        for number, text in enumerate(cut_into_blocks(chunks())):
-            yield Block(text, number == 0, before + progress[0])
+        yield from _document(decoded_chunks(file.path), before)
         check_unchanged(file)
         before += file.bytes
 

@@ -24,7 +24,7 @@ from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.entry import Entry, Facts, cache_trouble, cached_entry
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
-from frostline.corpus.read import Source, check_sha256
+from frostline.corpus.read import Block, Source, check_sha256
 from frostline.errors import CorpusError
 from frostline.recipe.settings import CorpusSettings
 
@@ -160,18 +160,18 @@ def _write_text(
     digest = hashlib.sha256()
     limit = _limit_while_reading(source, settings)
     separate = False
-    for texts, opening, bytes_read in _text_batches(source):
-        for text, ids, opens in zip(texts, _ids(tokenizer, texts), opening, strict=True):
-            digest.update(len(text).to_bytes(8, "little") + text.encode())
-            separate = separate or opens
+    for blocks in _batches(source):
+        for block, ids in zip(blocks, _ids(tokenizer, [block.text for block in blocks]), strict=True):
+            digest.update(len(block.text).to_bytes(8, "little") + block.text.encode())
+            separate = separate or block.opens_document
             if not ids:
                 continue
             if separate and writer.tokens and isinstance(end, int):
-                writer.append([end], bytes_read)
+                writer.append([end], block.bytes_read)
             separate = False
-            writer.append(ids, bytes_read)
+            writer.append(ids, block.bytes_read)
         if progress is not None:
-            progress(bytes_read, max(source.bytes, bytes_read))
+            progress(blocks[-1].bytes_read, max(source.bytes, blocks[-1].bytes_read))
         if limit is not None and writer.tokens >= limit:
             break
     if writer.tokens == 0:
@@ -211,7 +211,7 @@ def _write_pairs(
     for row in source.rows((settings.prompt, settings.response)):
         prompt, response = row.values
         bytes_read = row.bytes_read
-        if not prompt or not response:
+        if prompt is None or response is None or not prompt.strip() or not response.strip():
             skipped += 1
             continue
         given, wanted = render_pair(tokenizer, prompt, response, row.place)
@@ -230,21 +230,18 @@ def _write_pairs(
     return {"source_sha256": source.sha256 or digest.hexdigest(), "skipped": skipped}
 
 
-def _text_batches(source: Source) -> Iterator[tuple[list[str], list[bool], int]]:
-    """Blocks of `source` in batches that are worth a call of the tokenizer."""
-    texts: list[str] = []
-    opening: list[bool] = []
-    characters = bytes_read = 0
+def _batches(source: Source) -> Iterator[list[Block]]:
+    """Blocks of `source`, as many at a time as are worth a call of the tokenizer."""
+    blocks: list[Block] = []
+    characters = 0
     for block in source.blocks():
-        texts.append(block.text)
-        opening.append(block.opens_document)
+        blocks.append(block)
         characters += len(block.text)
-        bytes_read = block.bytes_read
-        if characters >= BATCH_CHARACTERS or len(texts) >= BATCH_TEXTS:
-            yield texts, opening, bytes_read
-            texts, opening, characters = [], [], 0
-    if texts:
-        yield texts, opening, bytes_read
+        if characters >= BATCH_CHARACTERS or len(blocks) >= BATCH_TEXTS:
+            yield blocks
+            blocks, characters = [], 0
+    if blocks:
+        yield blocks
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

@@ -17,14 +17,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from frostline.corpus import Batch
+from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast, synchronize
 from frostline.errors import TrainingError
 from frostline.plans import AppliedPlan, Plan, PlanStep
 from frostline.recipe import TrainingSettings
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Arm:
         """
         plan_step = self._follow_plan(step)
         passes = [_to_device(part, self.device) for part in split_batch(batch, self.training.accumulation)]
-        predictions = sum(int((labels[:, 1:] != IGNORED_LABEL).sum()) for _, labels, _ in passes)
+        predictions = sum(int((labels[:, 1:] != NOT_COUNTED).sum()) for _, labels, _ in passes)
         learning_rate = learning_rate_at(step, self.learning_rate, self.training)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -162,7 +160,7 @@ def next_token_loss(
     return F.cross_entropy(
         logits[:, :-1].flatten(0, 1).float(),
         labels[:, 1:].flatten(),
-        ignore_index=IGNORED_LABEL,
+        ignore_index=NOT_COUNTED,
         reduction="sum",
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-
 import torch
 
 from frostline.errors import TrainingError
+from frostline.machine import native_bf16
 
 
 def settle_device(wanted: str) -> torch.device:
@@ -17,19 +16,10 @@ def settle_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
 
 
-def computes_bf16_natively(device: torch.device) -> bool:
-    """Whether the machine multiplies bf16 matrices in hardware, instead of emulating it more slowly than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if platform.machine() in ("x86_64", "AMD64"):
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
-
-
 def settle_precision(wanted: str, device: torch.device) -> str:
     """`fp32` or `bf16`: `auto` takes bf16 only where the machine computes it natively."""
     if wanted == "auto":
-        return "bf16" if computes_bf16_natively(device) else "fp32"
+        return "bf16" if native_bf16(device) else "fp32"
     return wanted
 
 

@@ -31,7 +31,8 @@ from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.progress import RunProgress
 from frostline.launch.recorder import Recorder, no_space
 from frostline.launch.replicate import Replicate, run_replicate
-from frostline.measures import describe_machine, weights_sha256
+from frostline.machine import describe_machine
+from frostline.measures import weights_sha256
 from frostline.recipe import Recipe, Variant, dump_recipe, recipe_hash, variants_of
 
 
@@ -135,7 +136,7 @@ def _facts(prepared: Prepared) -> VariantPrepared:
         precision=prepared.precision,
         device=str(prepared.device),
         schedule=prepared.schedule,
-        common_tokens=[prepared.tokenizer.decode([token]) for token in common.tolist()],
+        common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
         common_share_of_corpus=prepared.corpus.share_of(common),
     )
 

@@ -105,10 +105,16 @@ def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan
 
 
 def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
+    sampling = recipe.measures.sampling
+    if sampling.prompts and sampling.prompt_tokens > recipe.windows.length:
+        raise RecipeError(
+            f"measures.sampling.prompt_tokens: {sampling.prompt_tokens} tokens are more than a window of "
+            f"{recipe.windows.length}, from which prompts are taken.",
+            f"Use {recipe.windows.length} or less.",
+        )
     limit = context_length(model)
     if limit is None:
         return
-    sampling = recipe.measures.sampling
     if recipe.windows.length > limit:
         raise RecipeError(
             f"windows.length: {recipe.windows.length} tokens are more than the {limit} that the model "

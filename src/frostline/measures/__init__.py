@@ -1,9 +1,8 @@
-"""What is recorded? Loss, weight change, generated text and its quality, memory, machine."""
+"""What is recorded? Loss, weight change, generated text and its quality, memory."""
 
 from frostline.measures.continuations import ContinuationMeasures, describe_continuations
 from frostline.measures.evaluate import LossMeasure, evaluate_loss
 from frostline.measures.hashing import weights_sha256
-from frostline.measures.machine import describe_machine, native_bf16
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
@@ -23,11 +22,9 @@ __all__ = [
     "continuation_losses",
     "count_common",
     "describe_continuations",
-    "describe_machine",
     "distinct",
     "evaluate_loss",
     "memory_method",
-    "native_bf16",
     "peak_bytes",
     "repetition",
     "reset_peak",

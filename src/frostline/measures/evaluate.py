@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from frostline.corpus import Batch
-from frostline.measures.forward import IGNORED_LABEL, next_token_losses, untouched_forward
+from frostline.corpus import NOT_COUNTED, Batch
+from frostline.measures.forward import next_token_losses, untouched_forward
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def evaluate_loss(
             labels = torch.from_numpy(batch.labels).to(device)
             logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
             total += next_token_losses(logits, labels).sum(dtype=torch.float64).item()
-            predictions += int((labels[:, 1:] != IGNORED_LABEL).sum())
+            predictions += int((labels[:, 1:] != NOT_COUNTED).sum())
     return LossMeasure(total / predictions if predictions else math.nan, predictions)
 
 

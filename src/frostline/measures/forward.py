@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-IGNORED_LABEL = -100
+from frostline.corpus import NOT_COUNTED
+from frostline.engine.precision import autocast
+
 CHUNK_VALUES = 1 << 24
 """Logits turned to float32 at once: 64 MiB of them."""
 
@@ -25,10 +27,9 @@ def untouched_forward(model: nn.Module, device: torch.device, precision: str) ->
     Every module gets its own mode back afterwards, also one that stood in another mode than the model.
     """
     training = [module for module in model.modules() if module.training]
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
     model.eval()
     try:
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), autocast(precision, device):
             yield
     finally:
         for module in training:
@@ -47,7 +48,7 @@ def next_token_losses(
     targets = labels[:, 1:].reshape(-1)
     rows = max(1, CHUNK_VALUES // vocabulary)
     losses = [
-        F.cross_entropy(part.float(), target, ignore_index=IGNORED_LABEL, reduction="none")
+        F.cross_entropy(part.float(), target, ignore_index=NOT_COUNTED, reduction="none")
         for part, target in zip(positions.split(rows), targets.split(rows), strict=True)
     ]
     return torch.cat(losses).view(labels.shape[0], labels.shape[1] - 1)

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from frostline.corpus import NOT_COUNTED
 from frostline.measures.evaluate import forward_logits
-from frostline.measures.forward import IGNORED_LABEL, next_token_losses, untouched_forward
+from frostline.measures.forward import next_token_losses, untouched_forward
 
 
 def continuation_losses(
@@ -51,7 +52,7 @@ def _padded(
     rows, prompt_tokens = prompts.shape
     shape = (rows, prompt_tokens + max(len(continuation) for continuation in continuations))
     input_ids = np.zeros(shape, dtype=np.int64)
-    labels = np.full(shape, IGNORED_LABEL, dtype=np.int64)
+    labels = np.full(shape, NOT_COUNTED, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     input_ids[:, :prompt_tokens] = prompts
     for row, continuation in enumerate(continuations):

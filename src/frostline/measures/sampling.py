@@ -8,7 +8,6 @@ the dice. `model.generate` would draw from the global random state and so change
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from frostline.corpus.order import raw_numbers
 from frostline.measures.forward import untouched_forward
 from frostline.recipe.settings import SamplingSettings
 
@@ -88,17 +88,10 @@ def keep_nucleus(scores: Float[Tensor, "prompts vocabulary"], top_p: float) -> F
 def gumbel_noise(seed: int, position: int, prompts: int, vocabulary: int) -> Float[Tensor, "{prompts} {vocabulary}"]:
     """Standard Gumbel noise, -log(-log(u)), for the token at `position` of each prompt, in float64.
 
-    A row depends on its own number alone, not on how many prompts there are.
+    A row depends on its own number alone, not on how many prompts there are; a token's noise not on how many tokens.
+    The numbers are counter-based, as the corpus's order is: torch's CPU generator would keep 32 bits of a seed only.
     """
-    uniform = torch.empty(prompts, vocabulary, dtype=torch.float64)
-    generator = torch.Generator()
-    for prompt in range(prompts):
-        generator.manual_seed(noise_seed(seed, position, prompt))
-        torch.rand(vocabulary, generator=generator, dtype=torch.float64, out=uniform[prompt])
-    return uniform.log_().neg_().log_().neg_()
-
-
-def noise_seed(seed: int, position: int, prompt: int) -> int:
-    """63 bits that name the dice of one token of one prompt."""
-    digest = hashlib.sha256(f"frostline sampling noise:{seed}:{position}:{prompt}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    raw = [raw_numbers(seed, f"sampling noise of prompt {prompt}", position, vocabulary) for prompt in range(prompts)]
+    # 52 bits and a half: u is never 0 or 1, so that the noise is finite.
+    uniform = ((np.stack(raw) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return torch.from_numpy(uniform).log_().neg_().log_().neg_()

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 MAXIMUM_STEPS = 200
-TOLERANCE = 1e-9
-"""Relative error of the squared spectral norm at which the iteration ends."""
+TOLERANCE = 1e-6
+"""Bound on the relative error of the squared spectral norm at which the iteration ends; the error itself is of its
+square's order."""
 CHECK_EVERY = 8
 EXHAUSTED = 1e-12
 """What is left of a Lanczos vector, relative to D'D, that is rounding and no direction of its own."""

@@ -67,6 +67,15 @@ def _interval_note(facts: Facts) -> str:
     return "Lines are 95 % intervals; one that leaves the figure is cut at its edge."
 
 
+def _band_note(facts: Facts) -> str:
+    count = max((arm.replicates for arm in facts[1].arms.values()), default=0)
+    if count < 2:
+        return "One replicate has no band."
+    return (
+        "The band is the range of the two replicates." if count == 2 else "The band is a 95 % interval over replicates."
+    )
+
+
 def _by_arm(facts: Facts, what: str, get: Callable[[ArmSummary], Estimate | None]) -> str:
     told = [f"{name} {numbers.estimate(get(arm))}" for name, arm in facts[1].arms.items() if get(arm) is not None]
     return f"{what}: {', '.join(told)}." if told else what
@@ -101,8 +110,7 @@ FIGURES: tuple[FigureKind, ...] = (
         lambda plots, variant, width: plots.loss(variant, width),
         lambda facts: (
             f"Faint: the raw loss of each replicate. Strong: the mean, smoothed over "
-            f"{smoothing_window(facts[0].steps)} steps, with a 95 % band over replicates where there are "
-            "several. Diamonds: held-out loss. "
+            f"{smoothing_window(facts[0].steps)} steps. {_band_note(facts)} Diamonds: held-out loss. "
             f"{_replicates(facts)} of {facts[0].steps} steps."
         ),
         lambda facts: _by_arm(facts, "Line chart of the loss of each arm; at the end", lambda arm: arm.loss_last),
@@ -114,7 +122,8 @@ FIGURES: tuple[FigureKind, ...] = (
         lambda plots, variant, width: plots.loss_difference(variant, width),
         lambda facts: (
             f"All arms read the same windows at each step, so their difference from {facts[0].baseline} is free of the "
-            f"noise that they share. Above zero: the arm's loss is higher. {_replicates(facts)}."
+            f"noise that they share. Above zero: the arm's loss is higher. {_band_note(facts)} "
+            f"{_replicates(facts)}."
         ),
         lambda facts: _by_arm(facts, "Line chart of loss differences; losses at the end", lambda arm: arm.loss_last),
     ),
@@ -165,11 +174,11 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind(
         "time",
         "cost",
-        "Time",
+        "Time a step, and what the arms save",
         lambda plots, variant, width: plots.time(variant, width),
         lambda facts: (
-            "Left: a timed step, machine warm-up left out. Right: the saving r against the baseline. Ticks mark the "
-            "most that the operations allow: dark with a truncated backward, pale with a stored prefix as well. "
+            "A timed step, machine warm-up left out, and the saving r against the baseline. Ticks mark the most "
+            "that the operations allow: the first with a truncated backward, the second with a stored prefix as well. "
             f"{_replicates(facts)}. {_interval_note(facts)}"
         ),
         lambda facts: _by_arm(facts, "Bars of the time per step", lambda arm: arm.step_seconds),
@@ -179,9 +188,7 @@ FIGURES: tuple[FigureKind, ...] = (
         "cost",
         "Peak memory",
         lambda plots, variant, width: plots.memory(variant, width),
-        lambda facts: (
-            "Each arm alone in a process of its own, n = 1. The pale mark is the size of the model's weights."
-        ),
+        lambda facts: "Each arm alone in a process of its own, n = 1. The mark is the size of the model's weights.",
         lambda facts: (
             "Bars of peak memory: "
             + ", ".join(f"{name} {numbers.size(arm.peak_bytes)}" for name, arm in facts[1].arms.items())

@@ -36,7 +36,7 @@ _SHORTER = r"\1"
 
 def svg_of(chart: AnyChart) -> str:
     """`chart` as an SVG file's text, colours as they are. Reads no address: charts carry their data."""
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
+    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), allowed_base_urls=[])
     return drawn
 
 
@@ -50,7 +50,10 @@ def inline_svg(svg: str, *, prefix: str, title: str, css_class: str = "") -> str
     """`svg` as an element for a page, named `title` to screen readers; `prefix` keeps its ids apart from others'."""
     root = ElementTree.fromstring(svg)
     width, height = root.get("width", "1"), root.get("height", "1")
-    inner = "".join(_element(child, prefix) for child in root)
+    # Counted anew: the renderer's own numbers go on from drawing to drawing.
+    found = [element.get("id", "") for element in root.iter() if element.get("id")]
+    ids = {old: f"{prefix}{number}" for number, old in enumerate(found)}
+    inner = "".join(_element(child, ids) for child in root)
     view = escape(root.get("viewBox", f"0 0 {width} {height}"))
     return (
         f'<svg class="{escape(css_class)}" role="img" aria-label="{escape(title)}" viewBox="{view}" '
@@ -58,18 +61,18 @@ def inline_svg(svg: str, *, prefix: str, title: str, css_class: str = "") -> str
     )
 
 
-def _element(element: ElementTree.Element, prefix: str) -> str:
+def _element(element: ElementTree.Element, ids: Mapping[str, str]) -> str:
     name = element.tag.rpartition("}")[2]
     if name not in _ELEMENTS | _GRADIENT or element.get("display") == "none":
         return ""
     if name == "rect" and element.get("fill") in (LIGHT.paper, "white"):
         return ""  # the page is the background
-    inner = "".join(_element(child, prefix) for child in element)
+    inner = "".join(_element(child, ids) for child in element)
     if name in ("g", "defs") and not inner:
         return ""
     if name == "path" and (not element.get("d") or (element.get("class") == "background" and _invisible(element))):
         return ""
-    attributes = "".join(_attributes(element, name, prefix))
+    attributes = "".join(_attributes(element, name, ids))
     text = escape(element.text) if name in ("text", "tspan") and element.text else ""
     if not inner and not text:
         return "" if name == "text" else f"<{name}{attributes}/>"
@@ -78,22 +81,22 @@ def _element(element: ElementTree.Element, prefix: str) -> str:
     return f"<{name}{attributes}>{text}{inner}</{name}>"
 
 
-def _attributes(element: ElementTree.Element, name: str, prefix: str) -> list[str]:
+def _attributes(element: ElementTree.Element, name: str, ids: Mapping[str, str]) -> list[str]:
     parts: list[str] = []
     declarations: list[str] = []
     for key, value in element.attrib.items():
         if key in _COLOURS:
-            declaration = _colour(key, value, prefix)
+            declaration = _colour(key, value, ids)
             if declaration.startswith(f"{key}:"):
                 declarations.append(declaration)
             elif declaration:
                 parts.append(f' {key}="{escape(declaration)}"')
         elif key == "id":
-            parts.append(f' id="{escape(prefix + value)}"')
+            parts.append(f' id="{escape(ids[value])}"')
         elif key == "clip-path":
             found = _REFERENCE.fullmatch(value)
-            if found:
-                parts.append(f' clip-path="url(#{escape(prefix + found[1])})"')
+            if found and found[1] in ids:
+                parts.append(f' clip-path="url(#{escape(ids[found[1]])})"')
         elif "opacity" in key and value == "1":
             continue
         elif key in _ATTRIBUTES or (name in _GRADIENT and key in _GRADIENT_ATTRIBUTES):
@@ -103,14 +106,14 @@ def _attributes(element: ElementTree.Element, name: str, prefix: str) -> list[st
     return parts
 
 
-def _colour(key: str, value: str, prefix: str) -> str:
+def _colour(key: str, value: str, ids: Mapping[str, str]) -> str:
     """A CSS declaration for a palette colour, a plain attribute value for another, '' for what is no colour."""
     variable = _variables().get(value.lower())
     if variable is not None:
         return f"{key}:var(--{variable})"
     reference = _REFERENCE.fullmatch(value)
     if reference:
-        return f"url(#{prefix}{reference[1]})"
+        return f"url(#{ids[reference[1]]})" if reference[1] in ids else ""
     return value if _COLOUR.fullmatch(value) else ""
 
 

@@ -7,6 +7,8 @@ import math
 from frostline.stats.summary import Estimate
 
 MISSING = "–"
+SPACE = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, so that they stay on one line."""
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -31,7 +33,7 @@ def share(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     percent = 100 * value
-    return f"{percent:.{2 if 0 < abs(percent) < 0.1 else 1}f} %".replace("-", "−")
+    return f"{percent:.{2 if 0 < abs(percent) < 0.1 else 1}f}{SPACE}%".replace("-", "−")
 
 
 def seconds(value: float | None) -> str:
@@ -39,10 +41,10 @@ def seconds(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     if abs(value) < 1:
-        return f"{1000 * value:.0f} ms" if abs(value) >= 0.01 else f"{1000 * value:.2f} ms"
+        return f"{1000 * value:.0f}{SPACE}ms" if abs(value) >= 0.01 else f"{1000 * value:.2f}{SPACE}ms"
     if abs(value) < 120:
-        return f"{number(value)} s"
-    return f"{value / 60:.1f} min" if abs(value) < 7200 else f"{value / 3600:.1f} h"
+        return f"{number(value)}{SPACE}s"
+    return f"{value / 60:.1f}{SPACE}min" if abs(value) < 7200 else f"{value / 3600:.1f}{SPACE}h"
 
 
 def size(value: float | None) -> str:
@@ -52,7 +54,7 @@ def size(value: float | None) -> str:
     power = 0
     while abs(value) >= 1000 and power < len(_BYTES) - 1:
         value, power = value / 1000, power + 1
-    return f"{number(value)} {_BYTES[power]}" if power else f"{value:.0f} B"
+    return f"{number(value)}{SPACE}{_BYTES[power]}" if power else f"{value:.0f}{SPACE}B"
 
 
 def count(value: float | None) -> str:
@@ -61,7 +63,7 @@ def count(value: float | None) -> str:
         return MISSING
     for factor, letter in ((1e9, "G"), (1e6, "M")):
         if abs(value) >= factor:
-            return f"{value / factor:.1f} {letter}"
+            return f"{value / factor:.1f}{SPACE}{letter}"
     return f"{value:,.0f}"
 
 
@@ -83,11 +85,11 @@ def interval(estimate: Estimate | None) -> str:
         return ""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
-    if estimate.unit == "share":
-        return f"[{share(estimate.low)}, {share(estimate.high)}]"
-    if estimate.unit == "seconds":
-        return f"[{seconds(estimate.low)}, {seconds(estimate.high)}]"
-    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+    if estimate.unit not in ("share", "seconds"):
+        return f"[{number(estimate.low)}, {number(estimate.high)}]"
+    low, high = in_unit(estimate.low, estimate.unit), in_unit(estimate.high, estimate.unit)
+    (below, unit), (above, other) = low.split(SPACE), high.split(SPACE)
+    return f"[{below}, {above}]{SPACE}{unit}" if unit == other else f"[{low}, {high}]"
 
 
 def estimate(found: Estimate | None) -> str:

@@ -28,6 +28,10 @@ SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 CLIPPED_AT = 360
 """Characters of a sample shown before the rest is folded away."""
 PROMPTS_SHOWN = 3
+KEY_FIGURES = frozenset({"loss", "scatter", "drift", "time", "quality", "forgetting"})
+"""What each of several variants shows; the other figures are among the files of `frostline report --figures`."""
+MOST_VARIANTS_AT_BOTH_WIDTHS = 4
+"""With more, figures are drawn once and scroll on a phone, so that the report stays quick to make."""
 
 
 @dataclass(frozen=True)
@@ -217,13 +221,14 @@ def _variant(run: Run, variant: VariantSummary, index: int, several: bool) -> Va
 
 def _card(arm: ArmSummary, style: Style) -> ArmCard:
     after = arm.held_out_after
-    note = _join(f"from {numbers.number(arm.held_out_before.value)}", numbers.interval(after))
+    note = "\n".join(filter(None, [numbers.interval(after), f"from {numbers.number(arm.held_out_before.value)}"]))
     facts = [
         Fact("held-out loss", numbers.number(after.value), note),
         Fact("time a step", numbers.seconds(arm.step_seconds.value), numbers.interval(arm.step_seconds)),
     ]  # fmt: skip
+    facts.append(Fact("time in all, T", numbers.seconds(arm.total_seconds.value)))
     if arm.saving is not None:
-        note = _join(numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}")
+        note = "\n".join(filter(None, [numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}"]))
         facts.append(Fact("saving r", numbers.share(arm.saving.value), note))
     facts.append(Fact("trained", numbers.count(arm.trained_parameters), f"of {numbers.count(arm.parameters)}"))
     if arm.peak_bytes is not None:
@@ -231,12 +236,11 @@ def _card(arm: ArmSummary, style: Style) -> ArmCard:
     return ArmCard(arm.arm, style.colour_name(arm.arm), arm.arm == style.baseline, arm.plan, facts)
 
 
-def _join(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
-
-
 def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
-    drawn = [gallery.draw(kind, run.plot, variant, (WIDE, NARROW)) for kind in gallery.FIGURES]
+    several = len(run.summary.variants)
+    kinds = gallery.FIGURES if several == 1 else [kind for kind in gallery.FIGURES if kind.name in KEY_FIGURES]
+    widths = (WIDE, NARROW) if several <= MOST_VARIANTS_AT_BOTH_WIDTHS else (WIDE,)
+    drawn = [gallery.draw(kind, run.plot, variant, widths) for kind in kinds]
     sections = []
     for id, heading in SECTIONS.items():
         figures = [one for one in drawn if isinstance(one, Drawing) and one.kind.section == id]

@@ -15,7 +15,7 @@ FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation 
 TEXT_SIZE = 12
 SMALL_TEXT_SIZE = 11
 
-WIDE = 700
+WIDE = 752
 """Width in pixels of a figure beside running text on a desk."""
 NARROW = 340
 """Width in pixels of a figure on a phone."""
@@ -131,8 +131,7 @@ class Style:
             "titleFontWeight": "normal",
             "orient": "top",
             "direction": "horizontal",
-            "symbolType": "circle",
-            "symbolStrokeWidth": 0,
+            "symbolOpacity": 1,
             "offset": 10,
             "columnPadding": 18,
             "labelLimit": 260,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline.report import numbers
+from frostline.report.numbers import MISSING
 from frostline.report.open_run import Run, open_run
 from frostline.report.page import SYMBOLS, alerts_of
 from frostline.report.text import one_line
@@ -36,7 +37,7 @@ def show_run(run: Run | str | PathLike[str]) -> RenderableType:
 
 
 def _arms(variant: VariantSummary, baseline: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
         ("arm", "left"), ("trained", "right"), ("held-out loss", "right"), ("time a step", "right"), ("T", "right"),
         ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
@@ -44,12 +45,12 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
         table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=heading == "arm")
     for name, arm in variant.arms.items():
         cells = [
-            one_line(name) + (" (baseline)" if name == baseline else ""),
+            one_line(name) + ("\nbaseline" if name == baseline else ""),
             numbers.count(arm.trained_parameters),
-            numbers.estimate(arm.held_out_after).removesuffix(" nats"),
+            f"{numbers.number(arm.held_out_after.value)}\n{numbers.interval(arm.held_out_after)}".strip(),
             numbers.seconds(arm.step_seconds.value),
             numbers.seconds(arm.total_seconds.value),
-            numbers.estimate(arm.saving),
+            MISSING if arm.saving is None else "\n".join(numbers.estimate(arm.saving).split(" ", 1)),
             numbers.share(arm.ceiling_cached),
             numbers.size(arm.peak_bytes),
         ]

@@ -7,6 +7,7 @@ and renamed, so that a reader never meets half a report.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,9 +69,10 @@ def _finalize(value: object) -> object:
 
 
 def _inline(drawing: Drawing, anchor: str) -> Markup:
-    """The wide and the narrow drawing; the style sheet shows the one that fits."""
+    """The wide and the narrow drawing, of which the style sheet shows the one that fits; or the only one."""
     drawn = []
-    for chart, css_class in zip(drawing.charts, ("wide", "narrow"), strict=True):
+    classes = ("wide", "narrow") if len(drawing.charts) == 2 else ("only",)
+    for chart, css_class in zip(drawing.charts, classes, strict=True):
         prefix = f"{anchor}{drawing.kind.name}-{css_class}-"
         drawn.append(inline_svg(svg_of(chart), prefix=prefix, title=drawing.alternative, css_class=css_class))
     return Markup("".join(drawn))  # written by inline_svg from its allow-list, all text escaped
@@ -108,7 +110,8 @@ def _write(target: Path, content: bytes) -> None:
         beside.write_bytes(content)
         beside.replace(target)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise RunFolderError(
             f"{target}: cannot be written ({error.strerror}).", "Is there space, and the right to?"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from frostline.report.figures.parts import AnyChart, data_of, dots, finish, name_width, side_by_side
+from frostline.report.figures.parts import AnyChart, arm_rows, data_of, dots, finish, name_width, side_by_side, stacked
 from frostline.report.style import WIDE, Style
 
 
@@ -20,56 +20,50 @@ def time_chart(estimates: pl.DataFrame, ceilings: pl.DataFrame, style: Style, wi
     columns = 2 if width > 500 and savings.height else 1
     inner = (width - names * columns - 30) // columns
     panels: list[alt.Chart | alt.LayerChart] = [
-        _bars(times, style, "seconds a step", "~g", "Time").properties(width=inner, height=_height(times))
+        _bars(times, style, "seconds", "~g", "Time a step").properties(width=inner, height=_height(times))
     ]
     if savings.height:
         ticks = ceilings.filter(pl.col("arm").is_in(savings.get_column("arm").to_list())).unpivot(
             on=["ceiling", "ceiling_cached"], index="arm", variable_name="kind", value_name="at"
         )
         panel = dots(
-            savings, style, title="saving r", format="~%", heading="Saving", zero=True,
+            savings, style, title="share of the baseline's time", format="~%", heading="Saving r", zero=True,
             marks=ticks.get_column("at").to_list(),
         )  # fmt: skip
-        panels.append(alt.layer(_ceilings(ticks, style), panel).properties(width=inner, height=_height(savings)))
+        panels.append(stacked(_ceilings(ticks, style), panel).properties(width=inner, height=_height(savings)))
     return finish(side_by_side(panels, columns), style)
 
 
 def memory_chart(memory: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
     """Peak memory of each arm, measured alone; the mark is the size of the model's own weights."""
-    gigabytes = memory.group_by("arm").agg(
+    gigabytes = memory.group_by("arm", maintain_order=True).agg(
         value=pl.col("peak_bytes").max() / 1e9, weights=pl.col("model_bytes").max() / 1e9
     )
     gigabytes = gigabytes.with_columns(low=pl.lit(None, pl.Float64()), high=pl.lit(None, pl.Float64()))
     bars = _bars(gigabytes, style, "peak memory (GB)", "~g", "")
     weights = (
         alt.Chart(data_of(gigabytes.select("arm", "weights")))
-        .mark_tick(color=style.palette.paper, thickness=2, size=20)
+        .mark_tick(color=style.palette.ink, thickness=2, size=16)
         .encode(x="weights:Q", y=alt.Y("arm:N", sort=list(style.arms)))
     )
-    layered = alt.layer(bars, weights).properties(width=width - name_width(style) - 20, height=_height(gigabytes))
+    layered = stacked(bars, weights).properties(width=width - name_width(style) - 20, height=_height(gigabytes))
     return finish(layered, style)
 
 
 def _bars(frame: pl.DataFrame, style: Style, title: str, format: str, heading: str) -> alt.LayerChart:
     present = frame.get_column("arm").to_list()
-    order = [arm for arm in style.arms if arm in present]
     domain, colours = style.scale(present)
     highest = max((value for value in frame.get_column("value") if value is not None), default=1.0)
     reach = [value for value in frame.get_column("high") if value is not None]
     scale = alt.Scale(domain=[0, min(max([highest, *reach]), 1.6 * highest) * 1.02], nice=False)
-    row = alt.Y(
-        "arm:N", sort=order, title=None, scale=alt.Scale(domain=order, paddingInner=0.35),
-        axis=alt.Axis(domain=False, labelColor=style.palette.ink),
-    )  # fmt: skip
-    base = alt.Chart(data_of(frame)).encode(y=row)
+    base = alt.Chart(data_of(frame)).encode(y=arm_rows(style, present))
     across = alt.X("value:Q", scale=scale, title=title, axis=alt.Axis(format=format, tickCount=4))
-    drawn = base.mark_bar(cornerRadiusEnd=2).encode(
-        x=across, color=alt.Color("arm:N", scale=alt.Scale(domain=domain, range=colours), legend=None)
-    )
+    colour = alt.Color("arm:N", scale=alt.Scale(domain=domain, range=colours), legend=None)
+    drawn = base.mark_bar(cornerRadiusEnd=2, opacity=0.32).encode(x=across, color=colour)
     low = alt.X("low:Q", scale=scale, title=title)
-    halo = base.mark_rule(strokeWidth=4.5, color=style.palette.paper, clip=True).encode(x=low, x2="high:Q")
-    ruled = base.mark_rule(strokeWidth=1.6, color=style.palette.ink, clip=True).encode(x=low, x2="high:Q")
-    layered: alt.LayerChart = alt.layer(drawn, halo, ruled)
+    ruled = base.mark_rule(strokeWidth=2, clip=True).encode(x=low, x2="high:Q", color=colour)
+    dotted = base.mark_circle(size=70, opacity=1).encode(x=across, color=colour)
+    layered: alt.LayerChart = stacked(drawn, ruled, dotted)
     return layered.properties(title=heading) if heading else layered
 
 
@@ -87,7 +81,7 @@ def _ceilings(ticks: pl.DataFrame, style: Style) -> alt.LayerChart:
         .mark_tick(color=style.palette.muted, thickness=1.2, size=16)
         .encode(x="at:Q", y=row)
     )
-    layered: alt.LayerChart = alt.layer(cached, solid)
+    layered: alt.LayerChart = stacked(cached, solid)
     return layered
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import altair as alt
 import polars as pl
 from scipy.special import stdtrit
@@ -15,6 +17,7 @@ from frostline.report.figures.parts import (
     fitted,
     legend_columns,
     side_by_side,
+    stacked,
     thinned,
 )
 from frostline.report.style import STEP_RAMP, WIDE, Style
@@ -36,7 +39,9 @@ def loss_chart(losses: pl.DataFrame, evaluations: pl.DataFrame, style: Style, wi
     arms = losses.get_column("arm").unique().to_list()
     mean = _mean_over_replicates(losses, "loss_nats")
     held_out = (
-        evaluations.filter(pl.col("corpus") == "held_out").group_by("arm", "step").agg(pl.col("loss_nats").mean())
+        evaluations.filter(pl.col("corpus") == "held_out")
+        .group_by("arm", "step", maintain_order=True)
+        .agg(pl.col("loss_nats").mean())
     )
     series = max(1, losses.select(_SERIES).unique().height)
     raw = thinned(losses, max(40, _MOST_POINTS // series))
@@ -58,7 +63,7 @@ def loss_chart(losses: pl.DataFrame, evaluations: pl.DataFrame, style: Style, wi
         .mark_point(shape="diamond", size=64, filled=True, opacity=1, stroke=style.palette.paper, strokeWidth=1)
         .encode(x=across, y=alt.Y("loss_nats:Q", scale=up, title=title), color=colour),
     ]
-    return finish(fitted(alt.layer(*layers), width, _height(width)), style)
+    return finish(fitted(stacked(*layers), width, _height(width)), style)
 
 
 def loss_difference_chart(losses: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
@@ -79,7 +84,7 @@ def loss_difference_chart(losses: pl.DataFrame, style: Style, width: int = WIDE)
         .mark_line(strokeWidth=2.2, clip=True)
         .encode(x=across, y=alt.Y("mean:Q", scale=up, title=title), color=colour),
     ]
-    return finish(fitted(alt.layer(*layers), width, round(0.75 * _height(width))), style)
+    return finish(fitted(stacked(*layers), width, round(0.75 * _height(width))), style)
 
 
 def scatter_chart(losses: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
@@ -115,12 +120,15 @@ def _scatter_panel(points: pl.DataFrame, arm: str, style: Style, domain: list[fl
     legend = alt.Legend(title="step", orient="top", gradientLength=90, gradientThickness=8, tickCount=2)
     coloured = alt.Color("step:Q", scale=alt.Scale(range=list(STEP_RAMP)), legend=legend)
     dotted = alt.Chart(data_of(points)).mark_circle(size=26, opacity=0.8, clip=True).encode(x=x, y=y, color=coloured)
-    layered: alt.LayerChart = alt.layer(line.encode(x=x, y=y), dotted).properties(width=side, height=side, title=arm)
+    layered: alt.LayerChart = stacked(line.encode(x=x, y=y), dotted).properties(width=side, height=side, title=arm)
     return layered
 
 
 def _mean_over_replicates(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Smoothed within each replicate, then the mean over replicates with its 95 % t interval, by arm and step."""
+    """Smoothed within each replicate, then the mean over replicates with its 95 % t interval, by arm and step.
+
+    Of two replicates, whose t interval would fill the figure, it is the range.
+    """
     if frame.is_empty():
         names = {
             "arm": pl.String(),
@@ -136,18 +144,23 @@ def _mean_over_replicates(frame: pl.DataFrame, column: str) -> pl.DataFrame:
         .sort("step")
         .with_columns(smooth=pl.col(column).rolling_mean(window, min_samples=1, center=True).over(_SERIES))
     )
-    grouped = smooth.group_by("arm", "step").agg(
+    grouped = smooth.group_by("arm", "step", maintain_order=True).agg(
         mean=pl.col("smooth").mean(), deviation=pl.col("smooth").std(), n=pl.len()
     )
-    half = [
-        float(stdtrit(n - 1, 0.975)) * deviation / n**0.5 if n > 1 and deviation is not None else None
-        for n, deviation in grouped.select("n", "deviation").iter_rows()
-    ]
+    half = [_half_width(n, deviation) for n, deviation in grouped.select("n", "deviation").iter_rows()]
     return (
         grouped.with_columns(half=pl.Series(half, dtype=pl.Float64()))
         .select("arm", "step", "mean", low=pl.col("mean") - pl.col("half"), high=pl.col("mean") + pl.col("half"))
         .sort("arm", "step")
     )
+
+
+def _half_width(n: int, deviation: float | None) -> float | None:
+    if n < 2 or deviation is None:
+        return None
+    if n == 2:
+        return deviation / math.sqrt(2)  # half the distance between the two
+    return float(stdtrit(n - 1, 0.975) * deviation / math.sqrt(n))
 
 
 def _band(mean: pl.DataFrame, up: alt.Scale, title: str, across: alt.X, colour: alt.Color) -> alt.Chart:
@@ -163,7 +176,10 @@ def _steps(losses: pl.DataFrame) -> alt.X:
     last = losses.get_column("step").max()
     end = int(last) + 1 if isinstance(last, int) else 1
     return alt.X(
-        "step:Q", title="step", scale=alt.Scale(domain=[0, end], nice=False), axis=alt.Axis(grid=False, format="~s")
+        "step:Q",
+        title="step",
+        scale=alt.Scale(domain=[0, end], nice=False),
+        axis=alt.Axis(grid=False, format="~s", tickCount=8, tickMinStep=1),
     )
 
 

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import altair as alt
 import polars as pl
 
-from frostline.report.figures.parts import AnyChart, dots, finish, name_width, side_by_side
-from frostline.report.style import WIDE, Style
+from frostline.report.figures.parts import (
+    AnyChart,
+    arm_colour,
+    arm_rows,
+    data_of,
+    domain_of,
+    dots,
+    finish,
+    name_width,
+    stacked,
+)
+from frostline.report.style import TEXT_SIZE, WIDE, Style
 
 QUALITY_TITLES = {
     "held_out_after": "held-out loss (nats)",
     "quality.perplexity": "perplexity under the untouched model",
-    "quality.distinct_1": "distinct words (distinct-1)",
-    "quality.distinct_2": "distinct pairs (distinct-2)",
-    "quality.distinct_3": "distinct triples (distinct-3)",
+    "quality.distinct_1": "distinct-1 (tokens)",
+    "quality.distinct_2": "distinct-2 (pairs)",
+    "quality.distinct_3": "distinct-3 (triples)",
     "quality.repetition": "repetition",
     "quality.self_bleu": "self-BLEU (sameness)",
     "quality.length": "length (tokens)",
-    "quality.copied_share": "copied verbatim",
+    "quality.copied_share": "share copied verbatim",
 }
-_SHARES = {"quality.repetition", "quality.copied_share"}
 
 
 def token_share_chart(estimates: pl.DataFrame, corpus_share: float | None, style: Style, width: int = WIDE) -> AnyChart:
@@ -51,23 +61,39 @@ def quality_chart(estimates: pl.DataFrame, style: Style, width: int = WIDE) -> A
     present = estimates.filter(pl.col("value").is_not_null()).get_column("measure").unique().to_list()
     measures = [measure for measure in QUALITY_TITLES if measure in present]
     columns = 3 if width > 500 else 1
-    names = name_width(style)
-    inner = (width - names - 22 * (columns - 1) - 16) // columns
-    panels = []
-    for index, measure in enumerate(measures):
-        found = estimates.filter(pl.col("measure") == measure)
-        before = found.filter(pl.col("arm") == "").get_column("value").drop_nulls().to_list()
-        arms = found.filter(pl.col("arm") != "")
-        panel = dots(
-            arms, style, title="", format="~%" if measure in _SHARES else "~g", heading=QUALITY_TITLES[measure],
-            marks=before, names=index % columns == 0,
-        )  # fmt: skip
-        line = _line(style, before)
-        layered = alt.layer(line, panel) if before else panel
-        panels.append(
-            layered.properties(width=inner, height=max(50, 24 * len(style.arms)), title=QUALITY_TITLES[measure])
-        )
-    return finish(side_by_side(panels, columns), style)
+    inner = (width - name_width(style) - 24 * columns) // columns
+    before = estimates.filter(pl.col("arm") == "").select("measure", before="value")
+    rows = (
+        estimates.filter((pl.col("arm") != "") & pl.col("measure").is_in(measures))
+        .join(before, on="measure", how="left", maintain_order="left")
+        .with_columns(title=pl.col("measure").replace_strict(QUALITY_TITLES, return_dtype=pl.String()))
+    )
+    arms = rows.get_column("arm").unique().to_list()
+    base = alt.Chart().encode(y=arm_rows(style, arms), color=arm_colour(style, arms, legend=False))
+    # The intervals are cut in the data, not by the axis: each panel of a facet chooses its axis by what it holds.
+    low = alt.X("low:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g"))
+    layers = [
+        alt.Chart().mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2).encode(x="before:Q"),
+        base.mark_rule(strokeWidth=2, opacity=0.55).encode(x=low, x2="high:Q"),
+        base.mark_circle(size=70, opacity=1).encode(x="value:Q"),
+    ]
+    panel = alt.LayerChart(layer=layers, data=data_of(_cut(rows)), width=inner, height=max(50, 24 * len(arms)))
+    header = alt.Header(
+        title=None, labelAnchor="start", labelFontWeight=600, labelColor=style.palette.ink, labelFontSize=TEXT_SIZE
+    )
+    titles = [QUALITY_TITLES[measure] for measure in measures]
+    drawn = panel.facet(alt.Facet("title:N", sort=titles, title=None, header=header), columns=columns)
+    return finish(drawn.resolve_scale(x="independent"), style)
+
+
+def _cut(rows: pl.DataFrame) -> pl.DataFrame:
+    """Intervals no longer than the spread of the values of their measure allows."""
+    parts = []
+    for (_,), group in rows.group_by("measure", maintain_order=True):
+        reach = [*group.get_column("low"), *group.get_column("high")]
+        low, high = domain_of([*group.get_column("value"), *group.get_column("before")], reach=reach)
+        parts.append(group.with_columns(pl.col("low").clip(low, high), pl.col("high").clip(low, high)))
+    return pl.concat(parts)
 
 
 def _marked(
@@ -86,7 +112,8 @@ def _marked(
         .encode(x="at:Q")
     )
     layers: list[alt.Chart | alt.LayerChart] = [lines, panel]
-    for align, offset in (("right", -5), ("left", 5)):
+    sides: tuple[tuple[Literal["left", "right"], int], ...] = (("right", -5), ("left", 5))
+    for align, offset in sides:
         labels = [row for row in rows if row["align"] == align and row["label"]]
         if labels:
             layers.append(
@@ -95,14 +122,5 @@ def _marked(
                 .encode(x="at:Q", y=alt.value(0), text="label:N")
             )
     height = max(64, 34 * found.get_column("arm").n_unique())
-    layered: alt.LayerChart = alt.layer(*layers).properties(width=width - name_width(style) - 24, height=height)
+    layered: alt.LayerChart = stacked(*layers).properties(width=width - name_width(style) - 24, height=height)
     return layered
-
-
-def _line(style: Style, values: Sequence[float]) -> alt.Chart:
-    drawn: alt.Chart = (
-        alt.Chart(alt.InlineData(values=[{"at": value} for value in values]))
-        .mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2)
-        .encode(x="at:Q")
-    )
-    return drawn

@@ -13,25 +13,29 @@ import polars as pl
 
 from frostline.report.style import SMALL_TEXT_SIZE, Style
 
-AnyChart = alt.Chart | alt.LayerChart | alt.ConcatChart
+AnyChart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.FacetChart
 MOST_ROWS = 600
 """Steps drawn of one line at most: more cannot be told apart at this size."""
 
 
-def data_of(frame: pl.DataFrame) -> alt.InlineData:
-    """The rows of `frame` inside the chart; what is not finite is null."""
-    finite = frame.with_columns(
+def data_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` as a chart's data: what is not finite is null."""
+    return frame.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name))
         for name, kind in frame.schema.items()
         if kind == pl.Float64()
     )
-    return alt.InlineData(values=finite.to_dicts())
 
 
 def finish(chart: AnyChart, style: Style) -> AnyChart:
     """`chart` with the style's configuration: the last thing done to it."""
-    finished: AnyChart = chart.configure(**style.config())
-    return finished
+    chart["config"] = dict(style.config())
+    return chart
+
+
+def stacked(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
+    """`charts` drawn over one another, the last on top."""
+    return alt.LayerChart(layer=list(charts))
 
 
 def fitted(chart: alt.Chart | alt.LayerChart, width: int, height: int) -> alt.Chart | alt.LayerChart:
@@ -77,7 +81,9 @@ def domain_of(values: Sequence[float | None], *, reach: Sequence[float | None] =
 def arm_colour(style: Style, arms: Sequence[str], *, legend: bool = True, columns: int = 0) -> alt.Color:
     """Colour by arm, the same in every figure."""
     domain, colours = style.scale(arms)
-    key = alt.Legend(title=None, columns=columns) if legend else None
+    key = None
+    if legend:
+        key = alt.Legend(title=None, columns=columns, symbolType="stroke", symbolStrokeWidth=3, symbolSize=260)
     return alt.Color("arm:N", scale=alt.Scale(domain=domain, range=colours), legend=key)
 
 
@@ -96,31 +102,29 @@ def dots(
     heading: str = "",
     zero: bool = False,
     marks: Sequence[float | None] = (),
-    names: bool = True,
 ) -> alt.LayerChart:
     """Arms from top to bottom, each a dot with its interval; `marks` are further values the axis must hold."""
     values = [*estimates.get_column("value"), *marks]
     reach = [*estimates.get_column("low"), *estimates.get_column("high")]
     scale = alt.Scale(domain=domain_of(values, reach=reach, zero=zero), zero=False, nice=False)
     arms = estimates.get_column("arm").unique().to_list()
-    order = [arm for arm in style.arms if arm in arms]
-    row = alt.Y(
-        "arm:N",
-        sort=order,
-        title=None,
-        scale=alt.Scale(domain=order),
-        axis=alt.Axis(domain=False, labels=names, labelColor=style.palette.ink, labelFontSize=SMALL_TEXT_SIZE),
-    )
-    base = alt.Chart(data_of(estimates)).encode(y=row, color=arm_colour(style, arms, legend=False))
+    base = alt.Chart(data_of(estimates)).encode(y=arm_rows(style, arms), color=arm_colour(style, arms, legend=False))
     across = alt.Axis(format=format, tickCount=4, labelFlush=False)
     ruled = base.mark_rule(strokeWidth=2, opacity=0.55, clip=True).encode(
         x=alt.X("low:Q", scale=scale, title=title, axis=across), x2="high:Q"
     )
     dotted = base.mark_circle(size=70, opacity=1).encode(x=alt.X("value:Q", scale=scale, title=title, axis=across))
-    layered: alt.LayerChart = alt.layer(ruled, dotted)
+    layered: alt.LayerChart = stacked(ruled, dotted)
     if heading:
         layered = layered.properties(title=heading)
     return layered
+
+
+def arm_rows(style: Style, arms: Sequence[str]) -> alt.Y:
+    """One row an arm, in the recipe's order."""
+    order = [arm for arm in style.arms if arm in arms]
+    axis = alt.Axis(domain=False, labelColor=style.palette.ink, labelFontSize=SMALL_TEXT_SIZE)
+    return alt.Y("arm:N", sort=order, title=None, scale=alt.Scale(domain=order, paddingInner=0.35), axis=axis)
 
 
 def name_width(style: Style) -> int:

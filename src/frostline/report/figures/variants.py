@@ -13,6 +13,7 @@ from frostline.report.figures.parts import (
     finish,
     legend_columns,
     side_by_side,
+    stacked,
 )
 from frostline.report.style import WIDE, Style
 from frostline.report.text import one_line
@@ -52,5 +53,5 @@ def variants_chart(estimates: pl.DataFrame, variants: list[str], style: Style, w
             y=alt.Y("low:Q", scale=up, title=title), y2="high:Q"
         )
         line = base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=52, filled=True)).encode(y=y)
-        panels.append(alt.layer(ruled, line).properties(width=inner, height=190))
+        panels.append(stacked(ruled, line).properties(width=inner, height=190))
     return finish(side_by_side(panels, columns), style)

@@ -12,6 +12,7 @@ from frostline.report.figures.parts import (
     finish,
     legend_columns,
     side_by_side,
+    stacked,
     thinned,
 )
 from frostline.report.style import WIDE, Style
@@ -25,7 +26,7 @@ def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) 
     """
     mean = (
         changes.filter(pl.col("change") > 0)
-        .group_by("role", "arm", "step")
+        .group_by("role", "arm", "step", maintain_order=True)
         .agg(pl.col("change").mean())
         .sort("role", "arm", "step")
     )
@@ -42,13 +43,13 @@ def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) 
             "change:Q",
             scale=up,
             title="change a step (Frobenius norm)" if first else None,
-            axis=alt.Axis(format="~e", labels=first, tickCount=4),
+            axis=alt.Axis(format="~g", labels=first, tickCount=4),
         )
         panels.append(
             alt.Chart(data_of(thinned(mean.filter(pl.col("role") == role), 300)))
             .mark_line(strokeWidth=1.8)
             .encode(
-                x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=3, format="~s")),
+                x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=3, tickMinStep=1, format="~s")),
                 y=vertical,
                 color=colour,
             )
@@ -65,13 +66,13 @@ def drift_chart(final: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChar
     """
     cells = (
         final.filter(pl.col("layer").is_not_null())
-        .group_by("arm", "layer", "role")
+        .group_by("arm", "layer", "role", maintain_order=True)
         .agg(pl.col("relative_drift").mean(), frozen=~pl.col("trained").any() & (pl.col("drift").max() == 0))
         .sort("layer", "role")
     )
     arms = [arm for arm in style.arms if arm in cells.get_column("arm").unique().to_list()]
     roles = role_order(cells)
-    columns = max(1, min(len(arms), width // 150))
+    columns = max(1, min(len(arms), width // 105))
     inner = min(48 * len(roles), (width - 40 - 24 * (columns - 1)) // columns)
     layers = cells.get_column("layer").n_unique()
     height = max(80, min(12 * layers, 420))
@@ -110,10 +111,10 @@ def _drift_panel(
         "layer:O",
         sort="descending",
         title="layer" if first else None,
-        axis=alt.Axis(labelOverlap=True, domain=False, labels=first),
+        axis=alt.Axis(values=_labelled(cells), domain=False, labels=first),
     )
     legend = alt.Legend(
-        title="relative drift", format=".1~e", symbolType="square", symbolSize=130, tickCount=4,
+        title="relative drift", format="~g", symbolType="square", symbolSize=130, tickCount=4,
         symbolFillColor=style.palette.accent,
     )  # fmt: skip
     strength = alt.Opacity(
@@ -130,8 +131,14 @@ def _drift_panel(
         .mark_rect(fill=style.palette.surface, stroke=style.palette.line, strokeWidth=1)
         .encode(x=x, y=y)
     )
-    layered: alt.LayerChart = alt.layer(frozen, moved).properties(width=width, height=height, title=arm)
+    layered: alt.LayerChart = stacked(frozen, moved).properties(width=width, height=height, title=arm)
     return layered
+
+
+def _labelled(cells: pl.DataFrame) -> list[int]:
+    """The layers that the axis names: all of a few, else every fifth."""
+    layers = cells.get_column("layer").unique().sort().to_list()
+    return layers if len(layers) <= 16 else [layer for layer in layers if layer % 5 == 0]
 
 
 def _log_domain(mean: pl.DataFrame) -> list[float]:

@@ -1,0 +1,85 @@
+"""Which numbers belong together? The same seed of two arms of one variant; what failed is left out, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.stats.runs import ArmRun, VariantRun
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One replicate of an arm beside the same replicate of the baseline."""
+
+    seed: int
+    arm: ArmRun
+    baseline: ArmRun
+
+    @property
+    def steps(self) -> int:
+        """Steps that both took; both count them from 0."""
+        return min(len(self.arm.losses), len(self.baseline.losses))
+
+    @property
+    def losses(self) -> tuple[Floats, Floats]:
+        """Training loss of arm and baseline at each common step, nats."""
+        return self.arm.losses[: self.steps], self.baseline.losses[: self.steps]
+
+    @property
+    def timed_seconds(self) -> Floats:
+        """Seconds of the arm and of the baseline at each common timed step, [steps, 2]."""
+        n = self.steps
+        timed = self.arm.timed[:n] & self.baseline.timed[:n]
+        return np.column_stack([self.arm.seconds[:n], self.baseline.seconds[:n]])[timed]
+
+    def difference(self, measure: Callable[[ArmRun], float]) -> float:
+        """`measure` of the arm minus that of the baseline; NaN where either is missing."""
+        return measure(self.arm) - measure(self.baseline)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of one arm with the baseline, in the order of their seeds."""
+
+    arm: str
+    baseline: str
+    pairs: tuple[Pair, ...]
+    left_out: tuple[str, ...]
+    """One phrase for each replicate that has no pair."""
+
+    def differences(self, measure: Callable[[ArmRun], float]) -> Floats:
+        """One finite difference a replicate that has one, [replicates]."""
+        values = np.array([pair.difference(measure) for pair in self.pairs], dtype=np.float64)
+        return values[np.isfinite(values)]
+
+
+def pairs_of(variant: VariantRun, arm: str) -> Pairs:
+    """Pair the replicates of `arm` with those of the baseline that count; see `VariantRun.counting`."""
+    own = {run.seed: run for run in variant.counting(arm)}
+    others = {run.seed: run for run in variant.counting(variant.baseline)}
+    pairs = tuple(Pair(seed, own[seed], others[seed]) for seed in variant.seeds if seed in own and seed in others)
+    left_out = tuple(
+        f"seed {seed} ({_why(variant, seed, arm if seed not in own else variant.baseline)})"
+        for seed in variant.seeds
+        if seed not in own or seed not in others
+    )
+    return Pairs(arm, variant.baseline, pairs, left_out)
+
+
+def all_pairs(variant: VariantRun, arms: Sequence[str] | None = None) -> list[Pairs]:
+    """Pairs of `arms` (all but the baseline unless named) with the baseline."""
+    names = variant.arms if arms is None else arms
+    return [pairs_of(variant, arm) for arm in names if arm != variant.baseline]
+
+
+def _why(variant: VariantRun, seed: int, arm: str) -> str:
+    run = variant.runs.get((seed, arm))
+    if run is None:
+        return f"{arm} did not begin"
+    return f"{arm} failed" if run.failed is not None else f"{arm} did not finish"

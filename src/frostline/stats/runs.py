@@ -1,0 +1,248 @@
+"""What did each arm of each replicate do? The journal as arrays, one `ArmRun` for each arm of each replicate.
+
+A replicate counts once it has finished. Where an arm has none that finished (the run was interrupted early), those
+that got some way count as far as they got; a failed one never does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.errors import RunFolderError
+from frostline.journal import (
+    RECIPE_FILE,
+    ArmFailed,
+    ArmFinished,
+    ArmStarted,
+    Continuation,
+    Evaluation,
+    FrozenChecked,
+    PeakMemory,
+    PlanChanged,
+    RunEnded,
+    RunStarted,
+    StepTaken,
+    VariantPrepared,
+    WatchedMatrices,
+    read_journal,
+    records_of,
+)
+from frostline.recipe import Recipe, load_recipe, variants_of
+
+Floats = NDArray[np.float64]
+Place = tuple[str, int, str]
+"""Variant, seed, arm."""
+Line = dict[str, object]
+Placed = TypeVar(
+    "Placed", ArmStarted, WatchedMatrices, FrozenChecked, ArmFinished, ArmFailed, Evaluation, Continuation, PlanChanged
+)
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm of one replicate. Arrays over steps begin with step 0."""
+
+    seed: int
+    started: ArmStarted
+    steps: tuple[StepTaken, ...]
+    losses: Floats
+    """[steps], nats; NaN where the loss was not finite."""
+    seconds: Floats
+    timed: NDArray[np.bool_]
+    """Steps whose time counts."""
+    held_out: dict[int, float]
+    """Held-out loss by number of steps done."""
+    retention: dict[int, float]
+    watched: WatchedMatrices | None
+    change_steps: NDArray[np.int64]
+    """Steps at which the weight change was measured, [measured]."""
+    changes: Floats
+    """Frobenius norm of W_t - W_(t-1), [measured, matrices]."""
+    final: dict[str, Floats]
+    """norm, drift, relative_drift, stable_rank: [matrices] each; empty where not measured."""
+    text: tuple[Continuation, ...]
+    """Continuations after training, by prompt."""
+    text_before: tuple[Continuation, ...]
+    """Continuations of the untouched model to the same prompts."""
+    plan_changes: tuple[PlanChanged, ...]
+    frozen: FrozenChecked | None
+    finished: ArmFinished | None
+    failed: ArmFailed | None
+
+    @property
+    def name(self) -> str:
+        """Of the arm."""
+        return self.started.arm
+
+    @property
+    def trained_share(self) -> float:
+        """Share of the parameters that train, averaged over the steps of a plan that changes."""
+        trained = np.full(max(1, len(self.losses)), self.started.trained_parameters, dtype=np.float64)
+        for change in self.plan_changes:
+            trained[change.step :] = change.trained_parameters
+        return float(trained.mean()) / max(1, self.started.parameters)
+
+
+@dataclass(frozen=True)
+class VariantRun:
+    """One variant: its facts, and its arms in the order of the recipe."""
+
+    prepared: VariantPrepared
+    recipe: Recipe
+    runs: dict[tuple[int, str], ArmRun]
+    """By seed and arm."""
+    memory: dict[str, PeakMemory]
+
+    @property
+    def label(self) -> str:
+        """'' where nothing varies."""
+        return self.prepared.variant
+
+    @property
+    def baseline(self) -> str:
+        """Name of the arm that others are compared with."""
+        return self.recipe.baseline_arm
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the recipe: replicates, begun or not."""
+        return self.recipe.seeds
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms that began."""
+        return [arm for arm in self.recipe.arms if any(name == arm for _, name in self.runs)]
+
+    def of(self, arm: str) -> list[ArmRun]:
+        """Every replicate of `arm` that began, in the order of the seeds."""
+        return [self.runs[seed, arm] for seed in self.seeds if (seed, arm) in self.runs]
+
+    def counting(self, arm: str) -> list[ArmRun]:
+        """Replicates of `arm` whose numbers count."""
+        finished = [run for run in self.of(arm) if run.finished is not None]
+        return finished or [run for run in self.of(arm) if run.failed is None and len(run.losses) > 0]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run folder, read."""
+
+    recipe: Recipe
+    started: RunStarted
+    ended: RunEnded | None
+    variants: tuple[VariantRun, ...]
+
+
+def read_run(run_folder: Path) -> Run:
+    """Read recipe and journal. Raises `RunFolderError` or `RecipeError` where the folder is no run or is damaged."""
+    lines = read_journal(run_folder)
+    recipe_file = run_folder / RECIPE_FILE
+    if not recipe_file.is_file():
+        raise RunFolderError(
+            f"{recipe_file}: there is no such file.", "A run folder keeps its recipe; give the whole folder."
+        )
+    recipe = load_recipe(recipe_file)
+    started = records_of(lines, RunStarted)
+    if not started:
+        raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "Run it again.")
+    ended = records_of(lines, RunEnded)
+    recipes = {variant.label: variant.recipe for variant in variants_of(recipe)}
+    memory = records_of(lines, PeakMemory)
+    runs = _arm_runs(lines)
+    variants = []
+    for prepared in records_of(lines, VariantPrepared):
+        label = prepared.variant
+        if label not in recipes:
+            raise RunFolderError(f"{run_folder}: the journal's variant '{label}' is not in {RECIPE_FILE}.")
+        own = {(seed, arm): run for (variant, seed, arm), run in runs.items() if variant == label}
+        peaks = {peak.arm: peak for peak in memory if peak.variant == label}
+        variants.append(VariantRun(prepared, recipes[label], own, peaks))
+    return Run(recipe, started[0], ended[-1] if ended else None, tuple(variants))
+
+
+def _arm_runs(lines: list[Line]) -> dict[Place, ArmRun]:
+    by_kind: dict[str, list[Line]] = {}
+    for line in lines:
+        by_kind.setdefault(str(line["kind"]), []).append(line)
+
+    def last(kind: type[Placed]) -> dict[Place, Placed]:
+        return {place: found[-1] for place, found in all_of(kind).items()}
+
+    def all_of(kind: type[Placed]) -> dict[Place, list[Placed]]:
+        found: dict[Place, list[Placed]] = {}
+        for record in records_of(by_kind.get(kind.__name__, []), kind):
+            found.setdefault((record.variant, record.seed, record.arm), []).append(record)
+        return found
+
+    steps = _steps(by_kind.get("StepTaken", []))
+    changes = _by_place(by_kind.get("WeightChange", []))
+    finals = _by_place(by_kind.get("FinalWeights", []))
+    evaluations, text, plan_changes = all_of(Evaluation), all_of(Continuation), all_of(PlanChanged)
+    watched, frozen, finished, failed = last(WatchedMatrices), last(FrozenChecked), last(ArmFinished), last(ArmFailed)
+    runs = {}
+    for place, started in last(ArmStarted).items():
+        variant, seed, _ = place
+        taken = steps.get(place, ())
+        runs[place] = ArmRun(
+            seed=seed,
+            started=started,
+            steps=taken,
+            losses=np.array([step.loss_nats for step in taken], dtype=np.float64),
+            seconds=np.array([step.seconds for step in taken], dtype=np.float64),
+            timed=np.array([not step.untimed and math.isfinite(step.seconds) for step in taken], dtype=np.bool_),
+            held_out=_evaluations(evaluations.get(place, []), "held_out"),
+            retention=_evaluations(evaluations.get(place, []), "retention"),
+            watched=watched.get(place),
+            change_steps=np.array([line["step"] for line in changes.get(place, [])], dtype=np.int64),
+            changes=_table(line["change"] for line in changes.get(place, [])),
+            final=_final(finals.get(place, [])),
+            text=_by_prompt(text.get(place, [])),
+            text_before=_by_prompt(text.get((variant, seed, ""), [])),
+            plan_changes=tuple(plan_changes.get(place, [])),
+            frozen=frozen.get(place),
+            finished=finished.get(place),
+            failed=failed.get(place),
+        )
+    return runs
+
+
+def _steps(lines: list[Line]) -> dict[Place, tuple[StepTaken, ...]]:
+    found: dict[Place, list[StepTaken]] = {}
+    for step in records_of(lines, StepTaken):
+        found.setdefault((step.variant, step.seed, step.arm), []).append(step)
+    return {place: tuple(steps) for place, steps in found.items()}
+
+
+def _by_place(lines: Iterable[Line]) -> dict[Place, list[Line]]:
+    found: dict[Place, list[Line]] = {}
+    for line in lines:
+        found.setdefault((str(line["variant"]), int(str(line["seed"])), str(line["arm"])), []).append(line)
+    return found
+
+
+def _evaluations(records: list[Evaluation], corpus: str) -> dict[int, float]:
+    return {record.step: record.loss_nats for record in records if record.corpus == corpus}
+
+
+def _by_prompt(records: list[Continuation]) -> tuple[Continuation, ...]:
+    return tuple(sorted(records, key=lambda record: record.prompt_index))
+
+
+def _final(lines: list[Line]) -> dict[str, Floats]:
+    if not lines:
+        return {}
+    names = ("norm", "drift", "relative_drift", "stable_rank")
+    return {name: np.array(lines[-1][name], dtype=np.float64) for name in names}
+
+
+def _table(rows: Iterable[object]) -> Floats:
+    """Lists of numbers as rows; null becomes NaN."""
+    found = np.array(list(rows), dtype=np.float64)
+    return found if found.ndim == 2 else np.empty((0, 0))

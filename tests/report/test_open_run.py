@@ -1,0 +1,171 @@
+"""The Python API: frames with documented columns, charts, and errors for folders that are no runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from frostline.errors import FrostlineError, RunFolderError
+from frostline.report import NothingMeasured, Run, open_run, write_figures
+from frostline.report.style import DARK, LIGHT, Style
+from tests.report.sample_run import Shape, write_run
+
+PLACE = ["variant", "seed", "arm"]
+ESTIMATE = ["value", "low", "high", "n", "unit", "method"]
+COLUMNS: dict[str, list[str]] = {
+    "losses": [*PLACE, "step", "loss_nats", "gradient_norm", "learning_rate", "predictions", "tokens",
+               "windows_sha256", "untimed", "seconds"],
+    "evaluations": [*PLACE, "step", "corpus", "loss_nats", "predictions"],
+    "weight_changes": [*PLACE, "step", "name", "layer", "role", "change", "drift"],
+    "final_weights": [*PLACE, "name", "layer", "role", "trained", "norm", "drift", "relative_drift", "stable_rank"],
+    "continuations": [*PLACE, "prompt_index", "prompt", "text", "tokens", "common_tokens", "untouched_loss_nats",
+                      "ngrams", "copied_ngrams", "distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu"],
+    "times": [*PLACE, "step", "seconds", "untimed"],
+    "memory": ["variant", "arm", "method", "peak_bytes", "model_bytes"],
+    "claims": ["id", "claim", "arm", "verdict", *ESTIMATE, "p_value", "sentence", "statistic", "null", "margin",
+               "decides"],
+    "estimates": ["variant", "arm", "measure", *ESTIMATE],
+}  # fmt: skip
+CHARTS = (
+    "loss", "loss_difference", "scatter", "token_share", "weight_change", "drift", "time", "memory", "quality",
+    "forgetting", "overfitting",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_frame_has_the_documented_columns(plain_run: Run, name: str) -> None:
+    frame: pl.DataFrame = getattr(plain_run, name)()
+    assert frame.columns == COLUMNS[name]
+    assert frame.height > 0
+
+
+@pytest.mark.parametrize("name", ["losses", "weight_changes", "final_weights", "continuations", "memory", "claims"])
+def test_a_frame_without_records_keeps_its_columns_and_types(plain_run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "journal").mkdir()
+    empty = Run(tmp_path, plain_run.summary, [])
+    frame: pl.DataFrame = getattr(empty, name)()
+    assert frame.schema == getattr(plain_run, name)().schema
+
+
+def test_losses_are_those_of_the_journal(plain_folder: Path, plain_run: Run) -> None:
+    lines = (plain_folder / "journal" / "variant0-seed1-freeze.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = [line["loss_nats"] for line in map(json.loads, lines) if line["kind"] == "StepTaken"]
+    found = plain_run.losses().filter((pl.col("seed") == 1) & (pl.col("arm") == "freeze")).sort("step")
+    assert found.get_column("loss_nats").to_list() == expected
+
+
+def test_weight_changes_name_the_matrix_of_each_number(plain_folder: Path, plain_run: Run) -> None:
+    lines = (plain_folder / "journal" / "variant0-seed0-full.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    watched = next(record for record in records if record["kind"] == "WatchedMatrices")
+    change = next(record for record in records if record["kind"] == "WeightChange" and record["step"] == 5)
+    expected = dict(zip(watched["names"], change["change"], strict=True))
+    found = plain_run.weight_changes().filter((pl.col("seed") == 0) & (pl.col("arm") == "full") & (pl.col("step") == 5))
+    assert dict(found.select("name", "change").iter_rows()) == expected
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_valid_vega_lite(plain_run: Run, name: str) -> None:
+    draw: Callable[[], object] = getattr(plain_run.plot, name)
+    chart = draw()
+    specification = chart.to_dict()  # type: ignore[attr-defined]  # altair validates against the schema here
+    assert specification["config"]["background"] == LIGHT.paper
+
+
+def test_charts_can_be_drawn_on_dark_paper(plain_run: Run) -> None:
+    chart = plain_run.plot.with_palette(DARK).loss()
+    assert DARK.arms[0] in json.dumps(chart.to_dict())
+    assert LIGHT.arms[0] not in json.dumps(chart.to_dict())
+
+
+def test_the_scatter_pairs_the_losses_of_one_step_and_replicate(plain_run: Run) -> None:
+    losses = plain_run.losses()
+    specification = plain_run.plot.scatter().to_dict()
+    points = [
+        row for rows in specification["datasets"].values() for row in rows if "baseline_nats" in row and "seed" in row
+    ]
+    assert len(points) == 2 * 3 * 24
+    point = points[17]
+    where = (pl.col("seed") == point["seed"]) & (pl.col("step") == point["step"])
+    assert losses.filter(where & (pl.col("arm") == "full")).get_column("loss_nats").item() == point["baseline_nats"]
+    assert losses.filter(where & (pl.col("arm") == point["arm"])).get_column("loss_nats").item() == point["loss_nats"]
+
+
+def test_an_arm_keeps_its_colour_whichever_arms_a_figure_shows() -> None:
+    style = Style(("full", "freeze", "reversed"), "full")
+    domain, colours = style.scale(["reversed", "full"])
+    assert dict(zip(domain, colours, strict=True)) == {"full": LIGHT.baseline, "reversed": LIGHT.arms[1]}
+
+
+def test_every_colour_of_a_palette_is_its_own() -> None:
+    for palette in (LIGHT, DARK):
+        assert len(set(palette.named().values())) == len(palette.named())
+
+
+def test_a_chart_of_something_not_measured_says_so(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", Shape(seeds=(0,), steps=3, memory=False, layers=2)))
+    with pytest.raises(NothingMeasured, match="Peak memory was not measured"):
+        run.plot.memory()
+
+
+def test_an_unknown_variant_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
+    shape = Shape(variants=("corpus.tokens=1000", "corpus.tokens=2000"), seeds=(0,), steps=3, layers=2)
+    run = open_run(write_run(tmp_path / "run", shape))
+    with pytest.raises(RunFolderError, match=r"did you mean 'corpus\.tokens=1000'"):
+        run.plot.loss("corpus.tokens=100")
+
+
+def test_every_figure_is_written_as_svg_and_png(plain_folder: Path, tmp_path: Path) -> None:
+    written = write_figures(plain_folder, tmp_path / "figures")
+    assert sorted(path.name for path in written) == sorted(f"{name}.{end}" for name in CHARTS for end in ("png", "svg"))
+    for path in written:
+        content = path.read_bytes()
+        assert content.startswith(b"<svg" if path.suffix == ".svg" else b"\x89PNG")
+        assert len(content) > 2000
+
+
+def test_a_missing_folder_is_a_run_folder_error(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="no such run folder"):
+        open_run(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_journal_is_a_run_folder_error(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="not a run folder"):
+        open_run(tmp_path)
+
+
+def test_a_damaged_journal_is_a_run_folder_error(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", Shape(seeds=(0,), steps=3, layers=2))
+    journal = folder / "journal" / "run.jsonl"
+    journal.write_text("{broken\n" + journal.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"run\.jsonl:1"):
+        open_run(folder)
+
+
+def test_a_damaged_summary_is_an_error_for_the_user(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", Shape(seeds=(0,), steps=3, layers=2))
+    (folder / "summary.json").write_text('{"format": 1', encoding="utf-8")
+    with pytest.raises(FrostlineError, match=r"summary\.json"):
+        open_run(folder)
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing_behind(plain_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(plain_folder, folder, ignore=shutil.ignore_patterns("report.html"))
+    blocked = tmp_path / "a file"
+    blocked.write_text("", encoding="utf-8")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        write_figures(folder, blocked / "figures")
+    assert blocked.read_text(encoding="utf-8") == ""
+
+
+def test_reports_open_without_torch() -> None:
+    asked = "import frostline.report, sys; sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

@@ -1,0 +1,85 @@
+"""Does the description of the machine hold what a bug report needs, and nothing personal?"""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import socket
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+import transformers
+
+from frostline import machine as machine_module
+from frostline.machine import describe_machine, native_bf16
+
+CPU = torch.device("cpu")
+
+
+def test_versions_are_those_of_the_packages_themselves() -> None:
+    facts = describe_machine()
+    assert facts["python"] == platform.python_version()
+    assert facts["torch"] == torch.__version__
+    assert facts["transformers"] == transformers.__version__
+    assert facts["numpy"] == numpy.__version__
+    assert facts["torch threads"] == str(torch.get_num_threads())
+
+
+def test_every_fact_is_one_line_of_text() -> None:
+    for name, value in describe_machine().items():
+        assert value, name
+        assert "\n" not in name + value
+        assert value == value.strip()
+
+
+def test_nothing_says_whose_machine_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "73")
+    text = " ".join(describe_machine().values())
+    for secret in (socket.gethostname(), getpass.getuser(), str(Path.home()), str(Path.cwd()), "73"):
+        assert secret not in text.split()
+    assert "/" not in text
+
+
+def test_a_missing_package_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_module, "PACKAGES", ("frostline", "no-such-package-for-frostline"))
+    assert describe_machine()["no-such-package-for-frostline"] == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("vector", "matrix", "native"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_x86_computes_bf16_natively_with_either_extension(
+    monkeypatch: pytest.MonkeyPatch, vector: bool, matrix: bool, native: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vector)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix)
+    assert native_bf16(CPU) is native
+
+
+def test_a_torch_that_cannot_tell_counts_as_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert native_bf16(CPU) is False
+
+
+@pytest.mark.parametrize(("features", "native"), [("fp asimd bf16 i8mm", True), ("fp asimd ebf16x", False)])
+def test_arm_computes_bf16_natively_where_its_features_say_so(
+    monkeypatch: pytest.MonkeyPatch, features: str, native: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(machine_module, "_cpu_info", {"Features": features}.get)
+    assert native_bf16(CPU) is native
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compares with lscpu")
+def test_bf16_on_this_machine_is_what_the_kernel_reports() -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("x86 flags")
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    assert native_bf16(CPU) == bool({"avx512_bf16", "amx_tile"} & set(flags))
