@@ -52,7 +52,7 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
 
 
 def test_hub_id_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"model\.source") as caught:
         load_model(ModelSettings(source="nobody/no-such-model"), tmp_path)
     assert "\n" not in str(caught.value)

@@ -42,7 +42,11 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
         ("arm", "left"), ("trained", "right"), ("held-out loss", "right"), ("time a step", "right"), ("T", "right"),
         ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
     ):  # fmt: skip
-        table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=heading == "arm")
+        table.add_column(
+            heading,
+            justify="right" if side == "right" else "left",
+            no_wrap=heading in ("arm", "held-out loss", "saving r"),
+        )
     for name, arm in variant.arms.items():
         cells = [
             one_line(name) + ("\nbaseline" if name == baseline else ""),
