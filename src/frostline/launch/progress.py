@@ -16,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 PLAIN_REPORTS = 10
 """Progress lines of one replicate where there is no terminal."""
@@ -70,7 +71,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         self._drop_tasks("reading")
-        self._console.print(f"[dim]{_clock()}[/] {text}", highlight=False)
+        self._console.print(Text.assemble((_clock(), "dim"), " ", text))
 
     def reading(self, done: int, total: int) -> None:
         if "reading" not in self._tasks:
@@ -85,7 +86,7 @@ class TerminalProgress:
             self._tasks[arm] = self._bars.add_task(f"[bold]{arm}[/]", total=steps, detail="")
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
-        detail = f"loss {loss_nats:.3f}  {tokens / seconds:,.0f} tokens/s"
+        detail = f"loss {loss_nats:.3f}  {_speed(tokens, seconds)}"
         self._bars.update(self._tasks[arm], completed=step + 1, detail=detail)
 
     def end(self) -> None:
@@ -119,7 +120,7 @@ class PlainProgress:
         self._started = 0.0
 
     def say(self, text: str) -> None:
-        self._console.print(f"{_clock()} {text}", highlight=False, soft_wrap=True)
+        self._console.print(f"{_clock()} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         """A log needs no line for each block."""
@@ -130,7 +131,7 @@ class PlainProgress:
         self._started = time.monotonic()
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
-        self._losses[arm] = f"{arm} {loss_nats:.3f} ({tokens / seconds:,.0f} tokens/s)"
+        self._losses[arm] = f"{arm} {loss_nats:.3f} ({_speed(tokens, seconds)})"
         self._taken += 1
         every = max(1, self._steps // PLAIN_REPORTS)
         if self._taken % self._arms == 0 and ((step + 1) % every == 0 or step + 1 == self._steps):
@@ -147,6 +148,10 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def _speed(tokens: int, seconds: float) -> str:
+    return f"{tokens / max(seconds, 1e-9):,.0f} tokens/s"
 
 
 def _clock() -> str:

@@ -85,8 +85,9 @@ def block_length(series: Sequence[ArrayLike]) -> int:
     n = min((len(np.asarray(one)) for one in series), default=0)
     phi = autocorrelation(series)
     phi = min(max((n * phi + 1) / (n - 3), 0.0), 0.9) if n > 3 and phi > 0 else 0.0
-    factor = max(1.0, (6 * phi**2 / (1 - phi**2) ** 2) ** (1 / 3))
-    return max(2, min(math.ceil(factor * n ** (1 / 3)), n // MINIMUM_BLOCKS))
+    factor: float = max(1.0, (6 * phi**2 / (1 - phi**2) ** 2) ** (1 / 3))
+    wanted: int = math.ceil(factor * float(n) ** (1 / 3))
+    return max(2, min(wanted, n // MINIMUM_BLOCKS))
 
 
 @dataclass(frozen=True)

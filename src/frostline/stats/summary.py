@@ -62,6 +62,8 @@ class ClaimResult:
     margin: str
     decides: str
     """What would decide it, where undecided; else ''."""
+    variant: str = ""
+    """The variant that it was tested on; '' where nothing varies, or if it concerns all variants together."""
 
 
 @dataclass(frozen=True)

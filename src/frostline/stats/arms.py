@@ -1,0 +1,139 @@
+"""What came of each arm? One `ArmSummary`: every measure over its replicates, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.journal import Continuation
+from frostline.stats import scalars, text_scores, timing
+from frostline.stats.intervals import (
+    OVER_BLOCKS,
+    OVER_CONTINUATIONS,
+    bootstrap_mean,
+    bootstrap_slope,
+    nothing,
+    t_interval,
+)
+from frostline.stats.pairs import pairs_of
+from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.summary import ArmSummary, Estimate
+
+Floats = NDArray[np.float64]
+NATS = "nats"
+
+
+def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
+    """Every number of one arm of one variant."""
+    every, runs = variant.of(arm), variant.counting(arm)
+    first = (runs or every)[0]
+    finished = [run for run in every if run.finished is not None]
+    optimizer = [run.finished.optimizer_bytes for run in finished if run.finished is not None]
+    pairs = pairs_of(variant, arm)
+    peak = variant.memory.get(arm)
+    return ArmSummary(
+        arm=arm,
+        plan=first.started.plan,
+        learning_rate=first.started.learning_rate,
+        replicates=len(finished),
+        failed=[failure(run) for run in every if run.failed is not None],
+        parameters=first.started.parameters,
+        trained_parameters=first.started.trained_parameters,
+        optimizer_bytes=max(optimizer) if optimizer else None,
+        prefix_layers=first.started.prefix_layers,
+        step_flops=first.started.step_flops,
+        ceiling=first.started.ceiling,
+        ceiling_cached=first.started.ceiling_cached,
+        loss_first=over_replicates(runs, scalars.loss_first, NATS),
+        loss_last=_loss_last(runs),
+        loss_slope=_loss_slope(runs),
+        loss_variance_early=over_replicates(runs, scalars.loss_variance_early, "nats squared"),
+        loss_variance=over_replicates(runs, scalars.loss_variance, "nats squared"),
+        held_out_before=over_replicates(runs, scalars.held_out_before, NATS),
+        held_out_after=over_replicates(runs, scalars.held_out_after, NATS),
+        overfitting=over_replicates(runs, scalars.overfitting, NATS),
+        retention_before=_if_measured(runs, scalars.retention_before),
+        retention_after=_if_measured(runs, scalars.retention_after),
+        forgetting=_if_measured(runs, scalars.forgetting),
+        common_share_before=_share([run.text_before for run in runs if run.text]),
+        common_share_after=_share([run.text for run in runs]),
+        common_share_change=_share_change(runs),
+        step_seconds=timing.step_seconds(runs),
+        total_seconds=timing.total_seconds(runs),
+        saving=None if arm == variant.baseline else timing.saving(pairs).estimate("share", OVER_BLOCKS),
+        tokens_per_second=timing.tokens_per_second(runs),
+        peak_bytes=None if peak is None else peak.peak_bytes,
+        quality=quality([run.text for run in runs]),
+        change_by_role=_by_role(runs, "norm", _mean_change),
+        drift_by_role=_by_role(runs, "norm", lambda run: _final(run, "drift")),
+        relative_drift_by_role=_by_role(runs, "share", lambda run: _final(run, "relative_drift")),
+        stable_rank_by_role=_by_role(runs, "rank", lambda run: _final(run, "stable_rank"), moved_only=True),
+    )
+
+
+def failure(run: ArmRun) -> str:
+    """One sentence about a replicate that failed."""
+    if run.failed is None:
+        return ""
+    return f"{run.name}, seed {run.seed}, stopped at step {run.failed.step}: {run.failed.cause.rstrip('.')}."
+
+
+def over_replicates(runs: Sequence[ArmRun], measure: Callable[[ArmRun], float], unit: str) -> Estimate:
+    """Mean of `measure` over replicates with its t interval."""
+    return t_interval([measure(run) for run in runs], unit)
+
+
+def quality(texts: Sequence[Sequence[Continuation]]) -> dict[str, Estimate]:
+    """Every measure of text quality; empty where no text was sampled."""
+    if not any(texts):
+        return {}
+    return {name: text_scores.estimate(texts, score) for name, score in text_scores.QUALITY.items()}
+
+
+def _loss_last(runs: Sequence[ArmRun]) -> Estimate:
+    if len(runs) != 1:
+        return over_replicates(runs, scalars.loss_last, NATS)
+    return bootstrap_mean([scalars.last_tenth(runs[0].losses)]).estimate(NATS, OVER_BLOCKS)
+
+
+def _loss_slope(runs: Sequence[ArmRun]) -> Estimate:
+    unit = "nats per step"
+    if len(runs) != 1:
+        return over_replicates(runs, scalars.loss_slope, unit)
+    return bootstrap_slope([runs[0].losses]).estimate(unit, OVER_BLOCKS)
+
+
+def _if_measured(runs: Sequence[ArmRun], measure: Callable[[ArmRun], float]) -> Estimate | None:
+    found = over_replicates(runs, measure, NATS)
+    return None if found.value is None else found
+
+
+def _share(texts: Sequence[Sequence[Continuation]]) -> Estimate | None:
+    return text_scores.estimate(texts, text_scores.COMMON_SHARE) if any(texts) else None
+
+
+def _share_change(runs: Sequence[ArmRun]) -> Estimate | None:
+    texts = [(run.text, run.text_before) for run in runs if run.text and run.text_before]
+    if not texts:
+        return None
+    return text_scores.difference(texts).estimate("share", OVER_CONTINUATIONS, (-1.0, 1.0))
+
+
+def _by_role(
+    runs: Sequence[ArmRun], unit: str, measure: Callable[[ArmRun], Floats], *, moved_only: bool = False
+) -> dict[str, Estimate]:
+    means = [scalars.role_means(run, measure(run), moved_only=moved_only) for run in runs]
+    roles = dict.fromkeys(role for own in means for role in own)
+    found = {role: t_interval([own.get(role, math.nan) for own in means], unit) for role in roles}
+    return {role: estimate if estimate.value is not None else nothing(unit) for role, estimate in found.items()}
+
+
+def _mean_change(run: ArmRun) -> Floats:
+    return run.changes.mean(axis=0) if run.changes.size else np.empty(0)
+
+
+def _final(run: ArmRun, name: str) -> Floats:
+    return run.final.get(name, np.empty(0))

@@ -1,0 +1,151 @@
+"""What does the generated text say? C3 (style), C4 (sampling noise), C9 (loss against quality)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from frostline.stats import scalars, text_scores
+from frostline.stats.claims.context import FINISH, Context, Obstacle
+from frostline.stats.claims.definitions import C3, C4, C9, INDEX_MARGIN, SHARE_MARGIN
+from frostline.stats.claims.verdicts import (
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+    in_these_runs,
+    over_replicates,
+    replicates_text,
+    result,
+    too_few,
+    untested,
+)
+from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, Floats, nothing, t_interval
+from frostline.stats.pairs import Pairs
+from frostline.stats.runs import ArmRun
+from frostline.stats.significance import ALPHA, holm, sign_flip_p
+from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.wording import interval, loss, number, p_text, percent
+
+SAMPLE = "A run that samples text (measures.sampling.prompts above 0)."
+
+
+def judge_style(context: Context) -> list[ClaimResult]:
+    """C3, on the full arm and on each frozen arm."""
+    arms = [context.full, *(pairs.arm for pairs in context.frozen)]
+    runs = {arm: [run for run in context.variant.counting(arm) if run.text and run.text_before] for arm in arms}
+    runs = {arm: found for arm, found in runs.items() if found}
+    if not runs:
+        return [untested(C3, context, Obstacle("No text was sampled before and after training.", SAMPLE))]
+    changes = {arm: [text_scores.share_change(run) for run in found] for arm, found in runs.items()}
+    verdicts = over_replicates(list(changes.values()), 1)
+    results = []
+    for (arm, found), verdict in zip(runs.items(), verdicts, strict=True):
+        effect = _style_effect(found)
+        before = text_scores.estimate([run.text_before for run in found], text_scores.COMMON_SHARE)
+        after = text_scores.estimate([run.text for run in found], text_scores.COMMON_SHARE)
+        p = f" ({p_text(verdict.p_value)})" if verdict.p_value is not None else ""
+        sentence = (
+            f"The share of common tokens went from {percent(before.value)} to {percent(after.value)} in {arm}: "
+            f"a change of {percent(effect.value)}{interval(effect, as_percent=True)}, "
+            f"{replicates_text(len(found))}{p}."
+        )
+        results.append(result(C3, context, arm, verdict, effect, sentence))
+    return results
+
+
+def _style_effect(runs: list[ArmRun]) -> Estimate:
+    if len(runs) > 1:
+        return t_interval([text_scores.share_change(run) for run in runs], "share")
+    found = text_scores.difference([(run.text, run.text_before) for run in runs])
+    return found.estimate("share", OVER_CONTINUATIONS, (-1.0, 1.0))
+
+
+def judge_sampling_noise(context: Context) -> list[ClaimResult]:
+    """C4."""
+    if context.frozen_obstacle:
+        return [untested(C4, context, context.frozen_obstacle)]
+    found = {
+        pairs.arm: text_scores.difference(
+            [(pair.arm.text, pair.baseline.text) for pair in pairs.pairs if pair.arm.text and pair.baseline.text]
+        )
+        for pairs in context.frozen
+    }
+    p_values = holm([one.p_value() if np.isfinite(one.value) else None for one in found.values()])
+    results = []
+    for (arm, one), p in zip(found.items(), p_values, strict=True):
+        effect = one.estimate("share", f"{OVER_CONTINUATIONS}, within runs", (-1.0, 1.0))
+        if effect.value is None:
+            results.append(untested(C4, context, Obstacle(f"No text of {arm} and {context.full}.", SAMPLE), arm))
+            continue
+        verdict = _noise_verdict(one, p)
+        more = "more" if effect.value > 0 else "less"
+        sentence = (
+            f"The share of common tokens of {arm} was {percent(abs(effect.value))} {more} than that of {context.full} "
+            f"{in_these_runs(one.strata)}{interval(effect, as_percent=True)}"
+            + (", so that there is no excess to explain." if effect.value <= 0 else ".")
+        )
+        results.append(result(C4, context, arm, verdict, effect, sentence))
+    return results
+
+
+def _noise_verdict(found: Bootstrap, p: float | None) -> Verdict:
+    if found.value <= 0:
+        return Verdict(UNDECIDED, p, "A run in which the frozen arm's share does exceed the full arm's.")
+    if p is not None and p < ALPHA:
+        return Verdict(REFUTED, p)
+    if found.enough:
+        low, high = found.interval(1 - 2 * ALPHA)
+        if low > -SHARE_MARGIN and high < SHARE_MARGIN:
+            return Verdict(SUPPORTED, p)
+    return Verdict(UNDECIDED, p, "More continuations (measures.sampling): the interval is wider than the margin.")
+
+
+def judge_loss_against_text(context: Context) -> list[ClaimResult]:
+    """C9, on every arm whose loss can differ from the baseline's."""
+    arms = (*context.frozen, *context.reversed)
+    if not arms:
+        return [untested(C9, context, Obstacle("There is no second arm with another plan.", "An arm that freezes."))]
+    losses = [_paired(pairs, scalars.held_out_after) for pairs in arms]
+    indices = [_paired(pairs, text_scores.text_index) for pairs in arms]
+    if not any(len(own) for own in indices):
+        return [untested(C9, context, Obstacle("No text was sampled after training.", SAMPLE))]
+    p_values = holm([sign_flip_p(own) for own in losses])
+    return [
+        _loss_against_text(context, pairs, own_losses, own_indices, p)
+        for pairs, own_losses, own_indices, p in zip(arms, losses, indices, p_values, strict=True)
+    ]
+
+
+def _loss_against_text(context: Context, pairs: Pairs, losses: Floats, indices: Floats, p: float | None) -> ClaimResult:
+    if not len(losses) or not len(indices):
+        return untested(C9, context, Obstacle(f"{pairs.arm} has no replicate with loss and text.", FINISH), pairs.arm)
+    gap = float(losses.mean())
+    lower = pairs.arm if gap < 0 else pairs.baseline
+    effect = t_interval(indices if gap < 0 else -indices, "index") if gap else nothing("index")
+    verdict = Verdict(UNDECIDED, p, too_few(len(losses), len(context.frozen) + len(context.reversed)))
+    if p is not None and p < ALPHA and effect.low is not None and effect.high is not None:
+        verdict = Verdict(UNDECIDED, p, "More continuations, or more replicates: the text index is too uncertain.")
+        if effect.high < INDEX_MARGIN:
+            verdict = Verdict(SUPPORTED, p)
+        elif effect.low > INDEX_MARGIN:
+            verdict = Verdict(REFUTED, p)
+    if effect.value is None:
+        return result(C9, context, pairs.arm, verdict, effect, f"The losses of {pairs.arm} and the baseline are equal.")
+    better = "better" if effect.value > 0 else "worse"
+    sentence = (
+        f"{lower} had the lower held-out loss, by {loss(abs(gap))} nats, and its text index was "
+        f"{number(abs(effect.value), 2)} {better}{interval(effect, decimals=3, negate=effect.value < 0)}, "
+        f"{replicates_text(len(indices))}."
+    )
+    return result(C9, context, pairs.arm, verdict, effect, sentence)
+
+
+def _paired(pairs: Pairs, measure: object) -> Floats:
+    """Differences of `measure` over those replicates that have both loss and text."""
+    assert callable(measure)
+    both = [
+        pair
+        for pair in pairs.pairs
+        if np.isfinite(pair.difference(scalars.held_out_after)) and np.isfinite(pair.difference(text_scores.text_index))
+    ]
+    return np.array([pair.difference(measure) for pair in both], dtype=np.float64)

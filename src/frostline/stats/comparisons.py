@@ -1,0 +1,82 @@
+"""Which arm differs from the baseline, in what, and by how much? Paired differences with exact tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from frostline.stats import scalars, text_scores
+from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, bootstrap_slope, t_interval
+from frostline.stats.pairs import Pair, Pairs, all_pairs
+from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.significance import ALPHA, holm, sign_flip_p
+from frostline.stats.summary import Comparison, Estimate
+
+Measure = Callable[[ArmRun], float]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A measure in which arms are compared."""
+
+    measure: Measure
+    unit: str
+    within: Callable[[Pair], Estimate] | None = None
+    """The difference with an interval from one replicate alone."""
+
+
+def _loss_last_within(pair: Pair) -> Estimate:
+    own, others = pair.losses
+    return bootstrap_mean([scalars.last_tenth(own - others)]).estimate("nats", OVER_BLOCKS)
+
+
+def _loss_slope_within(pair: Pair) -> Estimate:
+    own, others = pair.losses
+    return bootstrap_slope([own - others]).estimate("nats per step", OVER_BLOCKS)
+
+
+def _step_seconds_within(pair: Pair) -> Estimate:
+    seconds = pair.timed_seconds
+    return bootstrap_mean([seconds[:, 0] - seconds[:, 1]]).estimate("seconds", OVER_BLOCKS)
+
+
+MEASURES: dict[str, Compared] = {
+    "loss_last": Compared(scalars.loss_last, "nats", _loss_last_within),
+    "loss_slope": Compared(scalars.loss_slope, "nats per step", _loss_slope_within),
+    "loss_variance_early": Compared(scalars.loss_variance_early, "nats squared"),
+    "loss_variance": Compared(scalars.loss_variance, "nats squared"),
+    "held_out_after": Compared(scalars.held_out_after, "nats"),
+    "overfitting": Compared(scalars.overfitting, "nats"),
+    "forgetting": Compared(scalars.forgetting, "nats"),
+    "common_share_after": Compared(text_scores.share_after, "share"),
+    "step_seconds": Compared(scalars.step_seconds, "seconds", _step_seconds_within),
+} | {name: Compared(text_scores.quality_of(name), score.unit) for name, score in text_scores.QUALITY.items()}
+"""By their key in `ArmSummary`, or in its `quality`."""
+
+
+def compare(variant: VariantRun) -> list[Comparison]:
+    """Every arm against the baseline in every measure that the run has; Holm over the arms of each measure."""
+    arms = all_pairs(variant)
+    found = []
+    for name, compared in MEASURES.items():
+        differences = {pairs.arm: pairs.differences(compared.measure) for pairs in arms}
+        p_values = [sign_flip_p(values) for values in differences.values()]
+        for pairs, p, corrected in zip(arms, p_values, holm(p_values), strict=True):
+            if len(differences[pairs.arm]):
+                found.append(_comparison(name, compared, pairs, p, corrected))
+    return found
+
+
+def difference(pairs: Pairs, compared: Compared) -> Estimate:
+    """Arm minus baseline: t over replicates, or from within the one replicate that there is."""
+    if len(pairs.pairs) == 1 and compared.within is not None:
+        return compared.within(pairs.pairs[0])
+    return t_interval(pairs.differences(compared.measure), compared.unit)
+
+
+def _comparison(name: str, compared: Compared, pairs: Pairs, p: float | None, corrected: float | None) -> Comparison:
+    found = difference(pairs, compared)
+    verdict = "undecided"
+    if corrected is not None and corrected < ALPHA and found.value is not None:
+        verdict = "lower" if found.value < 0 else "higher"
+    return Comparison(pairs.arm, name, found, p, corrected, verdict)
