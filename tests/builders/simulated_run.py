@@ -103,8 +103,8 @@ TRUTHS = {
         common_share=0.43, optimizer_bytes=8 * 8_294_400,
     ),
     "reversed": ArmTruth(
-        plan="freeze: [attn@50%:]", trained_parameters=121_244_000, ceiling=0.05, ceiling_cached=0.05, floor=2.605, height=1.195,
-        forgetting=0.28, seconds=1.35, common_share=0.452, optimizer_bytes=8 * 121_244_000,
+        plan="freeze: [attn@50%:]", trained_parameters=121_244_000, ceiling=0.05, ceiling_cached=0.05, floor=2.605,
+        height=1.195, forgetting=0.28, seconds=1.35, common_share=0.452, optimizer_bytes=8 * 121_244_000,
     ),
     "lora": ArmTruth(
         plan="lora: rank 8, targets [attn.qkv]", trained_parameters=614_400, floor=2.72, seconds=0.9, change=0.4,
@@ -169,7 +169,7 @@ def write_simulated_run(
     """Write `experiment.yaml` and the journal of a simulated run into `folder`, and return it.
 
     `truth(variant, arm)` gives each arm's true parameters. `failed_arm` stops half-way in the first replicate with a
-    loss that is not a number. `interrupted` ends the run in the middle of the last replicate, without its end.
+    loss that is not a number. `interrupted` ends the run after three quarters of the last replicate.
     `variants` other than `""` are labels such as `corpus.tokens=4000` or `model.source=small`.
     """
     folder.mkdir(parents=True)
@@ -186,7 +186,9 @@ def write_simulated_run(
             journal.append(_prepared(simulation, variant))
             for seed in seeds:
                 last = interrupted and variant == variants[-1] and seed == seeds[-1]
-                _write_replicate(journal, replace(simulation, last_step=steps // 2 if last else steps), variant, seed)
+                _write_replicate(
+                    journal, replace(simulation, last_step=3 * steps // 4 if last else steps), variant, seed
+                )
             if with_memory and not interrupted:
                 for arm in arms:
                     peak = 1_200_000_000 + truth(variant, arm).optimizer_bytes

@@ -33,7 +33,7 @@ def _pairing(variant: VariantRun) -> tuple[bool, str]:
     if not replicates:
         return True, "There is one arm, so that there was nothing to compare."
     return True, (
-        f"In each of {plural(replicates, 'replicate')} all arms began from byte-identical weights and read identical "
+        f"In {plural(replicates, 'replicate')} all arms began from byte-identical weights and read identical "
         f"windows: {plural(steps, 'pair')} of steps compared by their hashes."
     )
 

@@ -113,6 +113,8 @@ class Bootstrap:
     @property
     def error(self) -> float:
         """Standard error. The factor makes up for centring each stratum on its own mean."""
+        if np.ptp(self.draws) == 0:  # the rounded deviation of equal numbers need not be 0
+            return 0.0
         return float(self.draws.std(ddof=1) * math.sqrt(self.blocks / max(1, self.degrees)))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -200,9 +202,9 @@ def bootstrap_slope(series: Sequence[ArrayLike]) -> Bootstrap:
     residuals, products = [], []
     for values, found in zip(kept, slopes, strict=True):
         n = len(values)
-        steps = np.arange(n) - (n - 1) / 2
-        residuals.append(values - values.mean() - found * steps)
-        products.append(steps / (steps @ steps) * residuals[-1] * math.sqrt(n / (n - 2)) / len(kept))
+        place = np.arange(n) - (n - 1) / 2
+        residuals.append(values - values.mean() - found * place)
+        products.append(place / (place @ place) * residuals[-1] * math.sqrt(n / (n - 2)) / len(kept))
     found_blocks = bootstrap(products, lambda totals: totals[:, 0], length=block_length(residuals), circular=True)
     value = float(np.mean(slopes))
     return Bootstrap(value, value + found_blocks.draws - found_blocks.value, found_blocks.blocks, found_blocks.strata)
@@ -213,8 +215,8 @@ def slope(values: ArrayLike) -> float:
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return math.nan
-    steps = np.arange(len(array)) - (len(array) - 1) / 2
-    return float(steps @ array / (steps @ steps))
+    place = np.arange(len(array)) - (len(array) - 1) / 2
+    return float(place @ array / (place @ place))
 
 
 def ratio(totals: Floats) -> Floats:

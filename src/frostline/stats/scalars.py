@@ -41,6 +41,20 @@ def loss_slope(run: ArmRun) -> float:
     return slope(run.losses)
 
 
+def fall_per_doubling(run: ArmRun) -> float:
+    """Least-squares slope of the training loss over log2(1 + step), each doubling weighing alike; nats per doubling.
+
+    A loss falls ever more slowly. Over the steps themselves the slope would tell of the long end, where an arm that is
+    done falling seems to fall less fast; so a step weighs 1 / (1 + step).
+    """
+    if len(run.losses) < 2:
+        return math.nan
+    taken = 1 + np.arange(len(run.losses), dtype=np.float64)
+    place, weight = np.log2(taken), 1 / taken
+    centred = place - weight @ place / weight.sum()
+    return float((weight * centred) @ run.losses / (weight @ centred**2))
+
+
 def loss_variance_early(run: ArmRun) -> float:
     """Variance of the detrended loss over the early phase, nats squared."""
     return detrended_variance(run.losses[: early_steps(len(run.losses))])
@@ -57,19 +71,16 @@ def early_steps(steps: int) -> int:
 
 
 def detrended_variance(losses: Floats) -> float:
-    """Variance about a curve `a + b x + c x^2` in x = log(1 + step), which a falling loss follows well.
+    """Variance of what each loss has beyond the mean of its two neighbours, nats squared; NaN below 6 steps.
 
-    With n - 3 degrees of freedom; NaN below 6 steps. Without the curve, an arm whose loss falls faster would seem to
-    vary more.
+    Two thirds of the mean squared pseudo-residual (Gasser, Sroka and Jennen-Steinmetz 1986, *Biometrika* 73:625): the
+    noise from step to step, whatever the curve beneath it. With the curve left in, an arm whose loss falls faster
+    would seem to vary more.
     """
-    n = len(losses)
-    if n < 6 or not np.isfinite(losses).all():
+    if len(losses) < 6 or not np.isfinite(losses).all():
         return math.nan
-    place = np.log1p(np.arange(n))
-    curve = np.column_stack([np.ones(n), place, place**2])
-    coefficients = np.linalg.lstsq(curve, losses, rcond=None)[0]
-    residuals = losses - curve @ coefficients
-    return float(residuals @ residuals / (n - 3))
+    beyond = losses[1:-1] - (losses[:-2] + losses[2:]) / 2
+    return float(2 / 3 * np.mean(beyond**2))
 
 
 def held_out_before(run: ArmRun) -> float:

@@ -15,9 +15,11 @@ class Estimate:
     """A number with its interval and the count behind it."""
 
     value: float | None
+    """None where it was not measured."""
     low: float | None
     """Lower end of the 95 % interval; None where n does not allow one."""
     high: float | None
+    """Upper end."""
     n: int
     """Independent units behind the interval: replicates, or blocks of steps, or continuations."""
     unit: str
@@ -31,8 +33,11 @@ class Comparison:
     """One arm against the baseline in one measure, over paired replicates (arm minus baseline)."""
 
     arm: str
+    """Name of the arm."""
     measure: str
+    """Key of the measure in `ArmSummary`, or in its `quality`."""
     difference: Estimate
+    """Arm minus baseline."""
     p_value: float | None
     """Exact sign-flip test, two-sided; None with fewer than 2 replicates."""
     p_holm: float | None
@@ -54,12 +59,17 @@ class ClaimResult:
     verdict: str
     """`supported`, `refuted` or `undecided`."""
     effect: Estimate
+    """The statistic, with its interval."""
     p_value: float | None
+    """After Holm's correction over the arms; None where the test has none."""
     sentence: str
     """What was found, with numbers, for a reader."""
     statistic: str
+    """What was computed."""
     null: str
+    """The hypothesis that a verdict rejects."""
     margin: str
+    """What counts as practically equal, or as large, where the claim needs that."""
     decides: str
     """What would decide it, where undecided; else ''."""
     variant: str = ""
@@ -71,19 +81,29 @@ class ArmSummary:
     """One arm over all replicates of one variant. Estimates run over replicates unless their `method` differs."""
 
     arm: str
+    """Name of the arm."""
     plan: str
+    """The plan in one line."""
     learning_rate: float
+    """Peak learning rate."""
     replicates: int
     """Replicates that finished."""
     failed: list[str]
     """One sentence for each replicate that failed."""
     parameters: int
+    """Numbers in the model, adapters included."""
     trained_parameters: int
+    """Numbers that train at step 0."""
     optimizer_bytes: int | None
+    """Bytes of the optimizer's state at the end."""
     prefix_layers: int
+    """Decoder layers below the lowest trainable parameter."""
     step_flops: float
+    """Floating-point operations one step needs, by analysis."""
     ceiling: float
+    """Largest saving that the needed operations allow, with a truncated backward."""
     ceiling_cached: float
+    """The same with the prefix's output stored."""
     loss_first: Estimate
     """Training loss of the first step."""
     loss_last: Estimate
@@ -91,35 +111,47 @@ class ArmSummary:
     loss_slope: Estimate
     """Least-squares slope of the loss over steps, nats per step."""
     loss_variance_early: Estimate
-    """Variance of the detrended loss over the first quarter of the steps, nats squared."""
+    """Variance of the loss about its neighbours (noise from step to step) over the first quarter of the steps."""
     loss_variance: Estimate
     """The same over all steps."""
     held_out_before: Estimate
+    """Held-out loss before training."""
     held_out_after: Estimate
+    """Held-out loss at the end."""
     overfitting: Estimate
     """Held-out minus training loss at the end."""
     retention_before: Estimate | None
+    """Loss on the retention corpus before training."""
     retention_after: Estimate | None
+    """Loss on the retention corpus at the end."""
     forgetting: Estimate | None
     """Change of the loss on the retention corpus."""
     common_share_before: Estimate | None
+    """p before training: share of common tokens in the untouched model's continuations."""
     common_share_after: Estimate | None
+    """p after training."""
     common_share_change: Estimate | None
     """delta p."""
     step_seconds: Estimate
+    """Mean time of a timed step."""
     total_seconds: Estimate
     """T: sum of the timed steps."""
     saving: Estimate | None
     """r = (T_baseline - T) / T_baseline; None for the baseline."""
     tokens_per_second: Estimate
+    """Tokens read over time, timed steps."""
     peak_bytes: int | None
+    """Peak memory of the arm measured alone."""
     quality: dict[str, Estimate]
     """distinct_1, distinct_2, distinct_3, repetition, self_bleu, length, perplexity, copied_share."""
     change_by_role: dict[str, Estimate]
     """Mean Frobenius norm of the weight change per step over the watched matrices of each role."""
     drift_by_role: dict[str, Estimate]
+    """Frobenius norm of W_T - W_0, mean over the watched matrices of each role."""
     relative_drift_by_role: dict[str, Estimate]
+    """The same over the norm of W_0."""
     stable_rank_by_role: dict[str, Estimate]
+    """Stable rank of W_T - W_0, mean over those watched matrices of each role that moved."""
 
 
 @dataclass(frozen=True)
@@ -127,57 +159,98 @@ class Checks:
     """What the run proves about itself."""
 
     pairing_holds: bool
+    """False if any hash of weights or windows differs between arms."""
     pairing: str
     """One sentence: what was compared and what was found."""
     frozen_holds: bool
+    """False if any frozen weight moved."""
     frozen: str
+    """One sentence: how much was compared and what was found."""
     failed: list[str]
+    """One sentence for each arm and replicate that failed."""
 
 
 @dataclass(frozen=True)
 class VariantSummary:
+    """The experiment at one value of what it varies."""
+
     variant: str
+    """Label, such as `corpus.tokens=4000`; '' where nothing varies."""
     model: str
+    """Source of the model."""
     parameters: int
+    """Numbers in the model."""
     layers: int
+    """Decoder layers."""
     corpus: str
+    """What the corpus is."""
     corpus_sha256: str
+    """Hash of its content."""
     corpus_tokens: int
+    """Tokens in it."""
     windows: int
+    """Training windows of an epoch."""
     held_out_windows: int
+    """Windows kept for evaluation."""
     epochs: float
     """How often the run read the corpus."""
     precision: str
+    """`fp32` or `bf16`."""
     device: str
+    """Where it ran."""
     schedule: str
+    """`lock-step` or `one-by-one`."""
     common_share_of_corpus: float
+    """p of the corpus itself."""
     checks: Checks
+    """What the run proves about itself."""
     quality_before: dict[str, Estimate]
     """Text quality of the untouched model's continuations."""
     arms: dict[str, ArmSummary]
+    """By name, the baseline among them."""
     comparisons: list[Comparison]
+    """Every arm against the baseline, in every measure."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
+    """The whole of `summary.json`."""
+
     format: int
+    """Version of this shape."""
     name: str
+    """Of the experiment."""
     question: str
+    """What the experiment asks."""
     answer: list[str]
     """The answer in plain words with numbers, one sentence each."""
     status: str
     """`finished` or `interrupted`."""
     frostline_version: str
+    """That ran it."""
     recipe_sha256: str
+    """Hash of the resolved recipe."""
     started_at: str
+    """ISO 8601, UTC."""
     seconds: float | None
+    """Duration of the whole run; None if its end is not recorded."""
     environment: dict[str, str]
+    """Machine, versions, threads."""
     baseline: str
+    """The arm that others are compared with."""
     seeds: list[int]
+    """One replicate each."""
     steps: int
+    """Optimizer steps asked for."""
     batch: int
+    """Windows of one forward pass."""
     accumulation: int
+    """Forward and backward passes of a step."""
     window_length: int
+    """Tokens of a window."""
     order: str
+    """`epochs` or `random`."""
     claims: list[ClaimResult]
+    """C1 to C12, for each arm that they speak of."""
     variants: list[VariantSummary]
+    """One where nothing varies."""

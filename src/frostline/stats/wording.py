@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from frostline.stats.summary import Estimate
 
@@ -25,6 +26,7 @@ ROLE_WORDS = {
     "head": "the output head",
 }
 _SELECTOR = re.compile(r"(?P<role>[a-z.]+)(@(?P<layers>[-0-9.%:]+))?")
+_LORA = re.compile(r"lora: rank (?P<rank>[0-9]+)(, alpha [^,]*)?, targets \[(?P<selectors>[^\[\]\"]*)\]")
 _PLAN = re.compile(r"(?P<verb>train|freeze): \[(?P<selectors>[^\[\]\"]*)\]")
 
 
@@ -44,6 +46,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(value: float | None) -> str:
     """A share in percent."""
     return "unknown" if value is None or not math.isfinite(value) else f"{_plain(100 * value)} %"
+
+
+def points(value: float | None) -> str:
+    """A difference of shares in percentage points."""
+    return "unknown" if value is None or not math.isfinite(value) else f"{_plain(100 * value)} points"
 
 
 def loss(value: float | None) -> str:
@@ -81,6 +88,12 @@ def interval(estimate: Estimate, *, as_percent: bool = False, negate: bool = Fal
     return f" [{number(low)}, {number(high)}]"
 
 
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate in another unit."""
+    ends = [None if end is None else factor * end for end in (estimate.value, estimate.low, estimate.high)]
+    return replace(estimate, value=ends[0], low=ends[1], high=ends[2])
+
+
 def p_text(p: float | None) -> str:
     """`p = 0.031`, or '' where there is none."""
     if p is None:
@@ -92,13 +105,18 @@ def describe_plan(plan: str, layers: int) -> str:
     """A plan as the beginning of a sentence: 'Training only the query matrices of layers 15-29'."""
     first, *changes = plan.split("; ")
     later = f", with {plural(len(changes), 'change')} over time" if changes else ""
+    adapters = _LORA.fullmatch(first)
+    if adapters is not None:
+        first = f"train: [{adapters['selectors']}]"
     match = _PLAN.fullmatch(first)
     if match is None:
-        return f"Training by the plan '{plan}'" if not first.startswith("lora") else f"Training adapters ({first})"
+        return f"Training by the plan '{plan}'"
     phrases = [_selector(text.strip(), layers) for text in match["selectors"].split(",")]
     if any(phrase is None for phrase in phrases):
         return f"Training by the plan '{plan}'"
     named = _listed([phrase for phrase in phrases if phrase is not None])
+    if adapters is not None:
+        return f"Training adapters of rank {adapters['rank']} on {named}"
     if match["verb"] == "freeze":
         return f"Training everything except {named}{later}"
     return (f"Training {'everything' if named == 'all weights' else 'only ' + named}") + later
@@ -130,12 +148,13 @@ def _layers(text: str, layers: int) -> str | None:
             return None
     if len(parts) == 1:
         return f"layer {bounds[0] % layers}" if bounds[0] is not None else None
-    if len(parts) == 3 and parts[2] not in ("", "1"):
-        return f"every {parts[2]}. layer of {text}"
-    chosen = range(layers)[bounds[0] : bounds[1]]
+    step = int(parts[2]) if len(parts) == 3 and parts[2] else 1
+    chosen = range(layers)[bounds[0] : bounds[1] : step]
     if not chosen:
         return None
-    return f"layer {chosen[0]}" if len(chosen) == 1 else f"layers {chosen[0]}-{chosen[-1]}"
+    if len(chosen) == 1:
+        return f"layer {chosen[0]}"
+    return f"layers {chosen[0]}-{chosen[-1]}" if step == 1 else f"layers {chosen[0]}, {chosen[1]}, ..., {chosen[-1]}"
 
 
 def _listed(phrases: list[str]) -> str:

@@ -28,5 +28,5 @@ def judge_claims(run: Run) -> list[ClaimResult]:
     """Every claim on every arm that it speaks of, in the order C1 to C12."""
     contexts = [context_of(variant) for variant in run.variants if variant.arms]
     found = [claim for judge in _PER_VARIANT for context in contexts for claim in judge(context)]
-    found += costs.judge_growth(contexts) + [costs.choosing_layers()] + costs.judge_scarcity(contexts)
+    found += [*costs.judge_growth(contexts), costs.choosing_layers(), *costs.judge_scarcity(contexts)]
     return sorted(found, key=lambda claim: int(claim.id[1:]))

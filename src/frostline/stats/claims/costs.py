@@ -26,7 +26,7 @@ from frostline.stats.claims.verdicts import (
 from frostline.stats.intervals import LEVEL, OVER_BLOCKS, Bootstrap, nothing, t_interval
 from frostline.stats.pairs import Pairs
 from frostline.stats.summary import ClaimResult
-from frostline.stats.wording import interval, loss, p_text, percent
+from frostline.stats.wording import interval, loss, p_text, percent, points
 
 LOCK_STEP = "lock-step"
 
@@ -44,9 +44,9 @@ def _saving(context: Context, pairs: Pairs) -> ClaimResult:
     if effect.value is None:
         return untested(C7, context, Obstacle(f"No timed step of {pairs.arm} and {pairs.baseline}.", FINISH), pairs.arm)
     verdict = _saving_verdict(found, context.variant.prepared.schedule, len(context.frozen))
-    side = {SUPPORTED: ", about 25 %", REFUTED: ", more than about 25 %"}.get(verdict.verdict, "")
+    side = {SUPPORTED: ": about the 25 % claimed", REFUTED: ": more than the 25 % claimed"}.get(verdict.verdict, "")
     if verdict.verdict == REFUTED and effect.value < SAVING_BOUNDS[0]:
-        side = ", less than about 25 %"
+        side = ": less than the 25 % claimed"
     sentence = (
         f"{pairs.arm} took {percent(effect.value)}{interval(effect, as_percent=True)} less time a step than "
         f"{pairs.baseline} on this machine, {in_these_runs(len(pairs.pairs))}{side}."
@@ -101,7 +101,7 @@ def judge_growth(contexts: Sequence[Context]) -> list[ClaimResult]:
             verdict = Verdict(UNDECIDED, verdict.p_value, "Runs in lock step (training.schedule).")
         effect = found.estimate("share per doubling", f"{OVER_BLOCKS}, within runs")
         sentence = (
-            f"The saving of {arm} changed by {percent(effect.value)}{interval(effect, as_percent=True)} for each "
+            f"The saving of {arm} changed by {points(effect.value)}{interval(effect, as_percent=True)} for each "
             f"doubling of the model's parameters, over {len(contexts)} models."
         )
         results.append(across_variants(C7_GROWTH, arm, verdict, effect, sentence))

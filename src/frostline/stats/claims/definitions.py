@@ -41,7 +41,8 @@ _SIGN_FLIP = f"exact sign-flip test over replicates, Holm over arms, {MINIMUM_RE
 C1 = Definition(
     "C1",
     "The full arm's loss falls faster than the frozen arm's.",
-    "Least-squares slope of the training loss over all steps, frozen arm minus full arm",
+    "Least-squares slope of the training loss over log2(1 + step), each doubling of the steps weighing alike, in nats "
+    "per doubling; frozen arm minus full arm",
     f"The slopes do not differ ({_SIGN_FLIP})",
     "none",
     STUDY,
@@ -51,7 +52,8 @@ C2 = Definition(
     "C2",
     "In the scatter of the losses (frozen arm across, full arm up, one point a step) most points lie below y = x, the "
     "early ones on it.",
-    "Share of steps whose point lies below y = x, points on the line counting half; mean distance over the first tenth",
+    "Share of steps whose point lies below y = x, points on the line counting half; mean distance from the line over "
+    "the first twentieth of the steps",
     "Half of the points lie below (moving-block bootstrap over steps, Holm over arms)",
     "The early points lie on the line if their mean distance is within margin_nats of the recipe",
     STUDY,
@@ -79,8 +81,8 @@ C4 = Definition(
 C5 = Definition(
     "C5",
     "The weight change is large at first, falls sharply, then creeps up.",
-    "Mean weight change of the trained watched matrices per unit of learning rate: first tenth of the steps over their "
-    "middle fifth, and relative growth per step over the second half",
+    "Mean weight change of the trained watched matrices per unit of learning rate: first fiftieth of the steps (two at "
+    "least) over their second tenth, and relative growth per step over the second half",
     "No growth over the second half (moving-block bootstrap over steps, Holm over arms)",
     f"The fall is sharp if the change falls by a factor of {FALL_FACTOR:g} or more in every replicate",
     STUDY,
@@ -139,7 +141,8 @@ C9 = Definition(
 C10 = Definition(
     "C10",
     "The frozen arm's loss varies less, early in training.",
-    "Ratio of the variance of the detrended loss over the first quarter of the steps, frozen arm over full arm",
+    "Ratio of the variance of the loss about its neighbours (noise from step to step, without the trend) over the "
+    "first quarter of the steps, eight at least; frozen arm over full arm",
     f"The ratio is 1 ({_SIGN_FLIP}, on its logarithm)",
     "none",
     STUDY,

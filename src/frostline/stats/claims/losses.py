@@ -23,36 +23,37 @@ from frostline.stats.claims.verdicts import (
     untested,
     within_runs,
 )
-from frostline.stats.comparisons import MEASURES, difference
-from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, t_interval
+from frostline.stats.comparisons import Compared, Measure, difference
+from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, finite, t_interval
 from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, MINIMUM_REPLICATES, equivalence_p, holm, sign_flip_p
 from frostline.stats.summary import ClaimResult, Estimate
 from frostline.stats.wording import interval, loss, number, p_text, percent
 
+FALL = Compared(scalars.fall_per_doubling, "nats per doubling")
+
 
 def judge_slope(context: Context) -> list[ClaimResult]:
     """C1."""
     if context.frozen_obstacle:
         return [untested(C1, context, context.frozen_obstacle)]
-    measure = MEASURES["loss_slope"]
-    verdicts = over_replicates([pairs.differences(measure.measure) for pairs in context.frozen], 1)
+    verdicts = over_replicates([pairs.differences(FALL.measure) for pairs in context.frozen], 1)
     return [
         result(C1, context, pairs.arm, verdict, effect, _slope_sentence(pairs, effect, verdict))
         for pairs, verdict in zip(context.frozen, verdicts, strict=True)
-        for effect in [difference(pairs, measure)]
+        for effect in [difference(pairs, FALL)]
     ]
 
 
 def _slope_sentence(pairs: Pairs, effect: Estimate, verdict: Verdict) -> str:
     if effect.value is None:
         return f"{pairs.arm} and {pairs.baseline} have no finished replicate in common."
-    full, own = _means(pairs, scalars.loss_slope)
+    full, own = _means(pairs, FALL.measure)
     faster = pairs.baseline if effect.value > 0 else pairs.arm
     return (
-        f"The loss of {pairs.baseline} changed by {number(full)} nats a step and that of {pairs.arm} by {number(own)}: "
-        f"{faster} fell faster, by {number(abs(effect.value))} nats a step"
+        f"With each doubling of the steps the loss of {pairs.baseline} changed by {loss(full)} nats and that of "
+        f"{pairs.arm} by {loss(own)}: {faster} fell faster, by {number(abs(effect.value))} nats"
         f"{interval(effect, negate=effect.value < 0)}, {replicates_text(len(pairs.pairs))}{_with_p(verdict)}."
     )
 
@@ -81,7 +82,7 @@ def judge_scatter(context: Context) -> list[ClaimResult]:
             )
         sentence = (
             f"{percent(effect.value)}{interval(effect, as_percent=True)} of the points lay below y = x "
-            f"{in_these_runs(len(pairs.pairs))}; over the first tenth of the steps {pairs.arm} was "
+            f"{in_these_runs(len(pairs.pairs))}; over the first twentieth of the steps {pairs.arm} was "
             f"{loss(early)} nats above {pairs.baseline} (on the line if within {margin:g}){_with_p(verdict)}."
         )
         results.append(result(C2, context, pairs.arm, verdict, effect, sentence))
@@ -142,11 +143,9 @@ def judge_early_variance(context: Context) -> list[ClaimResult]:
             results.append(untested(C10, context, _no_variance(pairs), pairs.arm))
             continue
         effect = exponentiated(logs)
-        full, own = _means(pairs, scalars.loss_variance_early)
         sentence = (
-            f"Early in training the detrended loss of {pairs.arm} had a variance of {number(own)} and that of "
-            f"{pairs.baseline} of {number(full)} nats squared: {number(effect.value)} times{interval(effect)}, "
-            f"{replicates_text(len(values))}{_with_p(verdict)}."
+            f"Early in training the loss of {pairs.arm} had {number(effect.value)} times{interval(effect)} "
+            f"the variance about its trend that {pairs.baseline} had, {replicates_text(len(values))}{_with_p(verdict)}."
         )
         results.append(result(C10, context, pairs.arm, verdict, effect, sentence))
     return results
@@ -171,15 +170,14 @@ def _below(pair: Pair) -> scalars.Floats:
 
 
 def _early_distance(pair: Pair) -> float:
-    """Mean of frozen minus full loss over the first tenth of the steps, three at least."""
+    """Mean of frozen minus full loss over the first twentieth of the steps, three at least."""
     own, full = pair.losses
-    early = max(3, round(len(own) / 10))
-    return float(np.nanmean(own[:early] - full[:early]))
+    known = finite(own - full)
+    return float(known[: max(3, round(len(known) / 20))].mean()) if len(known) else math.nan
 
 
-def _means(pairs: Pairs, measure: object) -> tuple[float, float]:
+def _means(pairs: Pairs, measure: Measure) -> tuple[float, float]:
     """Mean over the pairs of `measure` for the baseline and for the arm."""
-    assert callable(measure)
     return (
         float(np.mean([measure(pair.baseline) for pair in pairs.pairs])),
         float(np.mean([measure(pair.arm) for pair in pairs.pairs])),

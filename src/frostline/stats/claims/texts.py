@@ -19,12 +19,13 @@ from frostline.stats.claims.verdicts import (
     too_few,
     untested,
 )
+from frostline.stats.comparisons import Measure
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, Floats, nothing, t_interval
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, holm, sign_flip_p
 from frostline.stats.summary import ClaimResult, Estimate
-from frostline.stats.wording import interval, loss, number, p_text, percent
+from frostline.stats.wording import interval, loss, number, p_text, percent, points
 
 SAMPLE = "A run that samples text (measures.sampling.prompts above 0)."
 
@@ -46,7 +47,7 @@ def judge_style(context: Context) -> list[ClaimResult]:
         p = f" ({p_text(verdict.p_value)})" if verdict.p_value is not None else ""
         sentence = (
             f"The share of common tokens went from {percent(before.value)} to {percent(after.value)} in {arm}: "
-            f"a change of {percent(effect.value)}{interval(effect, as_percent=True)}, "
+            f"a change of {points(effect.value)}{interval(effect, as_percent=True)}, "
             f"{replicates_text(len(found))}{p}."
         )
         results.append(result(C3, context, arm, verdict, effect, sentence))
@@ -80,8 +81,8 @@ def judge_sampling_noise(context: Context) -> list[ClaimResult]:
         verdict = _noise_verdict(one, p)
         more = "more" if effect.value > 0 else "less"
         sentence = (
-            f"The share of common tokens of {arm} was {percent(abs(effect.value))} {more} than that of {context.full} "
-            f"{in_these_runs(one.strata)}{interval(effect, as_percent=True)}"
+            f"The share of common tokens of {arm} was {points(abs(effect.value))} {more} than that of {context.full}"
+            f"{interval(effect, as_percent=True, negate=effect.value < 0)}, {in_these_runs(one.strata)}"
             + (", so that there is no excess to explain." if effect.value <= 0 else ".")
         )
         results.append(result(C4, context, arm, verdict, effect, sentence))
@@ -140,9 +141,8 @@ def _loss_against_text(context: Context, pairs: Pairs, losses: Floats, indices: 
     return result(C9, context, pairs.arm, verdict, effect, sentence)
 
 
-def _paired(pairs: Pairs, measure: object) -> Floats:
+def _paired(pairs: Pairs, measure: Measure) -> Floats:
     """Differences of `measure` over those replicates that have both loss and text."""
-    assert callable(measure)
     both = [
         pair
         for pair in pairs.pairs

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from frostline.stats.claims.context import Context, Obstacle
 from frostline.stats.claims.definitions import Definition
-from frostline.stats.intervals import nothing
+from frostline.stats.intervals import Floats, nothing
 from frostline.stats.significance import ALPHA, holm, replicates_needed, sign_flip_p
 from frostline.stats.summary import ClaimResult, Estimate
 
@@ -46,7 +48,7 @@ def untested(definition: Definition, context: Context, obstacle: Obstacle, arm: 
     return result(definition, context, arm, verdict, nothing(""), obstacle.sentence)
 
 
-def over_replicates(differences: Sequence[Sequence[float]], direction: int) -> list[Verdict]:
+def over_replicates(differences: Sequence[Sequence[float] | Floats], direction: int) -> list[Verdict]:
     """A verdict for each arm's differences (one a replicate); `direction` is the sign that the claim predicts."""
     p_values = holm([sign_flip_p(values) for values in differences])
     return [
@@ -83,9 +85,9 @@ def in_these_runs(count: int) -> str:
     return "in these runs" if count != 1 else "in this run"
 
 
-def _over_replicates(values: Sequence[float], p: float | None, direction: int, arms: int) -> Verdict:
+def _over_replicates(values: Sequence[float] | Floats, p: float | None, direction: int, arms: int) -> Verdict:
     if p is not None and p < ALPHA:
-        return Verdict(SUPPORTED if sum(values) * direction > 0 else REFUTED, p)
+        return Verdict(SUPPORTED if float(np.sum(values)) * direction > 0 else REFUTED, p)
     return Verdict(UNDECIDED, p, too_few(len(values), arms))
 
 

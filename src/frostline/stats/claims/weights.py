@@ -21,7 +21,7 @@ from frostline.stats.claims.verdicts import (
 from frostline.stats.intervals import OVER_BLOCKS, Floats, bootstrap_mean, bootstrap_slope, slope
 from frostline.stats.pairs import Pair
 from frostline.stats.summary import ClaimResult
-from frostline.stats.wording import interval, number, p_text, percent
+from frostline.stats.wording import interval, number, p_text, scaled
 
 NOT_WATCHED = Obstacle(
     "No weight change of a trained matrix was measured.",
@@ -47,21 +47,21 @@ def judge_shape(context: Context) -> list[ClaimResult]:
     for arm, verdict in zip(series, verdicts, strict=True):
         falls = [_fall(one) for one in series[arm]]
         effect = slopes[arm].estimate("share per step", f"{OVER_BLOCKS}, within runs")
-        # The slope of a logarithm is relative growth; both are the same to the digits shown.
+        in_percent = scaled(effect, 100)  # the slope of a logarithm is relative growth
         sentence = (
-            f"The weight change of {arm} fell by a factor of {number(float(np.mean(falls)))} from the first tenth of the "
-            f"steps to their middle, and changed by {percent(effect.value)}{interval(effect, as_percent=True)} a step "
-            f"over the second half, {in_these_runs(len(falls))}{_with_p(verdict)}."
+            f"The weight change of {arm} fell by a factor of {number(float(np.mean(falls)))} from its first steps "
+            f"to the second tenth of them, and over the second half changed by {number(in_percent.value, 2)} % a step"
+            f"{interval(in_percent, decimals=2)}, {in_these_runs(len(falls))}{_with_p(verdict)}."
         )
         results.append(result(C5, context, arm, _with_fall(verdict, falls), effect, sentence))
     return results
 
 
 def _fall(changes: Floats) -> float:
-    """Mean over the first tenth of the measurements (two at least) over the mean of the middle fifth."""
+    """Mean over the first fiftieth of the measurements (two at least) over the mean of the second tenth."""
     n = len(changes)
-    middle = changes[int(0.4 * n) : max(int(0.6 * n), int(0.4 * n) + 1)]
-    return float(changes[: max(2, n // 10)].mean() / middle.mean())
+    after = changes[max(2, n // 10) : max(4, n // 5)]
+    return float(changes[: max(2, n // 50)].mean() / after.mean())
 
 
 def _with_fall(verdict: Verdict, falls: list[float]) -> Verdict:
@@ -89,8 +89,8 @@ def judge_load(context: Context) -> list[ClaimResult]:
     for (arm, one), verdict in zip(found.items(), verdicts, strict=True):
         effect = exponentiated(one.estimate("ratio", f"{OVER_BLOCKS}, within runs"))
         sentence = (
-            f"The matrices that {arm} trains changed {number(effect.value)} times{interval(effect)} as much per step as "
-            f"the same matrices in {context.full}, {in_these_runs(one.strata)}{_with_p(verdict)}."
+            f"The matrices that {arm} trains changed {number(effect.value)} times{interval(effect)} as much per step "
+            f"as the same matrices in {context.full}, {in_these_runs(one.strata)}{_with_p(verdict)}."
         )
         results.append(result(C6, context, arm, verdict, effect, sentence))
     return results
