@@ -185,7 +185,7 @@ def _products(
         values = portion.values * _routed_share(portion, config)
         yield _Product(places[portion.name], values, portion.name in trained)
     embedding = model.get_input_embeddings()
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
+    head = model.get_output_embeddings()
     if include_head and head is not None and head.weight is embedding.weight:
         tied = next(portion for portion in resolved.portions if portion.role == "embed" and portion.aliases)
         yield _Product(Place(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)

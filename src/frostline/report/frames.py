@@ -94,9 +94,10 @@ def final_weights_frame(lines: Lines) -> pl.DataFrame:
 def claims_frame(summary: RunSummary) -> pl.DataFrame:
     """One row a claim and arm, with columns:
 
-    id, claim, arm, verdict, value, low, high, n, unit, method, p_value, sentence, statistic, null, margin, decides.
+    id, claim, variant, arm, verdict, value, low, high, n, unit, method, p_value, sentence, statistic, null,
+    margin, decides.
     """
-    texts = ["id", "claim", "arm", "verdict"]
+    texts = ["id", "claim", "variant", "arm", "verdict"]
     explained = ["sentence", "statistic", "null", "margin", "decides"]
     schema: dict[str, pl.DataType] = {name: pl.String() for name in texts} | _ESTIMATE | {"p_value": pl.Float64()}
     schema |= {name: pl.String() for name in explained}

@@ -66,8 +66,8 @@ class Run:
         return frames.memory_frame(self.lines)
 
     def claims(self) -> pl.DataFrame:
-        """One row a claim and arm: id, claim, arm, verdict, value, low, high, n, unit, method, p_value, sentence,
-        statistic, null, margin, decides."""
+        """One row a claim and arm: id, claim, variant, arm, verdict, value, low, high, n, unit, method, p_value,
+        sentence, statistic, null, margin, decides."""
         return frames.claims_frame(self.summary)
 
     def estimates(self) -> pl.DataFrame:
