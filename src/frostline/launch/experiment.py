@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frostline import __version__
 from frostline.corpus import Corpus
-from frostline.engine.pretrained import context_length
+from frostline.engine.pretrained import context_length, model_title
 from frostline.errors import FrostlineError, RunFolderError, TrainingError
 from frostline.journal import (
     RECIPE_FILE,
@@ -125,7 +125,7 @@ def _facts(prepared: Prepared) -> VariantPrepared:
     resolved = next(iter(prepared.resolved.values()))
     return VariantPrepared(
         variant=prepared.variant,
-        model=prepared.recipe.model.source,
+        model=model_title(prepared.recipe.model),
         model_class=type(model).__name__,
         model_sha256=weights_sha256(model.named_parameters()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),

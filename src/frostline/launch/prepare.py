@@ -18,7 +18,7 @@ from frostline.engine.arm import on_device
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
-from frostline.plans import Plan, ResolvedPlan, select
+from frostline.plans import Plan, ResolvedPlan, adapter_modules, require_peft, select
 from frostline.recipe import CorpusSettings, Recipe, Variant
 
 ADAM_BYTES_PER_WEIGHT = 12
@@ -93,6 +93,9 @@ def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan
         try:
             plan = Plan.from_settings(arm)
             resolved[name] = (plan, plan.resolve(model))
+            if plan.lora is not None:
+                require_peft()
+                adapter_modules(model, resolved[name][1].targets)
         except PlanError as error:
             raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
         late = [change.at for change in arm.changes if change.at >= recipe.training.steps]

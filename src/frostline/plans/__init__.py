@@ -7,6 +7,7 @@ from frostline.plans.adapters import (
     adapter_scale,
     inject_adapters,
     merge_adapters,
+    require_peft,
 )
 from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
@@ -62,6 +63,7 @@ __all__ = [
     "plan_as_json",
     "plan_cost",
     "prefix_depth",
+    "require_peft",
     "resolve_plan",
     "select",
     "value_of",

@@ -63,6 +63,14 @@ def adapter_modules(model: PreTrainedModel, targets: Sequence[Portion]) -> tuple
     return modules
 
 
+def require_peft() -> None:
+    """Raise `MissingExtraError` where peft is not installed."""
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtraError(
+            "An arm with 'lora' needs the package 'peft'.", 'Install it: pip install "frostline[lora]"'
+        )
+
+
 def inject_adapters(
     model: PreTrainedModel, lora: LoraSettings, modules: Sequence[str], *, seed: int
 ) -> PreTrainedModel:
@@ -73,11 +81,7 @@ def inject_adapters(
     the base weights do not change. Raises `MissingExtraError` without peft, `PlanError` for a module that cannot carry
     an adapter.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtraError(
-            "An arm with 'lora' needs the package 'peft'.", "Install it: pip install frostline[lora]"
-        )
-    _refuse_unsuitable(model, modules)
+    require_peft()
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(

@@ -160,7 +160,7 @@ def _variant_facts(variant: VariantSummary) -> list[Fact]:
     return [
         Fact("model", variant.model, f"{numbers.count(variant.parameters)} parameters, {variant.layers} layers"),
         Fact(
-            "corpus", variant.corpus, f"{numbers.count(variant.corpus_tokens)} tokens, read {variant.epochs:.3g} times"
+            "corpus", variant.corpus, f"{numbers.count(variant.corpus_tokens)} tokens, read {variant.epochs:.2g} times"
         ),
         Fact("windows", numbers.count(variant.windows), f"and {numbers.count(variant.held_out_windows)} held out"),
         Fact("computed", f"{variant.precision} on {variant.device}", variant.schedule),
