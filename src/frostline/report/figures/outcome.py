@@ -71,7 +71,9 @@ def quality_chart(estimates: pl.DataFrame, style: Style, width: int = WIDE) -> A
     arms = rows.get_column("arm").unique().to_list()
     base = alt.Chart().encode(y=arm_rows(style, arms), color=arm_colour(style, arms, legend=False))
     # The intervals are cut in the data, not by the axis: each panel of a facet chooses its axis by what it holds.
-    low = alt.X("low:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4, format="~g"))
+    low = alt.X(
+        "low:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".4~g", labelOverlap=True)
+    )
     layers = [
         alt.Chart().mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2).encode(x="before:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.55).encode(x=low, x2="high:Q"),

@@ -43,7 +43,7 @@ def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) 
             "change:Q",
             scale=up,
             title="change a step (Frobenius norm)" if first else None,
-            axis=alt.Axis(format="~g", labels=first, tickCount=4),
+            axis=alt.Axis(format=".4~g", labels=first, tickCount=4),
         )
         panels.append(
             alt.Chart(data_of(thinned(mean.filter(pl.col("role") == role), 300)))
