@@ -101,7 +101,7 @@ def test_a_failed_arm_is_exit_code_1_and_named(
     [
         ("training.stepz=3", ["training.stepz", "'steps'"]),
         ("arms.freeze.train=[atn.q]", ["arms.freeze", "atn.q", "attn.q"]),
-        ("arms.freeze.train=[attn@40:]", ["arms.freeze", "attn@40:"]),
+        ("arms.freeze.train=[attn@40:]", ["arms.freeze", "@40:"]),
         ("arms.freeze.train=['re:(']", ["arms.freeze", "re:("]),
         ("seeds=[1,1]", ["seed 1 is repeated"]),
     ],

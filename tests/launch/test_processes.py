@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_journal(tmp_path: Path) -> No
     [
         (["run", "nothing.yaml"], ["nothing.yaml", "no such recipe file"]),
         (["plan", "nothing.yaml"], ["nothing.yaml"]),
-        (["show", "nowhere"], ["nowhere", "not a run folder"]),
+        (["show", "nowhere"], ["nowhere", "no such run folder"]),
         (["report", "nowhere"], ["nowhere", "not a run folder"]),
         (["init", "moby"], ["moby", "moby-dick"]),
         (["rum"], ["rum"]),

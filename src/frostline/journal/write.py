@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from frostline.journal.records import Record
 
@@ -24,7 +25,7 @@ class Journal:
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder / "journal"
         self._folder.mkdir(exist_ok=True)
-        self._files: dict[str, IO[str]] = {}
+        self._files: dict[str, FileIO] = {}
         self._next_sequence: dict[str, int] = {}
         self._variants: list[str] = []
 
@@ -32,11 +33,13 @@ class Journal:
         """Write `record` and hand it to the operating system. Raises `OSError` when the disk is full."""
         name = self._file_name(record)
         if name not in self._files:
-            self._files[name] = (self._folder / name).open("a", encoding="utf-8", newline="\n")
+            # Unbuffered: nothing of a line that could not be written is left over to be written later.
+            self._files[name] = (self._folder / name).open("ab", buffering=0)
         sequence = self._next_sequence.get(name, 0)
         line = {"sequence": sequence, "kind": type(record).__name__, **_finite(asdict(record))}
-        self._files[name].write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        self._files[name].flush()
+        unwritten = memoryview((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        while unwritten:
+            unwritten = unwritten[self._files[name].write(unwritten) :]
         self._next_sequence[name] = sequence + 1
 
     def close(self) -> None:
