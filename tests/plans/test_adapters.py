@@ -206,5 +206,5 @@ def test_a_head_tied_to_the_embeddings_is_refused() -> None:
 
 def test_without_peft_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install frostline\[lora\]"):
+    with pytest.raises(MissingExtraError, match=r'pip install "frostline\[lora\]"'):
         inject_adapters(tiny_model("llama"), LORA, QKV["llama"], seed=0)

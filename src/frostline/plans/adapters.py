@@ -82,6 +82,7 @@ def inject_adapters(
     an adapter.
     """
     require_peft()
+    _refuse_unsuitable(model, modules)
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
