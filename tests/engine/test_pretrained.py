@@ -69,7 +69,6 @@ def test_embedded_model_is_smollm2_and_is_converted_once() -> None:
     stamp = (location / "config.json").stat().st_mtime_ns
     load_model(settings, cache)
     assert (location / "config.json").stat().st_mtime_ns == stamp
-    assert not list(location.parent.glob("converting-*"))
 
 
 @embedded

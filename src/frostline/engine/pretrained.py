@@ -150,8 +150,13 @@ def _convert_embedded(target: Path) -> None:
     try:
         plain.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        if not target.exists():
-            temporary.replace(target)
+        temporary.replace(target)
+    except OSError as error:
+        if not target.is_dir():  # else another process has converted it in the meantime
+            raise ModelError(
+                f"{target}: the converted embedded model cannot be written ({error.strerror}).",
+                "It needs 600 MB; another cache folder can be named by FROSTLINE_CACHE.",
+            ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
