@@ -17,7 +17,6 @@ from frostline.journal import (
     RunEnded,
     VariantPrepared,
     WeightChange,
-    frame_of,
     read_journal,
     records_of,
     refuse_existing,
@@ -92,14 +91,6 @@ def test_damage_before_the_end_names_file_and_line(tmp_path: Path) -> None:
     path.write_text(lines[0] + lines[2])
     with pytest.raises(RunFolderError, match=r"full\.jsonl:2"):
         read_journal(tmp_path)
-
-
-def test_frame_has_a_column_for_each_field_even_when_empty(tmp_path: Path) -> None:
-    with Journal(tmp_path) as journal:
-        journal.append(evaluation(0))
-    lines = read_journal(tmp_path)
-    assert frame_of(lines, Evaluation).columns == frame_of([], Evaluation).columns
-    assert frame_of(lines, ArmFailed).height == 0
 
 
 def test_a_line_is_one_json_object_with_sequence_and_kind(tmp_path: Path) -> None:

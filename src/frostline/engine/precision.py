@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from frostline.errors import TrainingError
+from frostline.errors import RecipeError
 from frostline.machine import native_bf16
 
 
 def settle_device(wanted: str) -> torch.device:
-    """`auto` takes CUDA where there is one. Raises `TrainingError` for a device that is not there."""
+    """`auto` takes CUDA where there is one. Raises `RecipeError` for a device that is not there."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise TrainingError("training.device: this machine has no CUDA device.", "Use 'cpu' or 'auto'.")
+        raise RecipeError("training.device: this machine has no CUDA device.", "Use 'cpu' or 'auto'.")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
 
 

@@ -1,7 +1,7 @@
 """What happened? The append-only journal of a run, written and read back."""
 
 from frostline.journal.folder import RECIPE_FILE, REPORT_FILE, SUMMARY_FILE, refuse_existing
-from frostline.journal.read import frame_of, read_journal, records_of
+from frostline.journal.read import read_journal, records_of
 from frostline.journal.records import (
     RECORD_KINDS,
     WALL_CLOCK_FIELDS,
@@ -49,7 +49,6 @@ __all__ = [
     "VariantPrepared",
     "WatchedMatrices",
     "WeightChange",
-    "frame_of",
     "read_journal",
     "records_of",
     "refuse_existing",

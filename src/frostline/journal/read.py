@@ -1,4 +1,4 @@
-"""Reads a run folder's journal back, as records by kind and as polars frames."""
+"""Reads a run folder's journal back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
-import polars as pl
 from pydantic import TypeAdapter
 
 from frostline.errors import RunFolderError
@@ -59,15 +58,3 @@ def records_of(lines: list[dict[str, object]], kind: type[AnyRecord]) -> list[An
             missing = {name: math.nan for name in numbers if values.get(name) is None}
             records.append(adapter.validate_python(values | missing))
     return records
-
-
-def frame_of(lines: list[dict[str, object]], kind: type[Record]) -> pl.DataFrame:
-    """The records of one kind as a frame with one column per field; empty, with its columns, if there are none."""
-    rows = [
-        {key: value for key, value in line.items() if key not in ("sequence", "kind")}
-        for line in lines
-        if line["kind"] == kind.__name__
-    ]
-    if not rows:
-        return pl.DataFrame(schema={field.name: pl.Null for field in fields(kind)})
-    return pl.DataFrame(rows, infer_schema_length=None)

@@ -11,7 +11,7 @@ from 0: record k describes the (k+1)-th optimizer step; evaluations count steps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 WALL_CLOCK_FIELDS = frozenset({"at", "seconds", "peak_bytes", "environment"})
 
@@ -241,7 +241,6 @@ class RunEnded:
     """`finished` or `interrupted`."""
     at: str
     seconds: float
-    detail: str = field(default="")
 
 
 Record = (

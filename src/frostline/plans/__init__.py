@@ -20,7 +20,6 @@ from frostline.plans.selectors import LayerSlice, Selector, parse_selector, pars
 from frostline.plans.types import (
     FrozenCheck,
     Match,
-    MatrixRef,
     ModelMap,
     Phase,
     PlanStep,
@@ -36,7 +35,6 @@ __all__ = [
     "FrozenCheck",
     "LayerSlice",
     "Match",
-    "MatrixRef",
     "ModelMap",
     "Phase",
     "Plan",

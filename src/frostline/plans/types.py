@@ -88,15 +88,6 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class MatrixRef:
-    """One role portion of one parameter, for records and tables."""
-
-    name: str
-    layer: int | None
-    role: str
-
-
-@dataclass(frozen=True)
 class ModelMap:
     """All parameters of a model, by role."""
 
