@@ -1,14 +1,16 @@
-"""How does one arm take one step? The plain reference: forward, backward, clip, AdamW; nothing clever.
+"""How does one arm take one step? Forward, backward, clip, AdamW; nothing clever.
 
-Read this first. Whatever is faster elsewhere must give the results of `Arm.take_step`.
+Read this first. The forward pass is the plain one, `ReferenceForward`, unless the arm is given another: whatever is
+faster must give the same results.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
+from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
-from frostline.engine.precision import autocast, synchronize
+from frostline.engine.precision import autocast
 from frostline.errors import TrainingError
 from frostline.plans import AppliedPlan, Plan, PlanStep
 from frostline.recipe import TrainingSettings
@@ -38,12 +41,35 @@ class StepOutcome:
     tokens: int
     windows_sha256: str
     seconds: float
+    phases: PhaseSeconds
+    """`seconds`, divided."""
     plan_step: PlanStep | None
     """What thawed or froze at this step, if anything did."""
 
 
+class ForwardPass(Protocol):
+    """How an arm gets from windows to their loss."""
+
+    def __call__(self, part: Batch, step: int, predictions: int, clock: StepClock) -> Tensor:
+        """Sum of the losses of the windows of `part`, in nats, over `predictions`; `backward()` fills the gradients."""
+        ...
+
+
+class ReferenceForward:
+    """The whole model, all logits at once."""
+
+    def __init__(self, model: PreTrainedModel, device: torch.device, precision: str) -> None:
+        self.model, self.device, self.precision = model, device, precision
+
+    def __call__(self, part: Batch, step: int, predictions: int, clock: StepClock) -> Tensor:
+        input_ids, labels, attention_mask = to_device(part, self.device)
+        with autocast(self.precision, self.device):
+            logits = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return next_token_loss(logits, labels) / predictions
+
+
 class Arm:
-    """One arm in training: its plan, its optimizer, and a model that no other arm can touch."""
+    """One arm in training: its plan, its optimizer, and a model whose trained weights no other arm can touch."""
 
     def __init__(
         self,
@@ -57,6 +83,7 @@ class Arm:
         seed: int,
         device: torch.device,
         precision: str,
+        forward: Callable[[AppliedPlan], ForwardPass] | None = None,
     ) -> None:
         self.name = name
         self.training = training
@@ -66,6 +93,7 @@ class Arm:
         self.precision = precision
         self.applied: AppliedPlan = plan.apply(on_device(model, device).train(), seed=seed)
         self.model = self.applied.model
+        self.forward = ReferenceForward(self.model, device, precision) if forward is None else forward(self.applied)
         self.optimizer = torch.optim.AdamW(
             [parameter for _, parameter in self.applied.trainable_parameters()],
             lr=learning_rate,
@@ -81,42 +109,41 @@ class Arm:
         Raises `TrainingError` when the loss or the gradient is not finite.
         """
         plan_step = self._follow_plan(step)
-        passes = [_to_device(part, self.device) for part in split_batch(batch, self.training.accumulation)]
-        predictions = sum(int((labels[:, 1:] != NOT_COUNTED).sum()) for _, labels, _ in passes)
+        passes = split_batch(batch, self.training.accumulation)
+        predictions = int((batch.labels[:, 1:] != NOT_COUNTED).sum())
         learning_rate = learning_rate_at(step, self.learning_rate, self.training)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         parameters = [parameter for _, parameter in self.applied.trainable_parameters()]
-        loss_sum = torch.zeros((), device=self.device)
+        loss_nats = torch.zeros((), device=self.device)
 
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            synchronize(self.device)
-            started = time.perf_counter()
-            for index, (input_ids, labels, attention_mask) in enumerate(passes):
+            clock = StepClock(self.device)
+            for index, part in enumerate(passes):
                 # Dropout depends on seed, step and pass alone: other arms, sampling and evaluation cannot shift it.
                 torch.manual_seed(dropout_seed(self.seed, step, index))
-                with autocast(self.precision, self.device):
-                    logits = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-                loss = next_token_loss(logits, labels)
-                (loss / predictions).backward()
-                loss_sum += loss.detach()
+                loss = self.forward(part, step, predictions, clock)
+                clock.ends("forward")
+                loss.backward()
+                loss_nats += loss.detach()
+                clock.ends("backward")
             limit = self.training.gradient_clipping
             gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            synchronize(self.device)
-            seconds = time.perf_counter() - started
+            clock.ends("optimizer")
 
         outcome = StepOutcome(
             arm=self.name,
             step=step,
-            loss_nats=loss_sum.item() / predictions,
+            loss_nats=loss_nats.item(),
             gradient_norm=gradient_norm.item(),
             learning_rate=learning_rate,
             predictions=predictions,
             tokens=batch.input_ids.size,
             windows_sha256=batch.windows_sha256,
-            seconds=seconds,
+            seconds=clock.seconds,
+            phases=clock.phases(),
             plan_step=plan_step,
         )
         if not math.isfinite(outcome.loss_nats):
@@ -186,7 +213,8 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
     ]
 
 
-def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Input ids, labels and attention mask of `batch`, each [batch, sequence]."""
     mask = batch.attention_mask
     return (
         torch.from_numpy(batch.input_ids).to(device),

@@ -90,6 +90,17 @@ class WindowSettings(Settings):
     """`epochs`: each window once an epoch, shuffled; `random`: offsets drawn anew each step (the original study)."""
 
 
+class PrefixCacheSettings(Settings):
+    """The stored output of the layers below the lowest one that trains."""
+
+    use: Literal["auto", "always", "never"] = "auto"
+    """`auto` weighs what storing costs against what recomputing costs; same results either way."""
+    memory_mb: Count | None = None
+    """Largest size in memory, in MB; a quarter of the free memory unless set."""
+    disk_mb: Count | None = None
+    """Largest size in the cache folder, in MB, from where later runs start; a tenth of the free disk unless set."""
+
+
 class TrainingSettings(Settings):
     steps: PositiveCount = 40
     batch: PositiveCount = 2
@@ -112,6 +123,15 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["fast", "reference"] = "fast"
+    """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop that it is tested against."""
+    prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
+    frozen_weights: Literal["exact", "int8"] = "exact"
+    """`int8` keeps frozen matrices in a quarter of the memory: inexact, for models that would not fit."""
+    checkpointing: bool = False
+    """Recompute the activations of the layers that train instead of keeping them: less memory, more time."""
+    compile: bool = False
+    """Compile the layers that train (a minute of warm-up, then about a tenth less time on CPU); rounding differs."""
     schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
     """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
     untimed_steps: Count = 3
