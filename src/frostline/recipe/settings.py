@@ -124,7 +124,7 @@ class TrainingSettings(Settings):
     """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["fast", "reference"] = "fast"
-    """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop that it is tested against."""
+    """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop it is tested against."""
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
     frozen_weights: Literal["exact", "int8"] = "exact"
     """`int8` keeps frozen matrices in a quarter of the memory: inexact, for models that would not fit."""
