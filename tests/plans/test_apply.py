@@ -320,6 +320,29 @@ def test_an_applied_model_can_be_copied() -> None:
     assert raw(logits(copied)) == raw(logits(applied.model))
 
 
+def test_verify_goes_on_from_what_replaced_a_frozen_weight() -> None:
+    model = tiny_model("llama")
+    applied = Plan.parse("train: [attn.q]").apply(model)
+    name, other = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"
+    for held in (name, other):
+        weight = model.get_parameter(held)
+        weight.data = weight.data.to(torch.bfloat16)
+    assert applied.verify().moved == (name, other)
+    applied.frozen_replaced([name])
+    assert applied.verify().moved == (other,)
+    applied.frozen_replaced([other])
+    assert applied.verify().moved == ()
+    with torch.no_grad():
+        model.get_parameter(name)[0, 0] += 1
+    assert applied.verify().moved == (name,)
+
+
+def test_a_trained_weight_is_not_among_the_checked_ones_that_may_be_replaced() -> None:
+    applied = Plan.parse("train: [attn.q]").apply(tiny_model("llama"))
+    with pytest.raises(ValueError, match=r"q_proj\.weight' is not frozen"):
+        applied.frozen_replaced(["model.layers.0.self_attn.q_proj.weight"])
+
+
 def test_adapters_train_while_the_whole_model_is_frozen_and_checked() -> None:
     model = tiny_model("llama")
     start = logits(model)

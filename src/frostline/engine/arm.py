@@ -54,6 +54,10 @@ class ForwardPass(Protocol):
         """Sum of the losses of the windows of `part`, in nats, over `predictions`; `backward()` fills the gradients."""
         ...
 
+    def finish(self) -> None:
+        """Training is over: undo whatever was done to the model for speed."""
+        ...
+
 
 class ReferenceForward:
     """The whole model, all logits at once."""
@@ -66,6 +70,9 @@ class ReferenceForward:
         with autocast(self.precision, self.device):
             logits = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         return next_token_loss(logits, labels) / predictions
+
+    def finish(self) -> None:
+        """Nothing was done."""
 
 
 class Arm:
@@ -184,12 +191,9 @@ def next_token_loss(
     logits: Float[Tensor, "batch sequence vocabulary"], labels: Int[Tensor, "batch sequence"]
 ) -> Tensor:
     """Sum over counted tokens of -log P(next token), in nats; position i predicts label i + 1."""
-    return F.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(),
-        labels[:, 1:].flatten(),
-        ignore_index=NOT_COUNTED,
-        reduction="sum",
-    )
+    # Labels are shifted, not logits: a slice of the logits would be a second copy of the step's largest tensor.
+    shifted = F.pad(labels[:, 1:], (0, 1), value=NOT_COUNTED)
+    return F.cross_entropy(logits.flatten(0, 1).float(), shifted.flatten(), ignore_index=NOT_COUNTED, reduction="sum")
 
 
 def dropout_seed(seed: int, step: int, accumulation_pass: int) -> int:

@@ -25,6 +25,7 @@ from frostline.journal import (
     VariantPrepared,
     refuse_existing,
 )
+from frostline.launch.arms import shared_parts
 from frostline.launch.interruption import Interruption
 from frostline.launch.memory import measure_peak_memory
 from frostline.launch.prepare import Prepared, prepare
@@ -104,8 +105,9 @@ def _run_variant(
     prepared: Prepared, index: int, recorder: Recorder, progress: RunProgress, run_folder: Path, cache: Path
 ) -> None:
     recorder.append(_facts(prepared))
-    for seed in prepared.recipe.seeds:
-        run_replicate(Replicate(prepared, seed, recorder, progress, run_folder))
+    with shared_parts(prepared, cache) as sharing:
+        for seed in prepared.recipe.seeds:
+            run_replicate(Replicate(sharing, seed, recorder, progress, run_folder))
     if prepared.recipe.measures.memory:
         for arm in prepared.recipe.arms:
             progress.say(f"Memory of {arm}, alone in a process of its own")

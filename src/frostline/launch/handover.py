@@ -19,6 +19,7 @@ def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_f
 
     Split matrices become whole again and adapters are merged, so that the folder holds an ordinary model.
     """
+    arm.forward.finish()
     arm.applied.release()
     model = merge_adapters(arm.model) if arm.applied.plan.lora is not None else arm.model
     label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm.name}" if variant else arm.name)

@@ -36,7 +36,8 @@ def measure_peak_memory(recipe_file: Path, variant_index: int, arm: str, cache: 
 
 def measure_here(recipe_file: Path, variant_index: int, arm_name: str, cache: Path) -> MemoryMeasure:
     """Train `arm_name` for a few steps in this process and read its peak."""
-    from frostline.engine import Arm
+    from frostline.engine.allocator import give_back_freed_memory
+    from frostline.launch.arms import make_arm, shared_parts
     from frostline.launch.prepare import prepare
     from frostline.measures import memory_method, peak_bytes, reset_peak
     from frostline.recipe import load_recipe, variants_of
@@ -44,22 +45,14 @@ def measure_here(recipe_file: Path, variant_index: int, arm_name: str, cache: Pa
     variant = variants_of(load_recipe(recipe_file))[variant_index]
     # Only this arm: nothing that belongs to another may be in memory.
     recipe = variant.recipe.model_copy(update={"arms": {arm_name: variant.recipe.arms[arm_name]}, "retention": None})
-    prepared = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
-    training = recipe.training
-    arm = Arm(
-        arm_name,
-        prepared.model,
-        prepared.plans[arm_name],
-        training,
-        learning_rate=recipe.learning_rate_of(arm_name),
-        weight_decay=recipe.weight_decay_of(arm_name),
-        seed=recipe.seeds[0],
-        device=prepared.device,
-        precision=prepared.precision,
-    )
-    reset_peak(prepared.device)
-    for step in range(min(STEPS, training.steps)):
-        arm.take_step(prepared.corpus.batch(recipe.seeds[0], step, training.batch * training.accumulation), step)
+    loaded = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
+    training, seed = recipe.training, recipe.seeds[0]
+    with shared_parts(loaded, None, keep_base=False) as prepared:
+        arm = make_arm(prepared, arm_name, seed)
+        give_back_freed_memory()
+        reset_peak(prepared.device)
+        for step in range(min(STEPS, training.steps)):
+            arm.take_step(prepared.corpus.batch(seed, step, training.batch * training.accumulation), step)
     model_bytes = sum(parameter.numel() * parameter.element_size() for parameter in arm.model.parameters())
     return MemoryMeasure(memory_method(prepared.device), peak_bytes(prepared.device), model_bytes)
 

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.corpus import Corpus, open_corpus
+from frostline.engine import SharedParts
 from frostline.engine.arm import on_device
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
@@ -40,6 +41,8 @@ class Prepared:
     device: torch.device
     precision: str
     schedule: str
+    shared: SharedParts | None = None
+    """What the arms have in common while they train; see `launch.arms`."""
 
 
 def prepare(
@@ -153,7 +156,13 @@ def _settle_schedule(
     if recipe.training.schedule != "auto":
         return recipe.training.schedule
     weights = sum(parameter.numel() for parameter in model.parameters())
-    needed = 4 * weights + sum(4 * weights + ADAM_BYTES_PER_WEIGHT * plan.trained_values for plan in resolved.values())
+    fast = recipe.training.engine == "fast"
+    # The fast engine's arms share what they do not train, once in fp32 and once in the precision of its use.
+    needed = 6 * weights if fast else 4 * weights
+    for plan in resolved.values():
+        trained = max(sum(p.values for p in plan.trained_at(phase.at).values()) for phase in plan.phases)
+        trained = plan.trained_values if plan.lora is not None else trained
+        needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained
     # Activations and the logits of one step, which the arms use in turn.
     config = model.config.get_text_config()
     tokens = recipe.training.batch * recipe.windows.length

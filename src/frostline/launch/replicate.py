@@ -5,7 +5,6 @@ Training itself is `engine.train_in_lock_step`; here is what surrounds each step
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from frostline.journal import (
     WatchedMatrices,
     WeightChange,
 )
+from frostline.launch.arms import forget_other_windows, make_arm, model_for_arm
 from frostline.launch.handover import save_model
 from frostline.launch.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
 from frostline.launch.prepare import Prepared
@@ -77,7 +77,9 @@ def _train_group(replicate: Replicate, names: Sequence[str], before: dict[str, L
     progress.begin(f"Training {', '.join(names)}, {replicate.title}", list(names), training.steps)
 
     def batch_of_step(step: int) -> Batch:
-        return prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
+        batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
+        forget_other_windows(prepared, batch)
+        return batch
 
     for outcome in train_in_lock_step([trained.arm for trained in arms.values()], batch_of_step, training.steps):
         trained = arms[outcome.arm]
@@ -104,22 +106,14 @@ def _start_arm(replicate: Replicate, name: str, before: dict[str, LossMeasure]) 
     """An arm on a copy of the untouched model; the copy is hashed, so that pairing is proved and not assumed."""
     prepared, seed, recorder = replicate.prepared, replicate.seed, replicate.recorder
     recipe, variant = prepared.recipe, prepared.variant
-    model = copy.deepcopy(prepared.model)
+    model = model_for_arm(prepared, name)
     initial_sha256 = weights_sha256(model.named_parameters())
-    arm = Arm(
-        name,
-        model,
-        prepared.plans[name],
-        recipe.training,
-        learning_rate=recipe.learning_rate_of(name),
-        weight_decay=recipe.weight_decay_of(name),
-        seed=seed,
-        device=prepared.device,
-        precision=prepared.precision,
-    )
+    arm = make_arm(prepared, name, seed, model=model, say=replicate.progress.say)
     tokens = recipe.training.batch * recipe.training.accumulation * recipe.windows.length
     cost = plan_cost(prepared.model, prepared.resolved[name], tokens, sequence_length=recipe.windows.length)
-    watch = WeightWatch(arm.applied, recipe.measures.watch, every=recipe.measures.weight_change_every)
+    watch = WeightWatch(
+        arm.applied, recipe.measures.watch, every=recipe.measures.weight_change_every, base=prepared.model
+    )
     recorder.append(
         ArmStarted(
             variant=variant,

@@ -2,7 +2,8 @@
 
 A watched matrix is a portion of a parameter: `attn.q` of a fused query/key/value matrix is measured alone, and gives
 the same numbers whether the plan has split the parameter or not. An adapted matrix is W + (alpha / rank) B A; since W
-stays, the product alone is followed, which loses no digits in a sum with W.
+stays, the product alone is followed, which loses no digits in a sum with W. What the plan never trains is not followed:
+that it stayed is proved by the hashes of `AppliedPlan.verify`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostline.measures.spectrum import stable_rank
-from frostline.plans import AppliedPlan, Portion, adapted_modules, adapter_delta
+from frostline.plans import AppliedPlan, Portion, adapted_modules, adapter_delta, value_of
 
 OUTSIDE_LAYERS = -1
 """Stands for the layer of a matrix that lies in none, such as the embeddings."""
@@ -46,22 +47,29 @@ class FinalNorms:
 
 
 class WeightWatch:
-    """Keeps W_0 of the watched matrices, and W_(t-1) of those that moved when the next step is to be measured.
+    """Keeps W_0 and W_(t-1) of those watched matrices that the plan trains at any step.
 
     Create it after the plan was applied and before the first step; call `after_step` after every step.
     """
 
-    def __init__(self, applied: AppliedPlan, selectors: Sequence[str], *, every: int = 1) -> None:
-        """Watch what `selectors` name, every `every` steps (0: only the end). Raises `PlanError` as resolving does."""
+    def __init__(
+        self, applied: AppliedPlan, selectors: Sequence[str], *, every: int = 1, base: nn.Module | None = None
+    ) -> None:
+        """Watch what `selectors` name, every `every` steps (0: only the end). Raises `PlanError` as resolving does.
+
+        Norms of W_0 are those of `base`, the untouched model, where the arm holds frozen weights in another precision.
+        """
         self._applied = applied
         self._every = every
         self._portions = applied.select(selectors)
         self._adapted = frozenset(f"{name}.weight" for name in adapted_modules(applied.model))
-        self._norms = [_norm(self._effective(portion)) for portion in self._portions]
-        self._start = [self._moving(portion).clone() for portion in self._portions]
-        self._previous: list[Tensor] | None = None
-        if self._is_measured(0):
-            self._previous = list(self._start)
+        self._norms = [
+            _norm(self._effective(portion) if base is None else value_of(base, portion)) for portion in self._portions
+        ]
+        pairs = zip(self._portions, self.trained, strict=True)
+        self._start = [self._moving(portion).clone() if trained else None for portion, trained in pairs]
+        self._previous = [None if start is None or every == 0 else start.clone() for start in self._start]
+        self._previous_step = -1
 
     @property
     def names(self) -> list[str]:
@@ -85,26 +93,41 @@ class WeightWatch:
         trained |= {portion.name for portion in resolved.targets}
         return [portion.name in trained for portion in self._portions]
 
+    @torch.no_grad()
     def after_step(self, step: int) -> WeightNorms | None:
         """What step `step` (counted from 0) changed, if it is one of those measured: every - 1, 2 every - 1, ...
 
         The change is always that of this one step. Raises `ValueError` if the call after the step before was left out.
         """
-        norms = None
-        if self._is_measured(step):
-            if self._previous is None:
-                raise ValueError(f"after_step({step}) was called without after_step({step - 1}) before it")
-            now = [self._moving(portion) for portion in self._portions]
-            norms = WeightNorms(_distances(now, self._previous), _distances(now, self._start))
-        # The next step's W_(t-1) must be copied, since training goes on in place; what never moved needs no copy.
-        self._previous = self._snapshot() if self._is_measured(step + 1) else None
-        return norms
+        measured = self._is_measured(step)
+        if measured and self._previous_step != step - 1:
+            raise ValueError(f"after_step({step}) was called without after_step({step - 1}) before it")
+        change, drift = [], []
+        for portion, start, previous in zip(self._portions, self._start, self._previous, strict=True):
+            if start is None or previous is None:
+                change.append(0.0)
+                drift.append(0.0)
+                continue
+            # All of one matrix while it is in the processor's cache: the next comes from memory only once.
+            now = self._moving(portion)
+            if measured:
+                change.append(_norm(_difference(now, previous)))
+                drift.append(_norm(_difference(now, start)))
+            if self._is_measured(step + 1):
+                previous.copy_(now)
+        if self._is_measured(step + 1):
+            self._previous_step = step
+        return WeightNorms(change, drift) if measured else None
 
     @torch.no_grad()
     def final(self) -> FinalNorms:
         """What training did, from the start until now."""
         drift, ranks = [], []
         for portion, start in zip(self._portions, self._start, strict=True):
+            if start is None:
+                drift.append(0.0)
+                ranks.append(0.0)
+                continue
             moved = _difference(self._moving(portion), start)
             drift.append(_norm(moved))
             ranks.append(stable_rank(_as_matrix(moved)))
@@ -112,12 +135,6 @@ class WeightWatch:
 
     def _is_measured(self, step: int) -> bool:
         return self._every > 0 and (step + 1) % self._every == 0
-
-    def _snapshot(self) -> list[Tensor]:
-        now = (self._moving(portion) for portion in self._portions)
-        return [
-            start if torch.equal(value, start) else value.clone() for value, start in zip(now, self._start, strict=True)
-        ]
 
     @torch.no_grad()
     def _moving(self, portion: Portion) -> Tensor:
@@ -132,10 +149,6 @@ class WeightWatch:
         """The weight that the model computes with."""
         value = self._applied.value_of(portion)
         return value + self._moving(portion) if portion.parameter in self._adapted else value
-
-
-def _distances(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
-    return [_norm(_difference(value, other)) for value, other in zip(values, others, strict=True)]
 
 
 def _difference(value: Tensor, other: Tensor) -> Tensor:

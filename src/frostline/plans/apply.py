@@ -6,7 +6,7 @@ What is frozen is never handed to an optimizer; its bytes are hashed when it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -124,6 +124,17 @@ class AppliedPlan:
         moved = [name for name, expected in self._hashes.items() if self._hash(name) != expected]
         checked = sum(self._portions[name].values for name in self._hashes)
         return FrozenCheck(checked, (*self._moved, *moved))
+
+    def frozen_replaced(self, names: Iterable[str]) -> None:
+        """The frozen portions `names` are now held in another precision: `verify` compares with what they hold now.
+
+        Call it right after replacing them, so that nothing could have moved in between. Raises `ValueError` where one
+        of them trains now.
+        """
+        for name in names:
+            if name not in self._hashes:
+                raise ValueError(f"'{name}' is not frozen: what it holds is not checked.")
+            self._hashes[name] = self._hash(name)
 
     def select(self, selectors: Sequence[str]) -> list[Portion]:
         """The portions that any of `selectors` names, in the model's order; read one with `value_of`."""

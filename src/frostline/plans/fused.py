@@ -15,6 +15,9 @@ from torch.nn.utils import parametrize
 
 from frostline.plans.types import Portion
 
+FROZEN_SCALE = "frozen_scale"
+"""Buffer of a module whose frozen matrix is held in integers (the engine's choice): the matrix is both multiplied."""
+
 
 class JoinedPortions(nn.Module):
     """Puts a matrix together from its portions, in the places that they had."""
@@ -85,7 +88,8 @@ def value_of(model: nn.Module, portion: Portion) -> Tensor:
     with torch.no_grad():
         value: object = getattr(owner, own)
     assert isinstance(value, Tensor)
-    return portion.view_of(value.detach())
+    value = value.detach()
+    return portion.view_of(value if value.is_floating_point() else value * owner.get_buffer(FROZEN_SCALE))
 
 
 def _parametrizations(owner: nn.Module, own: str) -> nn.Module:

@@ -1,0 +1,125 @@
+"""How do the layers below the frost line get computed once and then never again?
+
+Below the lowest weight that trains nothing changes from step to step: what these layers (the *prefix*) give for a
+window is a constant. It is computed one window at a time, whatever batch the window stands in, so that a stored row
+and one computed anew have the same bits; and the model's own forward then runs with the layers of the prefix stood in
+for by the stored row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from frostline.corpus import Batch
+from frostline.engine.precision import autocast
+from frostline.engine.prefix_store import PrefixStore, window_key
+from frostline.engine.stand_in import Forward, handing_out, hidden_of, outputs_of_layers, with_hidden
+
+
+@dataclass
+class PrefixCounts:
+    """How the rows of this arm came about, in windows."""
+
+    found: int = 0
+    computed: int = 0
+
+
+class Prefix:
+    """The bottom of one arm's model; the store of rows is shared between arms. Set `example` before asking for rows."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: Sequence[nn.Module],
+        store: PrefixStore,
+        *,
+        device: torch.device,
+        precision: str,
+        keep: bool,
+        depths: Sequence[int],
+    ) -> None:
+        self.model, self.layers, self.store = model, layers, store
+        self.device, self.precision = device, precision
+        self.keep = keep
+        """Whether rows are put into the store; if not, each is computed when it is needed."""
+        self.depths = tuple(depths)
+        """Depths at which any arm of the experiment starts: rows are kept at each of them on the way."""
+        self.counts = PrefixCounts()
+        self.example: object = None
+        """What a layer returned once: the kind of output that the model's loop over its layers expects."""
+
+    def rows(self, part: Batch, depth: int) -> Float[Tensor, "batch sequence hidden"]:
+        """The hidden states that come out of the first `depth` layers for the windows of `part`."""
+        masks = part.attention_mask
+        rows = [
+            self._row(
+                torch.from_numpy(part.input_ids[index : index + 1]),
+                None if masks is None else torch.from_numpy(masks[index : index + 1]),
+                window_key(part.input_ids[index], None if masks is None else masks[index]),
+                depth,
+            )
+            for index in range(len(part.input_ids))
+        ]
+        return torch.stack(rows)
+
+    def answers(self, hidden: Float[Tensor, "batch sequence hidden"], depth: int) -> dict[nn.Module, Forward]:
+        """Stand-ins for the first `depth` layers that hand out `hidden`."""
+        return handing_out(self.layers[:depth], self._as_output(hidden))
+
+    def compute(
+        self,
+        input_ids: Int[Tensor, "1 sequence"],
+        attention_mask: Int[Tensor, "1 sequence"] | None,
+        depths: Sequence[int],
+        start: tuple[int, Tensor] | None = None,
+    ) -> dict[int, Tensor]:
+        """Rows of one window ([sequence, hidden]) at each of `depths`, from a row at a lower depth if there is one."""
+        begin = None if start is None else (start[0], self._as_output(start[1].to(self.device).unsqueeze(0)))
+        with torch.no_grad(), autocast(self.precision, self.device):
+            outputs = outputs_of_layers(
+                self.model,
+                self.layers,
+                input_ids.to(self.device),
+                None if attention_mask is None else attention_mask.to(self.device),
+                wanted=depths,
+                start=begin,
+            )
+        rows = {}
+        for depth, output in outputs.items():
+            self.example = output
+            hidden = hidden_of(output)
+            if hidden is None:
+                raise NotStorableError("its layers return no hidden state")
+            rows[depth] = hidden[0]
+        return rows
+
+    def _row(self, input_ids: Tensor, attention_mask: Tensor | None, window: bytes, depth: int) -> Tensor:
+        stored = self.store.deepest(window, depth)
+        if stored is not None and stored[0] == depth:
+            self.counts.found += 1
+            return stored[1].to(self.device)
+        begin = stored[0] if stored is not None else 0
+        rows = self.compute(
+            input_ids,
+            attention_mask,
+            [wanted for wanted in (*self.depths, depth) if begin < wanted <= depth],
+            stored,
+        )
+        self.counts.computed += 1
+        if self.keep:
+            for reached, row in rows.items():
+                self.store.put(window, reached, row)
+        return rows[depth]
+
+    def _as_output(self, hidden: Tensor) -> object:
+        return with_hidden(self.example, hidden)
+
+
+class NotStorableError(Exception):
+    """Why the prefix of a model cannot be stood in for; the engine then computes it with the rest."""

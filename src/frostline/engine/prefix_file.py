@@ -1,0 +1,179 @@
+"""How does a stored row survive a crash, a bad disk, a mix-up? An append-only file of records that prove themselves.
+
+A record is a header (magic, window key, type, shape, check), the row's bytes, and a SHA-256 over all of that and over
+what the file belongs to (model, settings, depth). All records of a file have one size, so that a damaged one does not
+hide those behind it. Opening reads headers alone; each row is verified whenever it is read.
+
+Rows are read, not mapped: what is verified must be a copy anyway, and a map of a file that another process cuts short,
+or of a disk that fails, would kill the process instead of giving an `OSError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MAGIC = b"frstrow1"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types that a row on disk can have."""
+_FIELDS = struct.Struct("<8s32s8sII")
+"""Magic, window key, type, sequence, hidden."""
+_CHECK_BYTES = 8
+HEADER_BYTES = _FIELDS.size + _CHECK_BYTES
+DIGEST_BYTES = 32
+_NAME = re.compile(r"depth-(\d{1,6})\.(\d{1,9})x(\d{1,9})\.([a-z0-9]+)\.rows")
+
+
+@dataclass(frozen=True)
+class RowKind:
+    """What the rows of one file have in common."""
+
+    depth: int
+    sequence: int
+    hidden: int
+    dtype: str
+
+    @classmethod
+    def of(cls, depth: int, row: Float[Tensor, "sequence hidden"]) -> RowKind | None:
+        """The kind of `row`; None for a type that is not kept on disk."""
+        name = next((name for name, dtype in DTYPES.items() if dtype == row.dtype), None)
+        return None if name is None else cls(depth, row.shape[0], row.shape[1], name)
+
+    @classmethod
+    def from_file_name(cls, name: str) -> RowKind | None:
+        """The kind of the rows in the file `name`; None if that is not a file of rows."""
+        match = _NAME.fullmatch(name)
+        if match is None or match[4] not in DTYPES:
+            return None
+        return cls(int(match[1]), int(match[2]), int(match[3]), match[4])
+
+    @property
+    def file_name(self) -> str:
+        return f"depth-{self.depth}.{self.sequence}x{self.hidden}.{self.dtype}.rows"
+
+    @property
+    def payload_bytes(self) -> int:
+        return self.sequence * self.hidden * DTYPES[self.dtype].itemsize
+
+    @property
+    def record_bytes(self) -> int:
+        return HEADER_BYTES + self.payload_bytes + DIGEST_BYTES
+
+
+class RowFile:
+    """The rows of one kind that belong to one `owner` (a digest of the model and its settings). Opening scans headers.
+
+    Raises `OSError` where the file cannot be opened, read or, for a writer, put in order.
+    """
+
+    def __init__(self, folder: Path, kind: RowKind, owner: bytes, *, writing: bool) -> None:
+        self.kind = kind
+        self._salt = owner + struct.pack("<I", kind.depth)
+        self._places: dict[bytes, int] = {}
+        self.damaged = 0
+        """Records found damaged so far, on opening and on reading."""
+        flags = (os.O_RDWR | os.O_CREAT) if writing else os.O_RDONLY
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(folder / kind.file_name, flags, 0o644)
+        self._file = FileIO(descriptor, "r+" if writing else "r")
+        try:
+            self.bytes = self._scan()
+            if writing:
+                self._file.truncate(self.bytes)
+        except OSError:
+            self._file.close()
+            raise
+
+    def __contains__(self, window: bytes) -> bool:
+        return window in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, window: bytes) -> Float[Tensor, "sequence hidden"] | None:
+        """The row of `window`, verified. None, and forgotten from then on, if its record is damaged."""
+        record = torch.empty(self.kind.record_bytes, dtype=torch.uint8)
+        whole = record.numpy().data
+        try:
+            self._file.seek(self._places[window])
+            read = self._file.readinto(whole)
+        except OSError:
+            read = 0
+        end = len(whole) - DIGEST_BYTES
+        header, digest = self._header(window), whole[end:]
+        if read != len(whole) or whole[: len(header)] != header or self._digest(whole[:end]) != digest:
+            del self._places[window]
+            self.damaged += 1
+            return None
+        row = record[HEADER_BYTES:end].view(DTYPES[self.kind.dtype])
+        return row.view(self.kind.sequence, self.kind.hidden)
+
+    def append(self, window: bytes, row: Float[Tensor, "sequence hidden"]) -> None:
+        """Write the row (contiguous, on the CPU). Raises `OSError`, with the file as it was, where it cannot be."""
+        header, payload = self._header(window), row.view(-1).view(torch.uint8).numpy().data
+        try:
+            self._file.seek(self.bytes)
+            for part in (header, payload, self._digest(header, payload)):
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self.bytes)
+            raise
+        self._places[window] = self.bytes
+        self.bytes += self.kind.record_bytes
+
+    def close(self) -> None:
+        """No more reading or writing."""
+        self._file.close()
+
+    def _scan(self) -> int:
+        """Note where each window's record is, a later one in place of an earlier; where the next record belongs.
+
+        That is behind the last record with a sound header: what a crash or a foreign file left there is overwritten.
+        """
+        record_bytes = self.kind.record_bytes
+        self._expect("random")
+        count, torn = divmod(os.fstat(self._file.fileno()).st_size, record_bytes)
+        self.damaged += torn > 0
+        end = 0
+        for index in range(count):
+            self._file.seek(index * record_bytes)
+            header = self._file.read(HEADER_BYTES)
+            window = header[len(MAGIC) : len(MAGIC) + 32]
+            if len(window) == 32 and header == self._header(window):
+                self._places[window] = index * record_bytes
+                end = (index + 1) * record_bytes
+            else:
+                self.damaged += 1
+        self._expect("whole rows")
+        return end
+
+    def _header(self, window: bytes) -> bytes:
+        kind = self.kind
+        fields = _FIELDS.pack(MAGIC, window, kind.dtype.encode(), kind.sequence, kind.hidden)
+        return fields + hashlib.sha256(self._salt + fields).digest()[:_CHECK_BYTES]
+
+    def _digest(self, *parts: bytes | memoryview) -> bytes:
+        digest = hashlib.sha256(self._salt)
+        for part in parts:
+            digest.update(part)
+        return digest.digest()
+
+    def _expect(self, pattern: str) -> None:
+        """While headers are read, the system should not read ahead: rows lie between them."""
+        if sys.platform == "linux":
+            advice = os.POSIX_FADV_RANDOM if pattern == "random" else os.POSIX_FADV_NORMAL
+            os.posix_fadvise(self._file.fileno(), 0, 0, advice)
