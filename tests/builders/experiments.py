@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from frostline.journal import WALL_CLOCK_FIELDS
 from frostline.launch import RunResult, run_experiment
@@ -24,6 +25,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes: object) -> 
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model"
     if not model.exists():
+        disable_progress_bar()
         tiny_model(family).save_pretrained(model)
         word_tokenizer(VOCABULARY).save_pretrained(model)
     numbers = [(index * index + index // 3) % 61 for index in range(1500)]

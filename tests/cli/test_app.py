@@ -20,7 +20,7 @@ def frostline(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["init", "plan", "run", "report", "show", "env"])
+@pytest.mark.parametrize("command", ["init", "plan", "time", "run", "report", "show", "env"])
 def test_help_of_each_command_shows_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +54,21 @@ def test_plan_draws_each_arm_and_prints_json(
         assert word in drawn
     assert frostline("plan", str(recipe), "--json", monkeypatch=monkeypatch) == 0
     assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+def test_time_shows_each_arm_and_prints_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
+    recipe = write_experiment(tmp_path)
+    quick = ("--rounds", "2", "--no-memory")
+    assert frostline("time", str(recipe), *quick, monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr().out
+    for word in ("full", "freeze", "reversed", "can save nothing", "of peak", "too few for intervals"):
+        assert word in shown
+    assert frostline("time", str(recipe), *quick, "--json", monkeypatch=monkeypatch) == 0
+    (timing,) = json.loads(capsys.readouterr().out)
+    assert [arm["arm"] for arm in timing["arms"]] == ["full", "freeze", "reversed"]
 
 
 def test_run_show_and_report_go_together(

@@ -134,6 +134,38 @@ def run(
         raise typer.Exit(SOMETHING_FAILED)
 
 
+@app.command(
+    name="time", epilog="Examples:  frostline time demo.yaml  ·  frostline time demo.yaml --rounds 50 --no-memory"
+)
+def time_arms(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each arm.")] = 24,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure each arm's peak memory.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
+    from dataclasses import asdict
+
+    from frostline.cli.time import draw_timing
+    from frostline.folders import cache_folder
+    from frostline.launch.timing import time_recipe
+    from frostline.recipe import load_recipe
+
+    wanted = load_recipe(recipe, overrides or ())
+    progress = Console(stderr=as_json)
+
+    def say(sentence: str) -> None:
+        progress.print(sentence, style="dim", markup=False, highlight=False)
+
+    timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
+    if as_json:
+        _print_json([asdict(timing) for timing in timings])
+        return
+    for timing in timings:
+        Console().print(draw_timing(timing))
+
+
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")
 def report(
     run_folder: RunFolder,

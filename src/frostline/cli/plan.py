@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from frostline.engine.pretrained import load_model
-from frostline.launch.prepare import resolve_arms
+from frostline.launch.prepare import resolve_arms, tokens_of_a_step
 from frostline.plans import draw_plan, plan_as_json, plan_cost
 from frostline.recipe import Recipe, variants_of
 
@@ -29,9 +29,8 @@ def plan_overview(recipe: Recipe, cache: Path) -> PlanOverview:
             continue  # the corpus varies, and plans do not depend on it
         seen_models.add(variant.recipe.model)
         model = load_model(variant.recipe.model, cache)
-        tokens = recipe.training.batch * recipe.training.accumulation * recipe.windows.length
         for name, (_, resolved) in resolve_arms(variant.recipe, model).items():
-            cost = plan_cost(model, resolved, tokens, sequence_length=recipe.windows.length)
+            cost = plan_cost(model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
             title = f"{name} ({variant.label})" if variant.label else name
             drawings.append(draw_plan(resolved, cost, title))
             as_json.append(plan_as_json(resolved, cost, title))

@@ -21,7 +21,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.arm import next_token_loss, to_device
 from frostline.engine.clock import StepClock
 from frostline.engine.compiled import compile_suffix
-from frostline.engine.frozen_weights import FrozenWeights, HeldWeights, trained_parameters
+from frostline.engine.frozen_weights import FrozenWeights, HeldWeights, leave_weight_file, trained_parameters
 from frostline.engine.head_loss import chunked_loss, own_head_loss
 from frostline.engine.int8_weights import quantise_frozen
 from frostline.engine.partly_trained import use_needed_gradients
@@ -191,6 +191,7 @@ class FastForward:
         if not shared.keep_base:
             shared.frozen.forget_bases()
             self._held.forget_bases()
+            leave_weight_file(self.model)
         return True
 
     def _try_prefix(self, head: HeadKind, sample: Batch) -> PrefixTrial | None:

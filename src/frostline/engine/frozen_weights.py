@@ -97,6 +97,16 @@ def copy_for_arm(base: PreTrainedModel, resolved: ResolvedPlan) -> PreTrainedMod
     return copy.deepcopy(base, dict(shared))
 
 
+def leave_weight_file(model: PreTrainedModel) -> None:
+    """Move every weight out of the file that it was loaded from, into memory of its own.
+
+    Loading maps the file, and all of its pages that were read count as memory of the process for as long as any weight
+    lies in it, those of converted matrices included.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
 def trained_parameters(resolved: ResolvedPlan) -> frozenset[str]:
     """Names of the parameters of the untouched model of which anything trains at any step."""
     names = frozenset().union(*(phase.trained for phase in resolved.phases))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from frostline.engine.prefix_store import (
 from frostline.launch.prepare import Prepared
 from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
-from frostline.plans import AppliedPlan, plan_cost
+from frostline.plans import AppliedPlan
 
 SAMPLE_WINDOWS = 2
 """On which the engine tries its shortcuts beside the plain model."""
@@ -42,6 +42,14 @@ def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = Tr
     keep_freed_memory()
     with _open_store(prepared, cache) as store:
         yield replace(prepared, shared=_parts(prepared, store, keep_base=keep_base))
+
+
+def alone(prepared: Prepared, name: str) -> Prepared:
+    """`prepared`, with stored prefixes for the arm `name` alone; frozen weights stay shared."""
+    if prepared.shared is None:
+        return prepared
+    depths = _depths(prepared, [name])
+    return replace(prepared, shared=replace(prepared.shared, store=_memory_store(prepared), depths=depths))
 
 
 def make_arm(
@@ -112,17 +120,21 @@ def model_for_arm(prepared: Prepared, name: str) -> PreTrainedModel:
 
 
 def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
-    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared), keep_base)
+    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared, prepared.resolved), keep_base)
 
 
-def _depths(prepared: Prepared) -> tuple[int, ...]:
-    phases = [phase for resolved in prepared.resolved.values() for phase in resolved.phases]
+def _depths(prepared: Prepared, names: Iterable[str]) -> tuple[int, ...]:
+    phases = [phase for name in names for phase in prepared.resolved[name].phases]
     return tuple(sorted({phase.prefix_layers for phase in phases} - {0}))
 
 
 def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
     training, order = prepared.recipe.training, prepared.recipe.windows.order
-    wanted = training.engine == "fast" and training.prefix_cache.use != "never" and bool(_depths(prepared))
+    wanted = (
+        training.engine == "fast"
+        and training.prefix_cache.use != "never"
+        and bool(_depths(prepared, prepared.resolved))
+    )
     if cache is None or not wanted or order == "random":
         return _memory_store(prepared)
     folder = cache / "prefixes"
@@ -171,9 +183,10 @@ def _choose(prepared: Prepared, shared: SharedParts, forward: FastForward, name:
     training, depth = recipe.training, resolved.prefix_layers
     if depth == 0 or forward.prefix_trial is None:
         return None
-    windows = training.steps * training.batch * training.accumulation * len(recipe.seeds)
-    cost = plan_cost(prepared.model, resolved, recipe.windows.length, sequence_length=recipe.windows.length)
-    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops
+    windows_of_a_step = training.batch * training.accumulation
+    windows = windows_of_a_step * training.steps * len(recipe.seeds)
+    cost = prepared.costs[name]
+    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
     sharing = sum(other.prefix_layers > 0 for other in prepared.resolved.values())
     return choose_prefix(
         wanted=training.prefix_cache.use,
@@ -184,7 +197,9 @@ def _choose(prepared: Prepared, shared: SharedParts, forward: FastForward, name:
         flops_per_second=flops / forward.prefix_trial.seconds,
         read_bytes_per_second=measure_read_rate(),
         write_bytes_per_second=measure_write_rate(),
-        reads_per_window=sharing if recipe.windows.order == "random" else windows * sharing / prepared.corpus.windows,
+        reads_per_window=float(sharing)
+        if recipe.windows.order == "random"
+        else windows * sharing / prepared.corpus.windows,
         order=recipe.windows.order,
         arms_sharing=sharing,
         deterministic=True,

@@ -19,7 +19,7 @@ from frostline.engine.arm import on_device
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
-from frostline.plans import Plan, ResolvedPlan, adapter_modules, require_peft, select
+from frostline.plans import Plan, PlanCost, ResolvedPlan, adapter_modules, plan_cost, require_peft, select
 from frostline.recipe import CorpusSettings, Recipe, Variant
 
 ADAM_BYTES_PER_WEIGHT = 12
@@ -38,6 +38,8 @@ class Prepared:
     retention: Corpus | None
     plans: dict[str, Plan]
     resolved: dict[str, ResolvedPlan]
+    costs: dict[str, PlanCost]
+    """Of one step of each arm, as its plan begins."""
     device: torch.device
     precision: str
     schedule: str
@@ -83,6 +85,7 @@ def prepare(
         retention=retention,
         plans={name: plan for name, (plan, _) in arms.items()},
         resolved=resolved,
+        costs={name: _cost(recipe, model, plan) for name, plan in resolved.items()},
         device=device,
         precision=precision,
         schedule=_settle_schedule(recipe, model, resolved, device),
@@ -108,6 +111,15 @@ def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan
                 f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
             )
     return resolved
+
+
+def tokens_of_a_step(recipe: Recipe) -> int:
+    """Tokens that one step of an arm reads."""
+    return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
+
+
+def _cost(recipe: Recipe, model: PreTrainedModel, resolved: ResolvedPlan) -> PlanCost:
+    return plan_cost(model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
 
 
 def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:

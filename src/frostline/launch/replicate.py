@@ -29,7 +29,6 @@ from frostline.launch.prepare import Prepared
 from frostline.launch.progress import RunProgress
 from frostline.launch.recorder import Recorder
 from frostline.measures import LossMeasure, WeightWatch, weights_sha256
-from frostline.plans import plan_cost
 
 
 @dataclass
@@ -109,8 +108,7 @@ def _start_arm(replicate: Replicate, name: str, before: dict[str, LossMeasure]) 
     model = model_for_arm(prepared, name)
     initial_sha256 = weights_sha256(model.named_parameters())
     arm = make_arm(prepared, name, seed, model=model, say=replicate.progress.say)
-    tokens = recipe.training.batch * recipe.training.accumulation * recipe.windows.length
-    cost = plan_cost(prepared.model, prepared.resolved[name], tokens, sequence_length=recipe.windows.length)
+    cost = prepared.costs[name]
     watch = WeightWatch(
         arm.applied, recipe.measures.watch, every=recipe.measures.weight_change_every, base=prepared.model
     )
