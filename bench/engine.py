@@ -50,10 +50,7 @@ def main() -> None:
     for shape in options.shape or SHAPES:
         batch, length = (int(number) for number in shape.split("x"))
         print(f"\n## {batch} x {length} tokens\n")
-        print(
-            "| plan | (a) Trainer, s | (b) reference, s | (c) engine, s | (a)/(c) | (b)/(c) | of peak | memory a, b, c, GB |"
-        )
-        print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+        print(header(*HEADINGS), flush=True)
         for name in options.plan or PLANS:
             results = []
             for rival in RIVALS:
