@@ -48,6 +48,7 @@ class Setup:
     compile: bool = False
     sets: int = 4
     """Steps until the windows come back; 0: never."""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ class Took:
 def main() -> None:
     warnings.simplefilter("ignore")
     setup = Setup(**json.loads(sys.argv[1]))
+    prepared = prepared_for(setup)
+    (serve_trainer if setup.kind == "trainer" else serve_arm)(prepared, setup)
+
+
+def prepared_for(setup: Setup) -> Prepared:
+    """Model, corpus and plan of a contender."""
     settings = {
         "windows": {"length": setup.length},
         "training": {
@@ -92,8 +99,7 @@ def main() -> None:
     }
     recipe = parse_recipe(json.dumps(settings | {"arms": {ARM: setup.plan}}))  # JSON is YAML
     (variant,) = variants_of(recipe)
-    prepared = prepare(variant, Path(setup.cache), say=lambda sentence: None)
-    (serve_trainer if setup.kind == "trainer" else serve_arm)(prepared, setup)
+    return prepare(variant, Path(setup.cache), say=lambda sentence: None)
 
 
 def serve_arm(prepared: Prepared, setup: Setup) -> None:
@@ -104,11 +110,11 @@ def serve_arm(prepared: Prepared, setup: Setup) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) if setup.on_disk else None
         if setup.kind == "reference":
-            arm = make_arm(prepared, ARM, 0, model=prepared.model)
+            arm = make_arm(prepared, ARM, setup.seed, model=prepared.model)
             take_steps(prepared, setup, lambda index: step_of_arm(arm, prepared, setup, index))
             return
         with shared_parts(prepared, cache, keep_base=False) as sharing:
-            arm = make_arm(sharing, ARM, 0)
+            arm = make_arm(sharing, ARM, setup.seed)
             take_steps(prepared, setup, lambda index: step_of_arm(arm, prepared, setup, index))
 
 
@@ -118,7 +124,7 @@ def step_of_arm(arm: Arm, prepared: Prepared, setup: Setup, index: int) -> tuple
 
 
 def windows_of(prepared: Prepared, setup: Setup, index: int) -> Batch:
-    return prepared.corpus.batch(0, index % setup.sets if setup.sets else index, setup.batch)
+    return prepared.corpus.batch(setup.seed, index % setup.sets if setup.sets else index, setup.batch)
 
 
 def take_steps(prepared: Prepared, setup: Setup, step: Callable[[int], tuple[float, dict[str, float]]]) -> None:

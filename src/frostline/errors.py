@@ -31,6 +31,10 @@ class CorpusError(FrostlineError):
     """The corpus cannot be read or is too small."""
 
 
+class CacheError(FrostlineError):
+    """The cache folder cannot be used."""
+
+
 class ModelError(FrostlineError):
     """The model cannot be loaded or is not a causal language model with a decoder stack."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from frostline.corpus import fetch as fetch_module
 from frostline.corpus.fetch import fetch, shown_address
-from frostline.errors import CorpusError
+from frostline.errors import CacheError, CorpusError
 from tests.builders.corpora import open_small, some_ids, tokens_of
 from tests.builders.tokenizers import words
 
@@ -189,7 +189,7 @@ def test_no_space_for_a_download_says_how_much_is_needed(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fetch_module, "_write", full)
-    with pytest.raises(CorpusError, match=f"no space left in the cache folder .*: about {len(TEXT):,} bytes"):
+    with pytest.raises(CacheError, match=f"no space left in the cache folder .*: about {len(TEXT):,} bytes"):
         fetch(ADDRESS, SHA256, tmp_path)
     assert_nothing_kept(tmp_path)
 

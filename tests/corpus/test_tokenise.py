@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus import open_corpus, tokenise
 from frostline.corpus.tokenise import tokenizer_sha256
-from frostline.errors import CorpusError
+from frostline.errors import CacheError, CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
 from tests.builders.tokenizers import byte_pair_tokenizer, word_tokenizer, words
@@ -144,7 +144,7 @@ def test_no_space_while_writing_says_how_much_is_needed_and_leaves_nothing(
     monkeypatch.setattr(tokenise, "_write", full)
     path = tmp_path / "text.txt"
     path.write_text("w1 " * 600_000)
-    with pytest.raises(CorpusError, match=r"no space left in the cache folder .*: about [0-9,]+ bytes") as caught:
+    with pytest.raises(CacheError, match=r"no space left in the cache folder .*: about [0-9,]+ bytes") as caught:
         open_small(path, tmp_path / "cache")
     needed = int(caught.value.message.split("about ")[1].split()[0].replace(",", ""))
     assert needed == pytest.approx(2 * 600_000 + 8 * len(word_tokenizer()), rel=0.01)

@@ -245,6 +245,7 @@ def _arm_summary(shape: Shape, arm: str, place: int) -> ArmSummary:
         failed=[f"{arm}, seed {shape.seeds[0]}: the loss is not a number."] if shape.failed == arm else [],
         parameters=134_515_008,
         trained_parameters=134_515_008 if arm == "full" else 8_294_400,
+        reused_from=[],
         optimizer_bytes=66_355_200,
         prefix_layers=0 if arm == "full" else shape.layers // 2,
         step_flops=2.1e11,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -99,9 +100,15 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to make.", show_default="runs/NAME")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment and write its report. Ctrl+C stops it cleanly with what there is."""
+    """Run an experiment and write its report. Ctrl+C stops it cleanly with what there is.
+
+    An arm that an earlier run trained in exactly the same way is taken from there, unless --fresh.
+    """
     from frostline.folders import cache_folder
     from frostline.journal import refuse_existing
     from frostline.recipe import load_recipe
@@ -117,7 +124,7 @@ def run(
 
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
-        result = run_experiment(wanted, run_folder, cache_folder(), progress)
+        result = run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh)
         progress.say("Writing summary and report")
         summary = write_summary(run_folder)
         report = write_report(run_folder)
@@ -132,6 +139,26 @@ def run(
         raise typer.Exit(INTERRUPTED)
     if failed or not sound:
         raise typer.Exit(SOMETHING_FAILED)
+
+
+@app.command(epilog="Examples:  frostline estimate demo.yaml  ·  frostline estimate demo.yaml --set training.batch=8")
+def estimate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
+    from dataclasses import asdict
+
+    from frostline.cli.estimate import draw_estimate
+    from frostline.folders import cache_folder
+    from frostline.launch.estimate import estimate_recipe
+    from frostline.recipe import load_recipe
+
+    estimates = estimate_recipe(
+        load_recipe(recipe, overrides or ()), cache_folder(), say=_saying(Console(stderr=as_json))
+    )
+    if as_json:
+        _print_json([asdict(found) for found in estimates])
+        return
+    for found in estimates:
+        Console().print(draw_estimate(found))
 
 
 @app.command(
@@ -153,11 +180,7 @@ def time_arms(
     from frostline.recipe import load_recipe
 
     wanted = load_recipe(recipe, overrides or ())
-    progress = Console(stderr=as_json)
-
-    def say(sentence: str) -> None:
-        progress.print(sentence, style="dim", markup=False, highlight=False)
-
+    say = _saying(Console(stderr=as_json))
     timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
     if as_json:
         _print_json([asdict(timing) for timing in timings])
@@ -216,6 +239,15 @@ def env(as_json: AsJson = False) -> None:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         Console().print(f"{name:<{width}}  {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _saying(console: Console) -> Callable[[str], None]:
+    """How a command that has no progress bar tells what it does."""
+
+    def say(sentence: str) -> None:
+        console.print(sentence, style="dim", markup=False, highlight=False)
+
+    return say
 
 
 def _folder_name(name: str) -> str:

@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from frostline.launch.timing import ArmTiming, Timing
+from frostline.cli.tables import at_most, empty_table
+from frostline.launch.timing import Timing
 from frostline.report import numbers
 from frostline.report.numbers import MISSING
 from frostline.report.text import one_line
@@ -46,14 +47,14 @@ def draw_timing(timing: Timing) -> RenderableType:
 
 
 def _table(timing: Timing) -> Table:
-    table = _empty_table("arm", "step", "r", "at most", "of peak", "peak memory")
+    table = empty_table("arm", "step", "r", "at most", "of peak", "peak memory")
     for arm in timing.arms:
         is_baseline = arm.arm == timing.baseline
         table.add_row(
             Text(one_line(arm.arm) + ("\nbaseline" if is_baseline else "")),
             _two_lines(numbers.estimate(arm.step_seconds)),
             MISSING if arm.saving is None else _two_lines(numbers.estimate(arm.saving)),
-            _at_most(arm),
+            at_most(arm.ceiling, arm.ceiling_cached),
             numbers.share(arm.share_of_peak),
             numbers.size(arm.peak_bytes),
         )
@@ -61,7 +62,7 @@ def _table(timing: Timing) -> Table:
 
 
 def _phases(timing: Timing) -> Table:
-    table = _empty_table("arm", "data", "prefix", "forward", "backward", "optimizer", "first visit")
+    table = empty_table("arm", "data", "prefix", "forward", "backward", "optimizer", "first visit")
     for arm in timing.arms:
         own = arm.phases
         table.add_row(
@@ -73,18 +74,6 @@ def _phases(timing: Timing) -> Table:
             numbers.seconds(arm.first_visit_seconds),
         )
     return table
-
-
-def _empty_table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
-    return table
-
-
-def _at_most(arm: ArmTiming) -> str:
-    truncated, cached = numbers.share(arm.ceiling), numbers.share(arm.ceiling_cached)
-    return truncated if truncated == cached else f"{truncated}\n({cached})"
 
 
 def _two_lines(text: str) -> str:

@@ -75,6 +75,8 @@ class Corpus:
         """The source in a few words."""
         self.sha256 = tokens.source_sha256
         """Of the source's content: of the file's bytes, where it is one file."""
+        self.tokens_sha256 = tokens.sha256
+        """Of the source's tokens, before any limit on their number."""
         self.tokens = int(tokens.ids.size)
         """All tokens, those of held-out windows and of the remainder included."""
         self.distinct_tokens = int(np.count_nonzero(tokens.counts))

@@ -20,7 +20,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-from frostline.corpus.entry import cache_trouble
+from frostline.cache_entry import cache_trouble
 from frostline.errors import CorpusError
 
 LARGEST_DOWNLOAD_BYTES = 16 << 30

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.corpus.entry import Facts, cached_entry
+from frostline.cache_entry import Facts, cached_entry
 from frostline.corpus.order import raw_numbers
 
 IN_MEMORY = 1 << 23

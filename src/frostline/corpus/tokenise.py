@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.cache_entry import Entry, Facts, cache_trouble, cached_entry
 from frostline.corpus.blocks import BLOCK_CHARACTERS
-from frostline.corpus.entry import Entry, Facts, cache_trouble, cached_entry
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256

@@ -174,8 +174,14 @@ class FastForward:
     def _hold_frozen(self, shared: SharedParts, sample: Batch, *, trying: bool) -> bool:
         """Whether the frozen weights could be held in another precision; if so, they are."""
         if self.training.frozen_weights == "int8":
+            bases = {name: value.data for name, value in self.model.named_parameters()} if shared.keep_base else {}
             report = quantise_frozen(self.applied)
             self._held = HeldWeights(self.applied)
+            for name, parameter in self.model.named_parameters():
+                if name in bases and parameter.dtype != bases[name].dtype:
+                    self._held.replace(name.replace(".base_layer.", "."), parameter, parameter.data, bases[name])
+            if not shared.keep_base:
+                leave_weight_file(self.model)
             self.notes.append(
                 f"{report.matrices} frozen matrices are held in int8: inexact, by up to "
                 f"{100 * report.largest_relative_error:.1f} % of their norm."

@@ -51,10 +51,7 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
     Raises `ModelError` when it is missing, not a causal language model, or has no safetensors weights.
     """
     source = model_location(settings, cache)
-    try:
-        config = AutoConfig.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loaded(settings, "configuration", error) from error
+    config = _load_config(settings, source)
     if dropout is not None:
         set_dropout(config, dropout)
     try:
@@ -72,6 +69,17 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
         raise ModelError(f"model.source: '{settings.source}' is not a causal language model of transformers.")
     model.train()
     return model
+
+
+def parameter_count(settings: ModelSettings, cache: Path) -> int:
+    """Number of weights of the model, from its configuration alone: nothing is loaded. Raises `ModelError`."""
+    config = _load_config(settings, model_location(settings, cache))
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except ValueError as error:
+        raise _not_loaded(settings, "configuration", error) from error
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def model_title(settings: ModelSettings) -> str:
@@ -159,6 +167,15 @@ def _convert_embedded(target: Path) -> None:
             ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings, "configuration", error) from error
+    assert isinstance(config, PretrainedConfig)
+    return config
 
 
 def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WALL_CLOCK_FIELDS = frozenset({"at", "seconds", "peak_bytes", "environment"})
+WALL_CLOCK_FIELDS = frozenset({"at", "seconds", "peak_bytes", "environment", "reused_from"})
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class ArmStarted:
     """The same with the prefix's output stored instead of recomputed."""
     initial_sha256: str
     """Hash of every weight of the base model before this arm's first step."""
+    reused_from: str = ""
+    """The run that trained it, name and time, where its records were taken from there; '' where it was this run."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -31,12 +32,25 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Write `record` and hand it to the operating system. Raises `OSError` when the disk is full."""
-        name = self._file_name(record)
+        values = _finite(asdict(record))
+        self._write(self._file_name(record), {"kind": type(record).__name__, **values})
+
+    def append_again(self, variant: str, seed: int, arm: str, line: Mapping[str, object]) -> None:
+        """Write a line that another run's journal holds about such an arm. Raises `OSError` when the disk is full."""
+        place = {"variant": variant, "seed": seed, "arm": arm}
+        self._write(self._arm_file(variant, seed, arm), {**line, **place})
+
+    def lines_of(self, variant: str, seed: int, arm: str) -> bytes:
+        """What this journal holds about one arm of one replicate; nothing where it has not begun."""
+        path = self._folder / self._arm_file(variant, seed, arm)
+        return path.read_bytes() if path.exists() else b""
+
+    def _write(self, name: str, values: Mapping[str, object]) -> None:
         if name not in self._files:
             # Unbuffered: nothing of a line that could not be written is left over to be written later.
             self._files[name] = (self._folder / name).open("ab", buffering=0)
         sequence = self._next_sequence.get(name, 0)
-        line = {"sequence": sequence, "kind": type(record).__name__, **_finite(asdict(record))}
+        line = {"sequence": sequence, **{key: value for key, value in values.items() if key != "sequence"}}
         unwritten = memoryview((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
         while unwritten:
             unwritten = unwritten[self._files[name].write(unwritten) :]
@@ -60,7 +74,9 @@ class Journal:
         arm = getattr(record, "arm", None)
         if seed is None or arm is None:
             return RUN_FILE
-        variant = getattr(record, "variant", "")
+        return self._arm_file(getattr(record, "variant", ""), seed, arm)
+
+    def _arm_file(self, variant: str, seed: int, arm: str) -> str:
         if variant not in self._variants:
             self._variants.append(variant)
         return f"variant{self._variants.index(variant)}-seed{seed}-{arm or 'untouched model'}.jsonl"

@@ -23,6 +23,7 @@ from frostline.engine.prefix_store import (
     default_memory_bytes,
     window_key,
 )
+from frostline.engine.settle import PrefixTrial
 from frostline.launch.prepare import Prepared
 from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
@@ -93,11 +94,39 @@ def make_arm(
     if isinstance(arm.forward, FastForward):
         for note in arm.forward.notes:
             say(f"Arm {name}: {note}")
-        choice = _choose(prepared, shared, arm.forward, name)
-        if choice is not None:
+        # None where the plan has no prefix that could be stored, which a note has told.
+        if arm.forward.prefix_trial is not None and prepared.resolved[name].prefix_layers > 0:
+            choice = choose_for(prepared, name, arm.forward.prefix_trial, shared.store.room_bytes)
             arm.forward.prefix.keep = choice.use
             say(f"Arm {name}: {choice.sentence}")
     return arm
+
+
+def choose_for(prepared: Prepared, name: str, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:
+    """Whether storing the prefix of the arm `name` pays, by what one window's prefix took in `trial`."""
+    recipe, resolved = prepared.recipe, prepared.resolved[name]
+    training = recipe.training
+    windows_of_a_step = training.batch * training.accumulation
+    windows = windows_of_a_step * training.steps * len(recipe.seeds)
+    cost = prepared.costs[name]
+    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
+    sharing = sum(other.prefix_layers > 0 for other in prepared.resolved.values())
+    return choose_prefix(
+        wanted=training.prefix_cache.use,
+        depth=resolved.prefix_layers,
+        layers=resolved.layers,
+        row_bytes=trial.row_bytes,
+        row_flops=flops,
+        flops_per_second=flops / trial.seconds,
+        read_bytes_per_second=measure_read_rate(),
+        write_bytes_per_second=measure_write_rate(),
+        reads_per_window=sharing * (1.0 if recipe.windows.order == "random" else windows / prepared.corpus.windows),
+        order=recipe.windows.order,
+        arms_sharing=sharing,
+        deterministic=True,
+        room_bytes=room_bytes,
+        windows=prepared.corpus.windows,
+    )
 
 
 def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
@@ -174,35 +203,4 @@ def _configuration(prepared: Prepared) -> str:
             *(f"{name}: {facts[name]}" for name in kept),
             prepared.recipe.training.frozen_weights,
         ]
-    )
-
-
-def _choose(prepared: Prepared, shared: SharedParts, forward: FastForward, name: str) -> PrefixChoice | None:
-    """Whether the arm's prefix is stored; None where the plan has none that could be, which a note has told."""
-    recipe, resolved = prepared.recipe, prepared.resolved[name]
-    training, depth = recipe.training, resolved.prefix_layers
-    if depth == 0 or forward.prefix_trial is None:
-        return None
-    windows_of_a_step = training.batch * training.accumulation
-    windows = windows_of_a_step * training.steps * len(recipe.seeds)
-    cost = prepared.costs[name]
-    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
-    sharing = sum(other.prefix_layers > 0 for other in prepared.resolved.values())
-    return choose_prefix(
-        wanted=training.prefix_cache.use,
-        depth=depth,
-        layers=resolved.layers,
-        row_bytes=forward.prefix_trial.row_bytes,
-        row_flops=flops,
-        flops_per_second=flops / forward.prefix_trial.seconds,
-        read_bytes_per_second=measure_read_rate(),
-        write_bytes_per_second=measure_write_rate(),
-        reads_per_window=float(sharing)
-        if recipe.windows.order == "random"
-        else windows * sharing / prepared.corpus.windows,
-        order=recipe.windows.order,
-        arms_sharing=sharing,
-        deterministic=True,
-        room_bytes=shared.store.room_bytes,
-        windows=prepared.corpus.windows,
     )

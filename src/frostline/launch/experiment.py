@@ -25,6 +25,7 @@ from frostline.journal import (
     VariantPrepared,
     refuse_existing,
 )
+from frostline.launch.arm_store import ArmStore, open_arm_store
 from frostline.launch.arms import shared_parts
 from frostline.launch.interruption import Interruption
 from frostline.launch.memory import measure_peak_memory
@@ -44,9 +45,12 @@ class RunResult:
     """`finished` or `interrupted`."""
 
 
-def run_experiment(recipe: Recipe, run_folder: Path, cache: Path, progress: RunProgress) -> RunResult:
+def run_experiment(
+    recipe: Recipe, run_folder: Path, cache: Path, progress: RunProgress, *, fresh: bool = False
+) -> RunResult:
     """Run `recipe` and leave its journal in `run_folder`, which must not exist.
 
+    An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`.
     Ctrl+C ends the run cleanly with what there is. Raises `FrostlineError` for what the user can mend.
     """
     refuse_existing(run_folder)
@@ -59,11 +63,13 @@ def run_experiment(recipe: Recipe, run_folder: Path, cache: Path, progress: RunP
         with Journal(run_folder) as journal:
             recorder = Recorder(journal, interruption)
             try:
-                recorder.append(RunStarted(__version__, recipe_hash(recipe), _now(), describe_machine()))
+                started_at = _now()
+                recorder.append(RunStarted(__version__, recipe_hash(recipe), started_at, describe_machine()))
                 for index, variant in enumerate(variants):
                     if prepared.variant != variant.label:
                         prepared = _prepare(variant, cache, progress)
-                    _run_variant(prepared, index, recorder, progress, run_folder, cache)
+                    store = None if fresh else open_arm_store(prepared, cache, started_at)
+                    _run_variant(prepared, index, recorder, progress, run_folder, cache, store)
                 status = "finished"
             except KeyboardInterrupt:
                 status = "interrupted"
@@ -102,12 +108,18 @@ def _create(run_folder: Path, recipe: Recipe) -> None:
 
 
 def _run_variant(
-    prepared: Prepared, index: int, recorder: Recorder, progress: RunProgress, run_folder: Path, cache: Path
+    prepared: Prepared,
+    index: int,
+    recorder: Recorder,
+    progress: RunProgress,
+    run_folder: Path,
+    cache: Path,
+    store: ArmStore | None,
 ) -> None:
     recorder.append(_facts(prepared))
     with shared_parts(prepared, cache) as sharing:
         for seed in prepared.recipe.seeds:
-            run_replicate(Replicate(sharing, seed, recorder, progress, run_folder))
+            run_replicate(Replicate(sharing, seed, recorder, progress, run_folder, store))
     if prepared.recipe.measures.memory:
         for arm in prepared.recipe.arms:
             progress.say(f"Memory of {arm}, alone in a process of its own")

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frostline.corpus import Corpus, open_corpus
 from frostline.engine import SharedParts
 from frostline.engine.arm import on_device
+from frostline.engine.compiled import require_compiler
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
@@ -58,6 +59,8 @@ def prepare(
     recipe = variant.recipe
     device = settle_device(recipe.training.device)
     precision = settle_precision(recipe.training.precision, device)
+    if recipe.training.compile and recipe.training.engine == "fast":
+        require_compiler(device.type)
     say(f"Model: {recipe.model.source}")
     if needs_conversion(recipe.model, cache):
         say("Converting the embedded model to safetensors, once")

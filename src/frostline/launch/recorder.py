@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from frostline.errors import RunFolderError
@@ -20,9 +21,16 @@ class Recorder:
     interruption: Interruption
 
     def append(self, record: Record) -> None:
+        self._write(lambda: self.journal.append(record))
+
+    def append_again(self, variant: str, seed: int, arm: str, line: Mapping[str, object]) -> None:
+        """See `Journal.append_again`."""
+        self._write(lambda: self.journal.append_again(variant, seed, arm, line))
+
+    def _write(self, write: Callable[[], None]) -> None:
         with self.interruption.deferred():
             try:
-                self.journal.append(record)
+                write()
             except OSError as error:
                 raise no_space(error) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from frostline.corpus import Batch
 from frostline.engine import Arm, ArmStopped, StepOutcome, train_in_lock_step
+from frostline.errors import CacheError
 from frostline.journal import (
     ArmFailed,
     ArmFinished,
@@ -22,6 +23,7 @@ from frostline.journal import (
     WatchedMatrices,
     WeightChange,
 )
+from frostline.launch.arm_store import ArmStore
 from frostline.launch.arms import forget_other_windows, make_arm, model_for_arm
 from frostline.launch.handover import save_model
 from frostline.launch.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
@@ -51,6 +53,8 @@ class Replicate:
     recorder: Recorder
     progress: RunProgress
     run_folder: Path
+    store: ArmStore | None = None
+    """Arms that were trained before; None trains all anew."""
 
     @property
     def title(self) -> str:
@@ -60,12 +64,51 @@ class Replicate:
 def run_replicate(replicate: Replicate) -> None:
     """Train every arm with the replicate's seed, and journal all that the recipe asks for."""
     prepared = replicate.prepared
+    known_text = _reuse(replicate, UNTOUCHED)
+    names = [name for name in prepared.recipe.arms if not _reuse(replicate, name)]
+    if not names and known_text:
+        return
     replicate.progress.say(f"Before training, {replicate.title}")
+    if not known_text:
+        record_continuations(prepared, replicate.seed, UNTOUCHED, prepared.model, replicate.recorder)
+        _keep(replicate, UNTOUCHED)
     before = evaluate_everywhere(prepared, prepared.model)
-    record_continuations(prepared, replicate.seed, UNTOUCHED, prepared.model, replicate.recorder)
-    names = list(prepared.recipe.arms)
     for group in [names] if prepared.schedule == "lock-step" else [[name] for name in names]:
         _train_group(replicate, group, before)
+
+
+def _reuse(replicate: Replicate, name: str) -> bool:
+    """Whether the records of this arm could be taken from an earlier run; if so, they are in the journal now."""
+    prepared, seed, store = replicate.prepared, replicate.seed, replicate.store
+    if store is None or _is_saved(replicate, name):
+        return False
+    kept = store.find(store.key(prepared, name, seed))
+    if kept is None:
+        return False
+    if name:
+        replicate.progress.say(f"Arm {name}, {replicate.title}: taken from an earlier run ({kept.trained_by})")
+    for line in kept.lines:
+        origin = {"reused_from": kept.trained_by} if line["kind"] == ArmStarted.__name__ else {}
+        replicate.recorder.append_again(prepared.variant, seed, name, {**line, **origin})
+    return True
+
+
+def _keep(replicate: Replicate, name: str) -> None:
+    """Keep the arm's records for later runs."""
+    prepared, seed, store = replicate.prepared, replicate.seed, replicate.store
+    lines = replicate.recorder.journal.lines_of(prepared.variant, seed, name)
+    if store is None or not lines:
+        return
+    try:
+        store.keep(store.key(prepared, name, seed), lines)
+    except CacheError as error:
+        replicate.progress.say(f"Not kept for later runs: {error}")
+
+
+def _is_saved(replicate: Replicate, name: str) -> bool:
+    """Whether the recipe asks for this arm's trained model, which only training can give."""
+    recipe = replicate.prepared.recipe
+    return name in recipe.save and replicate.seed == recipe.seeds[0]
 
 
 def _train_group(replicate: Replicate, names: Sequence[str], before: dict[str, LossMeasure]) -> None:
@@ -176,5 +219,6 @@ def _finish_arm(replicate: Replicate, name: str, trained: ArmInTraining) -> None
     record_continuations(prepared, seed, name, trained.arm.model, recorder)
     final_sha256 = weights_sha256(applied.trainable_parameters())
     recorder.append(ArmFinished(variant, seed, name, trained.steps, trained.optimizer_bytes, final_sha256))
-    if name in prepared.recipe.save and seed == prepared.recipe.seeds[0]:
+    _keep(replicate, name)
+    if _is_saved(replicate, name):
         save_model(trained.arm, prepared.tokenizer, variant, replicate.run_folder)

@@ -230,6 +230,8 @@ def _card(arm: ArmSummary, style: Style) -> ArmCard:
     if arm.saving is not None:
         note = "\n".join(filter(None, [numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}"]))
         facts.append(Fact("saving r", numbers.share(arm.saving.value), note))
+    if arm.reused_from:
+        facts.append(Fact("taken from", "an earlier run", "\n".join(arm.reused_from)))
     facts.append(Fact("trained", numbers.count(arm.trained_parameters), f"of {numbers.count(arm.parameters)}"))
     if arm.peak_bytes is not None:
         facts.append(Fact("peak memory", numbers.size(arm.peak_bytes)))

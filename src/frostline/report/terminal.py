@@ -49,7 +49,7 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
         )
     for name, arm in variant.arms.items():
         cells = [
-            one_line(name) + ("\nbaseline" if name == baseline else ""),
+            "\n".join([one_line(name)] + ["baseline"] * (name == baseline) + ["earlier run"] * bool(arm.reused_from)),
             numbers.count(arm.trained_parameters),
             f"{numbers.number(arm.held_out_after.value)}\n{numbers.interval(arm.held_out_after)}".strip(),
             numbers.seconds(arm.step_seconds.value),

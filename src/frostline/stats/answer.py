@@ -54,7 +54,21 @@ def _of_variant(variant: VariantRun, summary: VariantSummary) -> list[str]:
             sentences.append(f"{pairs.arm} cannot be compared with {pairs.baseline}: no replicate has both to the end.")
     if len(summary.arms) == 1:
         sentences.append(_single(summary, next(iter(summary.arms.values()))))
-    return sentences + _forgetting(summary) + _style(summary)
+    return sentences + _reused(summary) + _forgetting(summary) + _style(summary)
+
+
+def _reused(summary: VariantSummary) -> list[str]:
+    """Which arms this run did not train, and what that means for their times."""
+    found = {name: arm.reused_from for name, arm in summary.arms.items() if arm.reused_from}
+    if not found:
+        return []
+    runs = sorted({run for origins in found.values() for run in origins})
+    rest = (
+        ""
+        if len(runs) == 1 and len(found) == len(summary.arms)
+        else " Times of different runs are not compared: for r, run again with --fresh, or see 'frostline time'."
+    )
+    return [f"Not trained again, but taken from an earlier run ({'; '.join(runs)}): {', '.join(found)}.{rest}"]
 
 
 def _arm_sentence(variant: VariantRun, summary: VariantSummary, pairs: Pairs) -> str:

@@ -39,6 +39,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         plan=first.started.plan,
         learning_rate=first.started.learning_rate,
         replicates=len(finished),
+        reused_from=sorted({run.trained_by for run in every if run.trained_by}),
         failed=[failure(run) for run in every if run.failed is not None],
         parameters=first.started.parameters,
         trained_parameters=first.started.trained_parameters,

@@ -23,6 +23,8 @@ class Compared:
     unit: str
     within: Callable[[Pair], Estimate] | None = None
     """The difference with an interval from one replicate alone."""
+    of_time: bool = False
+    """Whether it compares only between arms that were trained in one run."""
 
 
 def _loss_last_within(pair: Pair) -> Estimate:
@@ -49,7 +51,7 @@ MEASURES: dict[str, Compared] = {
     "overfitting": Compared(scalars.overfitting, "nats"),
     "forgetting": Compared(scalars.forgetting, "nats"),
     "common_share_after": Compared(text_scores.share_after, "share"),
-    "step_seconds": Compared(scalars.step_seconds, "seconds", _step_seconds_within),
+    "step_seconds": Compared(scalars.step_seconds, "seconds", _step_seconds_within, of_time=True),
 } | {name: Compared(text_scores.quality_of(name), score.unit) for name, score in text_scores.QUALITY.items()}
 """By their key in `ArmSummary`, or in its `quality`."""
 
@@ -59,9 +61,10 @@ def compare(variant: VariantRun) -> list[Comparison]:
     arms = all_pairs(variant)
     found = []
     for name, compared in MEASURES.items():
-        differences = {pairs.arm: pairs.differences(compared.measure) for pairs in arms}
+        comparable = [pairs.side_by_side() for pairs in arms] if compared.of_time else arms
+        differences = {pairs.arm: pairs.differences(compared.measure) for pairs in comparable}
         p_values = [sign_flip_p(values) for values in differences.values()]
-        for pairs, p, corrected in zip(arms, p_values, holm(p_values), strict=True):
+        for pairs, p, corrected in zip(comparable, p_values, holm(p_values), strict=True):
             if len(differences[pairs.arm]):
                 found.append(_comparison(name, compared, pairs, p, corrected))
     return found

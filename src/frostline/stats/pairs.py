@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Pair:
         timed = self.arm.timed[:n] & self.baseline.timed[:n]
         return np.column_stack([self.arm.seconds[:n], self.baseline.seconds[:n]])[timed]
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether both were trained in one run: only then do their times compare."""
+        return self.arm.trained_by == self.baseline.trained_by
+
     def difference(self, measure: Callable[[ArmRun], float]) -> float:
         """`measure` of the arm minus that of the baseline; NaN where either is missing."""
         return measure(self.arm) - measure(self.baseline)
@@ -52,6 +57,10 @@ class Pairs:
     pairs: tuple[Pair, ...]
     left_out: tuple[str, ...]
     """One phrase for each replicate that has no pair."""
+
+    def side_by_side(self) -> Pairs:
+        """Those whose times compare."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.side_by_side))
 
     def differences(self, measure: Callable[[ArmRun], float]) -> Floats:
         """One finite difference a replicate that has one, [replicates]."""

@@ -82,6 +82,11 @@ class ArmRun:
         return self.started.arm
 
     @property
+    def trained_by(self) -> str:
+        """The earlier run that its records were taken from; '' where it was this one."""
+        return self.started.reused_from
+
+    @property
     def trained_share(self) -> float:
         """Share of the parameters that train, averaged over the steps of a plan that changes."""
         trained = np.full(max(1, len(self.losses)), self.started.trained_parameters, dtype=np.float64)

@@ -88,6 +88,8 @@ class ArmSummary:
     """Peak learning rate."""
     replicates: int
     """Replicates that finished."""
+    reused_from: list[str]
+    """Earlier runs that replicates were taken from, name and time: not trained in this run."""
     failed: list[str]
     """One sentence for each replicate that failed."""
     parameters: int

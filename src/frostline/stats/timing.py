@@ -1,11 +1,13 @@
 """What does a step cost in time? Totals over timed steps, resampled in blocks within each replicate.
 
 Arms are interleaved in alternating order, so that a step of one arm and the same step of the baseline meet the machine
-in the same state: r resamples them together.
+in the same state: r resamples them together. Times of different runs are never mixed: where a replicate was taken from
+an earlier run, it has no part in r unless its baseline was trained in that run too, nor in means with new ones.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,19 +22,29 @@ Floats = NDArray[np.float64]
 
 
 def saving(pairs: Pairs) -> Bootstrap:
-    """r = (T_baseline - T) / T_baseline over all timed steps that both took."""
-    return bootstrap([pair.timed_seconds for pair in pairs.pairs], lambda totals: 1 - ratio(totals))
+    """r = (T_baseline - T) / T_baseline over all timed steps that both took in one run."""
+    found = pairs.side_by_side().pairs
+    return bootstrap([pair.timed_seconds for pair in found], lambda totals: 1 - ratio(totals))
+
+
+def of_one_run(runs: Sequence[ArmRun]) -> list[ArmRun]:
+    """The replicates whose times may be averaged: those of this run, or else of the earlier run with most of them."""
+    by_run = Counter(run.trained_by for run in runs)
+    if not by_run:
+        return []
+    chosen = "" if by_run[""] else by_run.most_common(1)[0][0]
+    return [run for run in runs if run.trained_by == chosen]
 
 
 def step_seconds(runs: Sequence[ArmRun]) -> Estimate:
     """Mean time of a timed step."""
-    found = bootstrap([_columns(run, np.ones(len(run.seconds))) for run in runs], ratio)
+    found = bootstrap([_columns(run, np.ones(len(run.seconds))) for run in of_one_run(runs)], ratio)
     return found.estimate("seconds", OVER_BLOCKS)
 
 
 def total_seconds(runs: Sequence[ArmRun]) -> Estimate:
     """T: sum of a replicate's timed steps, mean over replicates."""
-    timed = [run.seconds[run.timed] for run in runs if run.timed.any()]
+    timed = [run.seconds[run.timed] for run in of_one_run(runs) if run.timed.any()]
     found = bootstrap(timed, lambda totals: totals[:, 0] / len(timed))
     return found.estimate("seconds", OVER_BLOCKS)
 
@@ -40,7 +52,7 @@ def total_seconds(runs: Sequence[ArmRun]) -> Estimate:
 def tokens_per_second(runs: Sequence[ArmRun]) -> Estimate:
     """Tokens read in the timed steps over the time that they took."""
     tables = []
-    for run in runs:
+    for run in of_one_run(runs):
         tokens = np.array([step.tokens for step in run.steps], dtype=np.float64)
         tables.append(_columns(run, tokens))
     found = bootstrap(tables, lambda totals: 1 / ratio(totals))

@@ -41,6 +41,10 @@ def judge_saving(context: Context) -> list[ClaimResult]:
 def _saving(context: Context, pairs: Pairs) -> ClaimResult:
     found = timing.saving(pairs)
     effect = found.estimate("share", f"{OVER_BLOCKS}, within runs")
+    if pairs.pairs and not pairs.side_by_side().pairs:
+        apart = f"{pairs.arm} and {pairs.baseline} were trained in different runs, whose times do not compare."
+        anew = "The same run with --fresh, which trains all arms anew."
+        return untested(C7, context, Obstacle(apart, anew), pairs.arm)
     if effect.value is None:
         return untested(C7, context, Obstacle(f"No timed step of {pairs.arm} and {pairs.baseline}.", FINISH), pairs.arm)
     verdict = _saving_verdict(found, context.variant.prepared.schedule, len(context.frozen))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from frostline.errors import CorpusError
+from frostline.errors import CacheError
 
 ENTRY_VERSION = 1
 FACTS_FILE = "facts.json"
@@ -56,7 +56,7 @@ class Entry:
 def cached_entry(parent: Path, key: str, write: Callable[[Path], Facts]) -> Entry:
     """The entry `key` below `parent`, written by `write(folder)` unless it is there and whole.
 
-    `write` fills the empty folder that it is given and returns what is worth knowing about it. Raises `CorpusError`
+    `write` fills the empty folder that it is given and returns what is worth knowing about it. Raises `CacheError`
     when the cache folder cannot be written or is full; then nothing is left of the attempt.
     """
     present = open_entry(parent, key)
@@ -75,7 +75,7 @@ def cached_entry(parent: Path, key: str, write: Callable[[Path], Facts]) -> Entr
         raise cache_trouble(error, parent) from error
     built = open_entry(parent, key)
     if built is None:
-        raise CorpusError(f"the cache folder '{parent}' does not keep what is written to it.")
+        raise CacheError(f"the cache folder '{parent}' does not keep what is written to it.")
     return built
 
 
@@ -96,15 +96,15 @@ def open_entry(parent: Path, key: str) -> Entry | None:
     return Entry(folder, sealed.facts, {name: facts.sha256 for name, facts in sealed.files.items()})
 
 
-def cache_trouble(error: OSError, folder: Path, bytes_needed: int | None = None) -> CorpusError:
+def cache_trouble(error: OSError, folder: Path, bytes_needed: int | None = None) -> CacheError:
     """What went wrong in the cache folder, as one sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         needed = f": about {bytes_needed:,} bytes are needed" if bytes_needed else ""
-        return CorpusError(
+        return CacheError(
             f"no space left in the cache folder '{folder}'{needed}.",
             "Free some, or move the cache with the variable FROSTLINE_CACHE.",
         )
-    return CorpusError(
+    return CacheError(
         f"the cache folder '{folder}' cannot be used: {(error.strerror or str(error)).lower()}.",
         "Choose another with the variable FROSTLINE_CACHE.",
     )

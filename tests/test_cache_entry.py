@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.corpus.entry import Facts, cached_entry, open_entry
-from frostline.errors import CorpusError
+from frostline.cache_entry import Facts, cached_entry, open_entry
+from frostline.errors import CacheError, CorpusError
 
 
 class Writer:
@@ -111,14 +111,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -
         (folder / "half.bin").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(CorpusError, match="no space left in the cache folder"):
+    with pytest.raises(CacheError, match="no space left in the cache folder"):
         cached_entry(tmp_path, "key", fill)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_that_is_no_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(CorpusError, match="cannot be used: not a directory"):
+    with pytest.raises(CacheError, match="cannot be used: not a directory"):
         cached_entry(tmp_path / "cache" / "corpora", "key", Writer())
 
 
@@ -136,7 +136,7 @@ def test_an_entry_that_another_process_finished_first_is_kept(tmp_path: Path) ->
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from frostline.corpus.entry import cached_entry\n"
+        "import os, sys; from pathlib import Path; from frostline.cache_entry import cached_entry\n"
         "def die(folder):\n"
         "    (folder / 'half.bin').write_bytes(b'half'); os._exit(9)\n"
         "cached_entry(Path(sys.argv[1]), 'key', die)"
