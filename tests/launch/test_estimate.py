@@ -63,6 +63,12 @@ def test_every_kind_of_plan_can_be_estimated(tmp_path: Path, arm: str) -> None:
     assert found.arms[1].step_seconds > 0
 
 
+def test_a_head_that_is_tied_to_the_embeddings_trains_with_them(tmp_path: Path) -> None:
+    recipe = load_recipe(write_experiment(tmp_path, family="gpt2"))
+    (found,) = estimate_recipe(recipe, tmp_path / "cache", say=lambda sentence: None)
+    assert [arm.arm for arm in found.arms] == ["full", "freeze", "reversed"]
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_can_be_cut_down_and_still_computes(family: str) -> None:
     model = tiny_model(family)

@@ -7,6 +7,7 @@ what is left without it: embeddings, head, loss. The cut model keeps the real wi
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel
 from frostline.corpus import Batch
 from frostline.engine import Arm
 from frostline.engine.allocator import keep_freed_memory
-from frostline.engine.clock import PhaseSeconds
+from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.launch.arms import make_arm
 from frostline.launch.prepare import Prepared, resolve_arms
 from frostline.plans import ResolvedPlan, decoder_stack, plan_cost
@@ -137,7 +138,8 @@ def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
         for index, layer in enumerate(layers)
         for role in sorted({portion.role for portion in portions if portion.layer == layer})
     ]
-    selectors += [f"name:{name}" for name in sorted({p.parameter for p in portions if p.layer is None})]
+    outside = {name for portion in portions if portion.layer is None for name in (portion.parameter, *portion.aliases)}
+    selectors += [f"name:{name}" for name in sorted(outside)]
     if lora is not None:
         return ArmSettings(lora=LoraSettings(rank=lora.rank, alpha=lora.alpha, targets=tuple(selectors)))
     return ArmSettings(train=tuple(selectors))
@@ -155,6 +157,8 @@ def _cut_arm(prepared: Prepared, name: str, layers: Sequence[int]) -> Arm:
 
 
 def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:
+    for arm in arms:
+        arm.take_step(batch, 0)
     saved = [_saved_bytes(arm, batch) for arm in arms]
     phases: list[list[PhaseSeconds]] = [[] for _ in arms]
     for turn in range(ROUNDS):
@@ -171,16 +175,26 @@ def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:
 
 
 def _saved_bytes(arm: Arm, batch: Batch) -> int:
-    """What a step keeps for its backward pass, by memory that is in use at once; weights and inputs do not count."""
+    """What a forward pass keeps for its backward pass; weights do not count, memory that is shared counts once."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in arm.model.parameters()}
-    found: dict[int, int] = {}
+    kept: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            found[storage.data_ptr()] = max(found.get(storage.data_ptr(), 0), storage.nbytes())
-        return tensor
+    def pack(tensor: Tensor) -> _Saved:
+        saved = _Saved(tensor)
+        kept.add(saved)
+        return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        arm.take_step(batch, 0)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        loss = arm.forward(batch, 0, 1, StepClock(arm.device))
+    # What a pass within the pass has kept, such as a chunk of the loss, is gone by now.
+    storages = [saved.tensor.untyped_storage() for saved in kept]
+    found = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in weights}
+    del loss
     return sum(found.values())
+
+
+class _Saved:
+    """A tensor that is kept for the backward pass, for as long as the graph keeps it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor

@@ -40,7 +40,24 @@ SAMPLED_POSITIONS = 8
 EVALUATED_WINDOWS = 2
 SETTLING_FORWARDS = 10
 """Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
-IMPORTS = "import frostline.launch.arms, frostline.launch.prepare, psutil; print(psutil.Process().memory_info().rss)"
+LOSS_BUFFERS = 8
+"""Times the logits of a chunk that the loss takes at once: in fp32 and bf16, their softmax, their gradients."""
+PLAIN_LOSS_BUFFERS = 3
+"""Times the logits of a batch that the plain loss takes beside those that it keeps."""
+HOLES_FOR_SAVED, HOLES_FOR_GRADIENTS = 0.3, 0.6
+"""Share by which the heap on CPU outgrows what a forward pass keeps, and the gradients that come into its place: they
+do not fit into the holes that are left. Fitted to peaks of the embedded model; `bench/estimate.py` checks it."""
+EMPTY_PROCESS = """
+import sys, psutil
+from pathlib import Path
+import frostline.launch.arms, frostline.launch.prepare
+from frostline.engine.pretrained import load_tokenizer, parameter_count
+from frostline.recipe import ModelSettings
+settings = ModelSettings.model_validate_json(sys.argv[1])
+load_tokenizer(settings, Path(sys.argv[2]))
+parameter_count(settings, Path(sys.argv[2]))
+print(psutil.Process().memory_info().rss)
+"""
 JOURNAL_BYTES_OF_A_STEP = 600
 JOURNAL_BYTES_OF_A_NORM = 44
 """Two numbers for each watched matrix."""
@@ -111,7 +128,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     prepared = prepare(variant, cache, say=say)
     training, windows = recipe.training, prepared.corpus.windows
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
-    base = _bytes_of_a_process() if device.type == "cpu" else 0
+    base = _bytes_of_a_process(recipe, cache) if device.type == "cpu" else 0
     parts, arms = {}, []
     prefix_bytes = 0
     for name, resolved in prepared.resolved.items():
@@ -183,8 +200,16 @@ def _tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) 
     trained = _trained_values(resolved)
     standing = _weight_bytes(prepared, resolved) + MOMENTS_BYTES * trained
     gradients = FP32_BYTES * trained
-    logits = CHUNK_BYTES.get(prepared.device.type, CHUNK_BYTES["cpu"])
-    return standing + max(saved_bytes + logits, gradients + logits)
+    training = prepared.recipe.training
+    tokens = training.batch * prepared.recipe.windows.length
+    logits = FP32_BYTES * tokens * prepared.model.get_output_embeddings().weight.shape[0]
+    on_cpu = prepared.device.type == "cpu"
+    if training.engine == "fast":
+        loss = LOSS_BUFFERS * min(logits, CHUNK_BYTES["cpu" if on_cpu else "cuda"])
+    else:
+        loss = PLAIN_LOSS_BUFFERS * logits
+    holes = HOLES_FOR_SAVED * saved_bytes + HOLES_FOR_GRADIENTS * gradients if on_cpu else 0
+    return round(standing + max(saved_bytes + loss, gradients) + holes)
 
 
 def _weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
@@ -318,7 +343,8 @@ def _free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _bytes_of_a_process() -> int:
-    """Resident set of a process that has all libraries loaded and nothing else."""
-    finished = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+def _bytes_of_a_process(recipe: Recipe, cache: Path) -> int:
+    """Resident set of a process that has all libraries and the tokenizer loaded, and no weights."""
+    command = [sys.executable, "-c", EMPTY_PROCESS, recipe.model.model_dump_json(), str(cache)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(finished.stdout.split()[-1])
