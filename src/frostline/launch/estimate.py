@@ -202,7 +202,8 @@ def _tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) 
     gradients = FP32_BYTES * trained
     training = prepared.recipe.training
     tokens = training.batch * prepared.recipe.windows.length
-    logits = FP32_BYTES * tokens * prepared.model.get_output_embeddings().weight.shape[0]
+    vocabulary: int = prepared.model.get_output_embeddings().weight.shape[0]
+    logits = FP32_BYTES * tokens * vocabulary
     on_cpu = prepared.device.type == "cpu"
     if training.engine == "fast":
         loss = LOSS_BUFFERS * min(logits, CHUNK_BYTES["cpu" if on_cpu else "cuda"])
