@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="timed steps of each contender")
     parser.add_argument("--model", default="embedded", help="a model folder or hub id")
     parser.add_argument("--compile", action="store_true", help="the engine compiles what trains")
+    parser.add_argument("--no-first-visits", action="store_true", help="only the first table")
     parser.add_argument("--json", type=Path, help="write all steps to this file")
     options = parser.parse_args()
     print_machine()
@@ -62,6 +63,8 @@ def main() -> None:
                 results.append(take_turns(pair, warm_up=SETS, rounds=options.rounds))
             everything += [asdict(result) for pair_results in results for result in pair_results]
             print(row(name, results), flush=True)
+        if options.no_first_visits:
+            continue
         print("\nFirst visits: the engine with prefixes being stored, on disk too, against computing them each time.\n")
         print(header("plan", "first visit, storing / computing", "later visit, stored / computing"), flush=True)
         for name in options.plan or PLANS:
