@@ -10,7 +10,6 @@ import copy
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -166,8 +165,10 @@ def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:
             phases[index].append(arms[index].take_step(batch, 0).phases)
     return [
         StepParts(
-            pass_seconds=median(phase.forward + phase.backward for phase in own),
-            optimizer_seconds=median(phase.optimizer for phase in own),
+            # The least, not the mean: whatever else the machine does adds to a step, and a difference between two
+            # depths would multiply it by the number of layers.
+            pass_seconds=min(phase.forward + phase.backward for phase in own),
+            optimizer_seconds=min(phase.optimizer for phase in own),
             saved_bytes=kept,
         )
         for own, kept in zip(phases, saved, strict=True)
