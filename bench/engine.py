@@ -32,7 +32,7 @@ HEADINGS = (
     "plan", "(a) Trainer, s", "(b) reference, s", "(c) engine, s", "(a)/(c)", "(b)/(c)", "(c) of peak",
     "peak memory of a, b, c, GB",
 )  # fmt: skip
-SETS = 4
+SETS = 3
 """Steps until the windows come back: as many untimed rounds, so that each prefix is stored before the timed ones."""
 
 
