@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.journal import ArmStarted, RunStarted, StepTaken, read_journal, records_of
-from frostline.launch import arm_store
+from frostline.journal import ArmStarted, PeakMemory, RunStarted, StepTaken, read_journal, records_of
+from frostline.launch import arm_store, experiment
 from frostline.stats import summarise
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
 
@@ -52,7 +52,8 @@ def test_reused_arms_name_the_run_that_trained_them_and_keep_its_times(recipe: P
         ("arms.freeze.learning_rate=0.02", {(0, "freeze"), (1, "freeze")}),
         ("seeds=[0, 5]", {(5, "full"), (5, "freeze"), (5, "reversed")}),
         ("name=other", set()),
-        ("training.schedule=one-by-one", set()),
+        ("training.schedule=one-by-one", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
+        ("training.schedule=lock-step", set()),
         ("training.steps=5", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
         ("measures.common_tokens=6", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
         ("corpus.tokens=900", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
@@ -124,6 +125,14 @@ def test_new_replicates_are_not_averaged_with_old_times(recipe: Path, tmp_path: 
     arm = summarise(more).variants[0].arms["full"]
     assert arm.total_seconds.value == pytest.approx(sum(own))
     assert arm.replicates == 2
+
+
+def test_memory_is_measured_once(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("measures.memory=true", "seeds=[0]", "training.steps=2", "arms={full: {train: all}}")
+    first = run_tiny(recipe, tmp_path / "first", settings, fresh=False).run_folder
+    monkeypatch.setattr(experiment, "measure_peak_memory", lambda *_: pytest.fail("measured again"))
+    again = run_tiny(recipe, tmp_path / "again", settings, fresh=False).run_folder
+    assert records_of(read_journal(again), PeakMemory) == records_of(read_journal(first), PeakMemory)
 
 
 def test_what_was_not_used_for_longest_makes_room(

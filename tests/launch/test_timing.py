@@ -36,8 +36,8 @@ def test_every_arm_has_its_time_its_ceiling_and_its_share_of_the_peak(tmp_path: 
     assert full.ceiling == 0
     assert freeze.saving is not None
     assert 0 < freeze.ceiling < freeze.ceiling_cached
-    assert "Arm full: can save nothing: everything trains." in said
-    assert said.index("Arm full: can save nothing: everything trains.") < said.index("Timing full, freeze, reversed")
+    assert "Arm full can save nothing: everything trains" in said
+    assert said.index("Arm full can save nothing: everything trains") < said.index("Timing full, freeze, reversed")
 
 
 def test_a_stored_prefix_is_timed_apart_from_its_first_visit(tmp_path: Path) -> None:
@@ -46,6 +46,11 @@ def test_a_stored_prefix_is_timed_apart_from_its_first_visit(tmp_path: Path) -> 
     assert full.first_visit_seconds is None
     assert freeze.first_visit_seconds is not None
     assert freeze.needed_flops == pytest.approx((1 - freeze.ceiling_cached) / (1 - full.ceiling) * full.needed_flops)
+
+
+def test_a_corpus_that_is_read_whole_in_a_step_has_no_first_visits_to_time(tmp_path: Path) -> None:
+    timing = timed(tmp_path, "training.prefix_cache.use=always", "corpus.tokens=64", "windows.held_out=2")
+    assert all(arm.first_visit_seconds is None for arm in timing.arms)
 
 
 def test_without_a_stored_prefix_every_visit_is_like_the_first(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
             numbers.size(arm.peak_bytes),
             numbers.size(arm.optimizer_bytes),
         )
-    stored = f", of it {numbers.size(estimate.prefix_bytes)} stored prefixes" if estimate.prefix_bytes else ""
+    prefixes = estimate.prefix_disk_bytes
+    stored = f", of it {numbers.size(prefixes)} stored prefixes" if prefixes else ""
     told = [
         f"The run takes about {numbers.seconds(estimate.seconds)}, of it {numbers.seconds(estimate.training_seconds)} "
         "training.",

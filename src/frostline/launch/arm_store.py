@@ -31,10 +31,8 @@ VERSIONS = (
     "frostline", "python", "torch", "transformers", "tokenizers", "numpy", "peft", "processor", "torch threads", "blas",
     "gpu",
 )  # fmt: skip
-DECIDING_PACKAGES = ("corpus", "engine", "measures", "plans")
+DECIDING_PACKAGES = ("corpus", "engine", "launch", "measures", "plans")
 """Those of Frostline's own packages whose code decides what an arm's records hold."""
-ONLY_SPEED = {"schedule"}
-"""Training settings that change no record."""
 
 Line = dict[str, object]
 
@@ -106,7 +104,9 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         if prepared.retention is None or recipe.retention is None
         else _corpus_identity(prepared.retention, recipe.retention),
         "windows": recipe.windows.model_dump(mode="json"),
-        "training": recipe.training.model_dump(mode="json", exclude=ONLY_SPEED),
+        "training": recipe.training.model_dump(mode="json", exclude={"schedule"}),
+        # It changes no result, but arms that trained one after another have times that do not compare.
+        "schedule": prepared.schedule,
         "measures": recipe.measures.model_dump(mode="json", exclude={"memory"}),
         "device": str(prepared.device),
         "precision": prepared.precision,

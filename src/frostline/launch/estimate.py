@@ -99,10 +99,10 @@ class RunEstimate:
     """The whole run: training, evaluation, sampling, measuring memory."""
     training_seconds: float
     """Of it, all steps of all arms and replicates."""
-    prefix_bytes: int
-    """Stored prefixes, at most: in memory and on disk."""
     disk_bytes: int
     """Run folder and cache folder together."""
+    prefix_disk_bytes: int
+    """Of it, stored prefixes."""
     free_memory_bytes: int
     free_disk_bytes: int
     warnings: list[str]
@@ -129,19 +129,20 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     training, windows = recipe.training, prepared.corpus.windows
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
     base = _bytes_of_a_process(recipe, cache) if device.type == "cpu" else 0
+    memory_room, disk_room = _rooms(recipe, cache)
     parts, arms = {}, []
-    prefix_bytes = 0
+    stored: dict[int, int] = {}  # bytes of all windows' rows by depth, which arms of one depth share
     for name, resolved in prepared.resolved.items():
         say(f"Calibrating {name}")
         parts[name] = calibrate_arm(prepared, name, batch, free)
         trial = _try_prefix(prepared, name) if resolved.prefix_layers else None
-        arms.append(_arm(prepared, name, parts, trial, base, cache))
+        arms.append(_arm(prepared, name, parts, trial, base, max(memory_room, disk_room)))
         if trial is not None and arms[-1].first_visit_seconds is not None:
-            prefix_bytes = max(prefix_bytes, windows * trial.row_bytes)
+            stored[resolved.prefix_layers] = windows * trial.row_bytes
     say("Calibrating evaluation and sampling")
     training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
-    room = _store_bytes(recipe, cache)
-    disk = _disk_bytes(prepared, arms) + min(prefix_bytes, room)
+    prefix_disk = min(sum(stored.values()), disk_room)
+    disk = _disk_bytes(prepared, arms) + prefix_disk
     free_disk = psutil.disk_usage(str(cache if cache.exists() else Path())).free
     found = RunEstimate(
         variant=variant.label,
@@ -151,7 +152,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         arms=arms,
         seconds=training_seconds + _seconds_around(prepared, arms),
         training_seconds=training_seconds,
-        prefix_bytes=min(prefix_bytes, room),
+        prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
         free_memory_bytes=free,
         free_disk_bytes=free_disk,
@@ -162,7 +163,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
 
 
 def _arm(
-    prepared: Prepared, name: str, parts: dict[str, StepParts], trial: PrefixTrial | None, base: int, cache: Path
+    prepared: Prepared, name: str, parts: dict[str, StepParts], trial: PrefixTrial | None, base: int, room: int
 ) -> ArmEstimate:
     recipe, resolved, cost = prepared.recipe, prepared.resolved[name], prepared.costs[name]
     training, own = recipe.training, parts[name]
@@ -172,7 +173,7 @@ def _arm(
     prefix_seconds, stored = 0.0, False
     if trial is not None:
         prefix_seconds = trial.seconds * windows_of_a_step
-        stored = choose_for(prepared, name, trial, _store_bytes(recipe, cache)).use and recipe.windows.order == "epochs"
+        stored = choose_for(prepared, name, trial, room).use and recipe.windows.order == "epochs"
     first_visits = min(prepared.corpus.windows, visits) if stored else visits
     step_seconds = step if stored else step + prefix_seconds
     baseline = parts.get(recipe.baseline_arm)
@@ -311,12 +312,12 @@ def _disk_bytes(prepared: Prepared, arms: list[ArmEstimate]) -> int:
     return 2 * journal + sum(arm.saved_model_bytes for arm in arms)  # kept for later runs as well
 
 
-def _store_bytes(recipe: Recipe, cache: Path) -> int:
-    """Room for stored prefixes, in memory and on disk."""
+def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:
+    """Bytes that stored prefixes may take in memory and on disk."""
     settings = recipe.training.prefix_cache
     memory = default_memory_bytes() if settings.memory_mb is None else settings.memory_mb * MEGABYTE
     disk = default_disk_bytes(cache) if settings.disk_mb is None else settings.disk_mb * MEGABYTE
-    return memory + disk
+    return memory, disk
 
 
 def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:

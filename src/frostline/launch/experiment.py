@@ -5,16 +5,19 @@ Nothing is written to the run folder before model, corpus and plans of every var
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from frostline import __version__
 from frostline.corpus import Corpus
 from frostline.engine.pretrained import context_length, model_title
-from frostline.errors import FrostlineError, RunFolderError, TrainingError
+from frostline.errors import CacheError, FrostlineError, RunFolderError, TrainingError
 from frostline.journal import (
     RECIPE_FILE,
     CorpusFacts,
@@ -28,7 +31,7 @@ from frostline.journal import (
 from frostline.launch.arm_store import ArmStore, open_arm_store
 from frostline.launch.arms import shared_parts
 from frostline.launch.interruption import Interruption
-from frostline.launch.memory import measure_peak_memory
+from frostline.launch.memory import MemoryMeasure, measure_peak_memory
 from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.progress import RunProgress
 from frostline.launch.recorder import Recorder, no_space
@@ -122,15 +125,38 @@ def _run_variant(
             run_replicate(Replicate(sharing, seed, recorder, progress, run_folder, store))
     if prepared.recipe.measures.memory:
         for arm in prepared.recipe.arms:
-            progress.say(f"Memory of {arm}, alone in a process of its own")
             try:
-                measured = measure_peak_memory(run_folder / RECIPE_FILE, index, arm, cache)
+                measured = _measure_memory(prepared, arm, index, progress, run_folder, cache, store)
             except TrainingError as error:
                 progress.say(f"Not measured: {error}")
                 continue
             recorder.append(
                 PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes)
             )
+
+
+def _measure_memory(
+    prepared: Prepared,
+    arm: str,
+    index: int,
+    progress: RunProgress,
+    run_folder: Path,
+    cache: Path,
+    store: ArmStore | None,
+) -> MemoryMeasure:
+    """Peak memory of `arm`; what an earlier run measured for exactly this arm is as good."""
+    key = None if store is None else store.key(prepared, arm, prepared.recipe.seeds[0], what="memory")
+    known = None if store is None or key is None else store.find(key)
+    if known is not None:
+        return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
+    progress.say(f"Memory of {arm}, alone in a process of its own")
+    measured = measure_peak_memory(run_folder / RECIPE_FILE, index, arm, cache)
+    if store is not None and key is not None:
+        try:
+            store.keep(key, json.dumps(asdict(measured)).encode())
+        except CacheError as error:
+            progress.say(f"Not kept for later runs: {error}")
+    return measured
 
 
 def _facts(prepared: Prepared) -> VariantPrepared:

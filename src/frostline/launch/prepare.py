@@ -20,7 +20,16 @@ from frostline.engine.compiled import require_compiler
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
-from frostline.plans import Plan, PlanCost, ResolvedPlan, adapter_modules, plan_cost, require_peft, select
+from frostline.plans import (
+    Plan,
+    PlanCost,
+    ResolvedPlan,
+    adapter_modules,
+    ceiling_sentence,
+    plan_cost,
+    require_peft,
+    select,
+)
 from frostline.recipe import CorpusSettings, Recipe, Variant
 
 ADAM_BYTES_PER_WEIGHT = 12
@@ -73,6 +82,9 @@ def prepare(
     except PlanError as error:
         raise PlanError(f"measures.watch: {error.message}", error.hint) from error
     resolved = {name: plan for name, (_, plan) in arms.items()}
+    costs = {name: _cost(recipe, model, plan) for name, plan in resolved.items()}
+    for name, cost in costs.items():
+        say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
     say(f"Corpus: {recipe.corpus.source}")
     corpus = _open(recipe.corpus, recipe, tokenizer, cache, reading)
     retention = None
@@ -88,7 +100,7 @@ def prepare(
         retention=retention,
         plans={name: plan for name, (plan, _) in arms.items()},
         resolved=resolved,
-        costs={name: _cost(recipe, model, plan) for name, plan in resolved.items()},
+        costs=costs,
         device=device,
         precision=precision,
         schedule=_settle_schedule(recipe, model, resolved, device),

@@ -59,7 +59,8 @@ class ArmTiming:
     """Without `data`, on windows seen before."""
     phases: MeanSeconds
     first_visit_seconds: float | None
-    """Median step on windows not seen before; None where nothing is stored, so that each visit is like the first."""
+    """Median step on windows not seen before; None where nothing is stored, so that each visit is like the first, or
+    where the corpus has too few windows to tell."""
     saving: Estimate | None
     """r against the baseline; None for the baseline."""
     ceiling: float
@@ -112,8 +113,6 @@ def time_recipe(
             continue  # the corpus varies, and its length has no part in the time of a step
         seen_models.add(variant.recipe.model)
         prepared = _prepare(variant, cache, say)
-        for name in prepared.recipe.arms:
-            say(f"Arm {name}: {ceiling_sentence(prepared.costs[name], prepared.resolved[name])}.")
         visits = _take_turns(prepared, rounds, say)
         peaks = _peak_memory(recipe, index, cache, say) if memory else {}
         timings.append(_timing(prepared, visits, rounds, peaks))
@@ -215,7 +214,7 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
                 plan=prepared.plans[name].text,
                 step_seconds=found.estimate("seconds", OVER_BLOCKS),
                 phases=_mean_seconds(own),
-                first_visit_seconds=float(np.median(_seconds(own.first[1:]))) if own.stores_prefix else None,
+                first_visit_seconds=_first_visit(prepared, own),
                 saving=None
                 if is_baseline
                 else bootstrap([paired], lambda totals: 1 - ratio(totals)).estimate("share", OVER_BLOCKS),
@@ -238,6 +237,13 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
         peak_flops_per_second=peak,
         arms=arms,
     )
+
+
+def _first_visit(prepared: Prepared, visits: _Visits) -> float | None:
+    training = prepared.recipe.training
+    epoch = prepared.corpus.windows // (training.batch * training.accumulation)
+    unseen = visits.first[1:epoch]
+    return float(np.median(_seconds(unseen))) if visits.stores_prefix and unseen else None
 
 
 def _mean_seconds(visits: _Visits) -> MeanSeconds:
