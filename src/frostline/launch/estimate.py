@@ -6,8 +6,6 @@ plan; times, and what a forward pass keeps, from passes of a model cut down to a
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from frostline.engine.frozen_weights import trained_parameters
-from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.precision import settle_device
 from frostline.engine.prefix_store import default_disk_bytes, default_memory_bytes
 from frostline.engine.pretrained import parameter_count
@@ -25,39 +21,18 @@ from frostline.engine.settle import PrefixTrial
 from frostline.errors import TrainingError
 from frostline.launch.arms import MEGABYTE, choose_for, make_arm
 from frostline.launch.calibration import StepParts, calibrate_arm, cut_prepared
+from frostline.launch.estimate_memory import FP32_BYTES, MOMENTS_BYTES, process_bytes, tensor_bytes, trained_values
 from frostline.launch.measuring import EVALUATION_WINDOWS, end_token_ids
 from frostline.launch.memory import STEPS as MEMORY_STEPS
 from frostline.launch.prepare import Prepared, prepare
 from frostline.measures import evaluate_loss, sample_continuations
-from frostline.plans import ResolvedPlan
 from frostline.recipe import Recipe, Variant, variants_of
 
-FP32_BYTES, BF16_BYTES, INT8_BYTES = 4, 2, 1
-MOMENTS_BYTES = 8
-"""Of AdamW, for each trained weight."""
 SAMPLED_POSITIONS = 8
 """Of a continuation that is timed."""
 EVALUATED_WINDOWS = 2
 SETTLING_FORWARDS = 10
 """Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
-LOSS_BUFFERS = 8
-"""Times the logits of a chunk that the loss takes at once: in fp32 and bf16, their softmax, their gradients."""
-PLAIN_LOSS_BUFFERS = 3
-"""Times the logits of a batch that the plain loss takes beside those that it keeps."""
-HOLES_FOR_SAVED, HOLES_FOR_GRADIENTS = 0.3, 0.6
-"""Share by which the heap on CPU outgrows what a forward pass keeps, and the gradients that come into its place: they
-do not fit into the holes that are left. Fitted to peaks of the embedded model; `bench/estimate.py` checks it."""
-EMPTY_PROCESS = """
-import sys, psutil
-from pathlib import Path
-import frostline.launch.arms, frostline.launch.prepare
-from frostline.engine.pretrained import load_tokenizer, parameter_count
-from frostline.recipe import ModelSettings
-settings = ModelSettings.model_validate_json(sys.argv[1])
-load_tokenizer(settings, Path(sys.argv[2]))
-parameter_count(settings, Path(sys.argv[2]))
-print(psutil.Process().memory_info().rss)
-"""
 JOURNAL_BYTES_OF_A_STEP = 600
 JOURNAL_BYTES_OF_A_NORM = 44
 """Two numbers for each watched matrix."""
@@ -128,7 +103,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     prepared = prepare(variant, cache, say=say)
     training, windows = recipe.training, prepared.corpus.windows
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
-    base = _bytes_of_a_process(recipe, cache) if device.type == "cpu" else 0
+    base = process_bytes(recipe, cache) if device.type == "cpu" else 0
     memory_room, disk_room = _rooms(recipe, cache)
     parts, arms = {}, []
     stored: dict[int, int] = {}  # bytes of all windows' rows by depth, which arms of one depth share
@@ -180,7 +155,7 @@ def _arm(
     saving = None
     if name != recipe.baseline_arm and baseline is not None:
         saving = 1 - step_seconds / (training.accumulation * baseline.pass_seconds + baseline.optimizer_seconds)
-    trained = _trained_values(resolved)
+    trained = trained_values(resolved)
     return ArmEstimate(
         arm=name,
         plan=prepared.plans[name].text,
@@ -190,53 +165,10 @@ def _arm(
         saving=saving,
         ceiling=cost.ceiling,
         ceiling_cached=cost.ceiling_cached,
-        peak_bytes=base + _tensor_bytes(prepared, resolved, own.saved_bytes),
+        peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
         optimizer_bytes=MOMENTS_BYTES * trained,
         saved_model_bytes=FP32_BYTES * resolved.map.values if name in recipe.save else 0,
     )
-
-
-def _tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
-    """Peak of all tensors of a step: at the end of the forward pass, or once all gradients are there."""
-    trained = _trained_values(resolved)
-    standing = _weight_bytes(prepared, resolved) + MOMENTS_BYTES * trained
-    gradients = FP32_BYTES * trained
-    training = prepared.recipe.training
-    tokens = training.batch * prepared.recipe.windows.length
-    vocabulary: int = prepared.model.get_output_embeddings().weight.shape[0]
-    logits = FP32_BYTES * tokens * vocabulary
-    on_cpu = prepared.device.type == "cpu"
-    if training.engine == "fast":
-        loss = LOSS_BUFFERS * min(logits, CHUNK_BYTES["cpu" if on_cpu else "cuda"])
-    else:
-        loss = PLAIN_LOSS_BUFFERS * logits
-    holes = HOLES_FOR_SAVED * saved_bytes + HOLES_FOR_GRADIENTS * gradients if on_cpu else 0
-    return round(standing + max(saved_bytes + loss, gradients) + holes)
-
-
-def _weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
-    """Weights as the engine holds them: what trains in fp32, frozen matrices in the precision of their use."""
-    training = prepared.recipe.training
-    fast = training.engine == "fast"
-    matrix_bytes = BF16_BYTES if prepared.precision == "bf16" else FP32_BYTES
-    if training.frozen_weights == "int8":
-        matrix_bytes = INT8_BYTES
-    ever_trained = trained_parameters(resolved)
-    head = resolved.map.head_name
-    total = 0
-    for portion in resolved.portions:
-        frozen = fast and portion.parameter not in ever_trained
-        is_matrix = portion.role not in ("embed", "norm", "bias") and len(portion.shape) == 2
-        total += portion.values * (matrix_bytes if frozen and is_matrix else FP32_BYTES)
-        if frozen and head in portion.aliases and prepared.precision == "bf16":
-            total += portion.values * BF16_BYTES  # a frozen head that is tied to the embeddings has a copy of its own
-    return total + (FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0)
-
-
-def _trained_values(resolved: ResolvedPlan) -> int:
-    if resolved.lora is not None:
-        return resolved.trained_values
-    return max(sum(p.values for p in resolved.trained_at(phase.at).values()) for phase in resolved.phases)
 
 
 def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
@@ -343,10 +275,3 @@ def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
-
-
-def _bytes_of_a_process(recipe: Recipe, cache: Path) -> int:
-    """Resident set of a process that has all libraries and the tokenizer loaded, and no weights."""
-    command = [sys.executable, "-c", EMPTY_PROCESS, recipe.model.model_dump_json(), str(cache)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(finished.stdout.split()[-1])
