@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import torch
-from frostline.engine.prefix_store import PrefixIdentity, PrefixStore
 from transformers import PreTrainedModel
 
 from frostline.engine import Arm, FastForward, SharedParts
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
+from frostline.engine.prefix_store import PrefixIdentity, PrefixStore
 from frostline.plans import AppliedPlan, Plan
 from frostline.recipe import TrainingSettings
 from tests.builders.batches import random_batch
