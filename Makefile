@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test lint picture clean
+.PHONY: help demo test soak lint picture clean
 
 help:
 	@echo "make demo     install into .venv and run a real experiment on the embedded model (minutes)"
 	@echo "make test     install into .venv and run the tests"
+	@echo "make soak     kill, signal and fuzz for an hour or two (200 kills, 50 signals, 10,000 cases each)"
 	@echo "make lint     check style and types"
 	@echo "make picture  render the newest report in runs/ to a picture (needs Chromium)"
 	@echo "make clean    remove .venv and caches; runs/ stays"
@@ -18,6 +19,10 @@ demo: $(READY)
 test: $(READY)
 	@echo "Testing (unit tests on tiny models, and the embedded model end to end)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+soak: $(READY)
+	@OMP_NUM_THREADS=1 FROSTLINE_KILLS=200 FROSTLINE_SIGNALS=50 FROSTLINE_CASES=10000 \
+		$(BIN)/python -m pytest -n 2 --durations=20 tests/survival
 
 lint: $(READY)
 	@$(BIN)/ruff check --no-cache .

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from frostline.cache_entry import Facts, cached_entry, open_entry
+from frostline.cache_entry import cached_entry, open_entry
 from frostline.errors import CacheError, CorpusError
+from frostline.sealed import Facts
 
 
 class Writer:
@@ -50,7 +51,7 @@ def damage_facts(folder: Path) -> None:
 
 def damage_version(folder: Path) -> None:
     facts = folder / "facts.json"
-    facts.write_text(facts.read_text().replace('"version": 1', '"version": 999'))
+    facts.write_text(facts.read_text().replace('"version": 2', '"version": 999'))
 
 
 def damage_key(folder: Path) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from frostline.text import one_line
+
 
 class FrostlineError(Exception):
     """An error for the user: `message` says where and what was found, `hint` says what would work."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip())
-        self.message = message
-        self.hint = hint
+        # One line whatever it quotes, and nothing in it acts on a terminal.
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+        super().__init__(f"{self.message} {self.hint}".strip())
 
 
 class RecipeError(FrostlineError):

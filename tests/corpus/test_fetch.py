@@ -93,7 +93,7 @@ def test_a_damaged_download_is_fetched_again(tmp_path: Path, server: Server) -> 
 
 
 def test_an_address_is_a_source_of_a_corpus(tmp_path: Path, server: Server) -> None:
-    corpus = open_small(ADDRESS + "?key=secret", tmp_path, sha256=SHA256)
+    corpus = open_small(ADDRESS + "?edition=2", tmp_path, sha256=SHA256)
     assert tokens_of(corpus) == some_ids(64)
     assert corpus.description == ADDRESS
     assert corpus.sha256 == SHA256

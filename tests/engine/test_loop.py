@@ -87,12 +87,29 @@ def test_an_arm_out_of_memory_stops_alone(error: Exception, monkeypatch: pytest.
     assert [outcome.step for outcome in outcomes if outcome.arm == "freeze"] == [0, 1]
 
 
-def test_a_defect_is_not_mistaken_for_an_arm_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    (arm,) = make_arms(["full"])
+def test_any_error_of_an_arm_stops_it_alone_with_its_kind_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, calm = make_arms(["full", "freeze"])
 
     def fail(*arguments: object) -> StepOutcome:
-        raise RuntimeError("shapes do not match")
+        raise RuntimeError("shapes do not match\nand more")
 
-    monkeypatch.setattr(arm, "take_step", fail)
-    with pytest.raises(RuntimeError, match="shapes"):
-        list(train_in_lock_step([arm], random_batch, 1))
+    monkeypatch.setattr(broken, "take_step", fail)
+    outcomes = list(train_in_lock_step([broken, calm], random_batch, 2))
+    assert [outcome.cause for outcome in outcomes if isinstance(outcome, ArmStopped)] == [
+        "RuntimeError: shapes do not match"
+    ]
+    assert [outcome.step for outcome in outcomes if outcome.arm == "freeze"] == [0, 1]
+
+
+def test_an_arm_that_is_further_joins_when_the_others_have_come_so_far() -> None:
+    straight = losses(make_arms(["full", "freeze"]))
+    arms = make_arms(["full", "freeze"])
+    for step in range(2):
+        arms[1].take_step(random_batch(step), step)
+    outcomes = list(train_in_lock_step(arms, random_batch, 4, {"freeze": 2}))
+    assert [(outcome.step, outcome.arm) for outcome in outcomes] == [
+        (0, "full"), (1, "full"), (2, "full"), (2, "freeze"), (3, "freeze"), (3, "full"),
+    ]  # fmt: skip
+    taken = [outcome for outcome in outcomes if isinstance(outcome, StepOutcome)]
+    assert [outcome.loss_nats for outcome in taken if outcome.arm == "full"] == straight["full"]
+    assert [outcome.loss_nats for outcome in taken if outcome.arm == "freeze"] == straight["freeze"][2:]

@@ -32,7 +32,7 @@ runpy.run_module("frostline", run_name="__main__")
 """
 
 
-def test_one_interrupt_stops_cleanly_with_what_there_is(tmp_path: Path) -> None:
+def test_one_interrupt_saves_and_stops_and_a_report_can_be_written_then(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, seeds=[0])
     run_folder = tmp_path / "run"
     process = subprocess.Popen(
@@ -53,9 +53,14 @@ def test_one_interrupt_stops_cleanly_with_what_there_is(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert records_of(read_journal(run_folder), RunEnded)[0].status == "interrupted"
+    assert "frostline resume" in output
+    assert not (run_folder / "report.html").exists()
+    written = subprocess.run(
+        [sys.executable, "-m", "frostline", "report", str(run_folder)], capture_output=True, text=True, check=False
+    )
+    assert written.returncode == 0, written.stderr
     assert json.loads((run_folder / "summary.json").read_text())["status"] == "interrupted"
     assert "interrupted" in (run_folder / "report.html").read_text().lower()
-    assert str(run_folder / "report.html") in output
 
 
 def test_a_full_disk_is_one_sentence_and_keeps_the_journal(tmp_path: Path) -> None:

@@ -117,6 +117,19 @@ def test_a_wrong_override_is_named(override: str) -> None:
         parse_recipe(f"training: {{steps: 5}}\n{MINIMAL}", [override])
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://user:password@example.org/a.txt",
+        "https://example.org/a.txt?token=x",
+        "https://x.org/a?X-Amz-Signature=x",
+    ],
+)
+def test_an_address_with_a_secret_never_gets_into_a_recipe(address: str) -> None:
+    with pytest.raises(RecipeError, match="holds a password or token"):
+        parse_recipe(f"{MINIMAL}\ncorpus: {{source: '{address}', sha256: {'ab' * 32}}}")
+
+
 def test_missing_file_binary_file_and_huge_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no such recipe file"):
         load_recipe(tmp_path / "nothing.yaml")

@@ -104,6 +104,7 @@ def summary_of(shape: Shape = Shape()) -> RunSummary:
         started_at="2026-08-01T09:30:00+00:00",
         seconds=361.0,
         environment=_environment(shape),
+        changes=[],
         baseline=shape.arms[0],
         seeds=list(shape.seeds),
         steps=shape.steps,

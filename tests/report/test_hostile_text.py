@@ -13,7 +13,7 @@ from rich.console import Console
 
 from frostline.report import show_run, write_report
 from frostline.report.inline import inline_svg
-from frostline.report.text import one_line, visible
+from frostline.text import one_line, visible
 from tests.report.conftest import HOSTILE
 from tests.report.markup import Markup
 from tests.report.sample_run import Shape, write_run

@@ -1,21 +1,30 @@
-"""The command line. Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to mend, 130 Ctrl+C."""
+"""The command line.
+
+Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to mend, 130 Ctrl+C, 143 SIGTERM.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from frostline.errors import FrostlineError
+from frostline.interruption import Interruption
+from frostline.text import visible
+
+if TYPE_CHECKING:
+    from frostline.launch import RunResult
+    from frostline.launch.progress import RunProgress
 
 SOMETHING_FAILED = 1
 MISTAKE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="frostline",
@@ -36,14 +45,27 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+class Resume(StrEnum):
+    """What `frostline run` does where its run folder exists."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
 def main() -> None:
     """Entry point: runs a command and turns a user's mistake into one sentence and exit code 2."""
+    interruption = Interruption()
     try:
-        app()
+        with interruption.listening():
+            app()
+    except SystemExit:
+        if interruption.exit_code is not None:
+            sys.exit(interruption.exit_code)  # typer knows one code for all interruptions
+        raise
     except FrostlineError as error:
         console = Console(stderr=True)
         console.print("[bold red]error:[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(str(error)), markup=False, highlight=False, soft_wrap=True)
         sys.exit(MISTAKE)
 
 
@@ -100,12 +122,15 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to make.", show_default="runs/NAME")] = None,
+    resume: Annotated[
+        Resume, typer.Option("--resume", help="auto: go on with the run folder if there is one, else start.")
+    ] = Resume.NEVER,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment and write its report. Ctrl+C stops it cleanly with what there is.
+    """Run an experiment and write its report. Ctrl+C saves and stops; 'frostline resume' goes on from there.
 
     An arm that an earlier run trained in exactly the same way is taken from there, unless --fresh.
     """
@@ -115,19 +140,72 @@ def run(
 
     wanted = load_recipe(recipe, overrides or ())
     run_folder = out if out is not None else Path("runs") / _folder_name(wanted.name)
-    refuse_existing(run_folder)
+    if resume is Resume.NEVER:
+        refuse_existing(run_folder)
 
-    from frostline.launch import run_experiment
+    from frostline.launch import resume_experiment, run_experiment
+    from frostline.launch.resume import standing
+
+    def work(progress: RunProgress) -> RunResult:
+        if standing(run_folder) == "nothing":
+            return run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh)
+        return resume_experiment(run_folder, cache_folder(), progress, recipe=wanted)
+
+    _run_and_report(run_folder, work, as_json)
+
+
+@app.command(epilog="Examples:  frostline resume runs/demo  ·  frostline resume runs/demo --retry-failed")
+def resume(
+    run_folder: RunFolder,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try arms again that failed, from their last checkpoint.")
+    ] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although versions or threads changed; the report says so.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped or killed. What it gives is what it would have given, to the byte."""
+    from frostline.folders import cache_folder
+    from frostline.launch import resume_experiment
+    from frostline.launch.resume import recorded_recipe
+
+    wanted = recorded_recipe(run_folder, overrides or ())
+
+    def work(progress: RunProgress) -> RunResult:
+        return resume_experiment(
+            run_folder,
+            cache_folder(),
+            progress,
+            recipe=wanted,
+            retry_failed=retry_failed,
+            accept_changes=accept_changes,
+        )
+
+    _run_and_report(run_folder, work, as_json)
+
+
+def _run_and_report(run_folder: Path, work: Callable[[RunProgress], RunResult], as_json: bool) -> None:
+    """Do the work on a run, then write its report and print its answer. A signal ends it at once, without a report."""
     from frostline.launch.progress import run_progress
     from frostline.report import show_run, write_report
     from frostline.stats import write_summary
 
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
-        result = run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh)
-        progress.say("Writing summary and report")
-        summary = write_summary(run_folder)
-        report = write_report(run_folder)
+        result = work(progress)
+        if result.exit_code == 0:
+            progress.say("Writing summary and report")
+            summary = write_summary(run_folder)
+            report = write_report(run_folder)
+    if result.exit_code:
+        if as_json:
+            _print_json({"run": str(run_folder), "report": None, "status": result.status, "failed": []})
+        raise typer.Exit(result.exit_code)
     failed = [sentence for variant in summary.variants for sentence in variant.checks.failed]
     sound = all(variant.checks.pairing_holds and variant.checks.frozen_holds for variant in summary.variants)
     if as_json:
@@ -135,8 +213,6 @@ def run(
     else:
         console.print(show_run(run_folder))
         console.print(f"\nReport: {report.resolve()}", soft_wrap=True, highlight=False)
-    if result.status == "interrupted":
-        raise typer.Exit(INTERRUPTED)
     if failed or not sound:
         raise typer.Exit(SOMETHING_FAILED)
 
@@ -227,6 +303,24 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
     Console().print(show_run(run_folder))
 
 
+@app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify runs/demo --json")
+def verify(run_folder: RunFolder, as_json: AsJson = False) -> None:
+    """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""
+    from dataclasses import asdict
+
+    from frostline.cli.tables import draw_findings
+    from frostline.folders import cache_folder
+    from frostline.launch.verify import verify_run
+
+    findings = verify_run(run_folder, cache_folder(), say=_saying(Console(stderr=as_json)))
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        Console().print(draw_findings(findings))
+    if any(finding.holds is False for finding in findings):
+        raise typer.Exit(SOMETHING_FAILED)
+
+
 @app.command(epilog="Examples:  frostline env  ·  frostline env --json")
 def env(as_json: AsJson = False) -> None:
     """Print versions and machine, for a bug report."""
@@ -245,7 +339,7 @@ def _saying(console: Console) -> Callable[[str], None]:
     """How a command that has no progress bar tells what it does."""
 
     def say(sentence: str) -> None:
-        console.print(sentence, style="dim", markup=False, highlight=False)
+        console.print(visible(sentence), style="dim", markup=False, highlight=False)
 
     return say
 

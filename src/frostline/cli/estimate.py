@@ -10,7 +10,7 @@ from frostline.cli.tables import at_most, empty_table
 from frostline.launch.estimate import RunEstimate
 from frostline.report import numbers
 from frostline.report.numbers import MISSING
-from frostline.report.text import one_line
+from frostline.text import one_line
 
 
 def draw_estimate(estimate: RunEstimate) -> RenderableType:

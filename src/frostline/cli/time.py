@@ -11,7 +11,7 @@ from frostline.cli.tables import at_most, empty_table
 from frostline.launch.timing import Timing
 from frostline.report import numbers
 from frostline.report.numbers import MISSING
-from frostline.report.text import one_line
+from frostline.text import one_line
 
 
 def draw_timing(timing: Timing) -> RenderableType:

@@ -20,13 +20,14 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.cache_entry import Entry, Facts, cache_trouble, cached_entry
+from frostline.cache_entry import cache_trouble, cached_entry
 from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
 from frostline.errors import CorpusError
 from frostline.recipe.settings import CorpusSettings
+from frostline.sealed import Facts, Sealed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -273,7 +274,7 @@ def _key(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenize
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _open(entry: Entry, settings: CorpusSettings, vocabulary: int) -> TokenFile:
+def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile:
     source_sha256 = str(entry.facts["source_sha256"])
     check_sha256(settings, source_sha256)
     sha256 = entry.sha256[TOKENS_FILE]

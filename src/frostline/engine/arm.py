@@ -115,7 +115,7 @@ class Arm:
 
         Raises `TrainingError` when the loss or the gradient is not finite.
         """
-        plan_step = self._follow_plan(step)
+        plan_step = self.follow_plan(step)
         passes = split_batch(batch, self.training.accumulation)
         predictions = int((batch.labels[:, 1:] != NOT_COUNTED).sum())
         learning_rate = learning_rate_at(step, self.learning_rate, self.training)
@@ -168,8 +168,8 @@ class Arm:
             if isinstance(value, Tensor)
         )
 
-    def _follow_plan(self, step: int) -> PlanStep | None:
-        """Apply the plan's changes that are due; what is frozen leaves the optimizer with its state."""
+    def follow_plan(self, step: int) -> PlanStep | None:
+        """Apply the plan's changes that are due at `step`; what is frozen leaves the optimizer with its state."""
         plan_step = self.applied.advance(step)
         if plan_step is None:
             return None

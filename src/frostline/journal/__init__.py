@@ -1,7 +1,17 @@
 """What happened? The append-only journal of a run, written and read back."""
 
-from frostline.journal.folder import RECIPE_FILE, REPORT_FILE, SUMMARY_FILE, refuse_existing
-from frostline.journal.read import read_journal, records_of
+from frostline.journal.folder import (
+    CHECKPOINT_FOLDER,
+    FAILURE_FOLDER,
+    JOURNAL_FOLDER,
+    RECIPE_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    SESSIONS_FILE,
+    SUMMARY_FILE,
+    refuse_existing,
+)
+from frostline.journal.read import read_journal, read_lines, records_of
 from frostline.journal.records import (
     RECORD_KINDS,
     WALL_CLOCK_FIELDS,
@@ -17,18 +27,25 @@ from frostline.journal.records import (
     PlanChanged,
     Record,
     RunEnded,
+    RunResumed,
     RunStarted,
     StepTaken,
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
 )
-from frostline.journal.write import Journal
+from frostline.journal.write import BEGINNING, Journal, JournalPosition
 
 __all__ = [
+    "BEGINNING",
+    "CHECKPOINT_FOLDER",
+    "FAILURE_FOLDER",
+    "JOURNAL_FOLDER",
     "RECIPE_FILE",
     "RECORD_KINDS",
     "REPORT_FILE",
+    "RUN_FILE",
+    "SESSIONS_FILE",
     "SUMMARY_FILE",
     "WALL_CLOCK_FIELDS",
     "ArmFailed",
@@ -40,16 +57,19 @@ __all__ = [
     "FinalWeights",
     "FrozenChecked",
     "Journal",
+    "JournalPosition",
     "PeakMemory",
     "PlanChanged",
     "Record",
     "RunEnded",
+    "RunResumed",
     "RunStarted",
     "StepTaken",
     "VariantPrepared",
     "WatchedMatrices",
     "WeightChange",
     "read_journal",
+    "read_lines",
     "records_of",
     "refuse_existing",
 ]

@@ -8,6 +8,14 @@ from frostline.errors import RunFolderError
 
 RECIPE_FILE = "experiment.yaml"
 """The resolved recipe, every default written out."""
+JOURNAL_FOLDER = "journal"
+RUN_FILE = "run.jsonl"
+"""The journal's own file for what belongs to no arm."""
+CHECKPOINT_FOLDER = "checkpoints"
+FAILURE_FOLDER = "failures"
+"""What Python said about arms that failed, in full."""
+SESSIONS_FILE = "sessions.jsonl"
+"""Which processes have written here, and how long."""
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 

@@ -2,8 +2,8 @@
 
 The journal is the truth of a run: the summary and the report follow from it alone. A record is written as one JSON
 object with its `kind` and a `sequence` number that counts up within its file. Numbers that are not finite become
-null. Fields in `WALL_CLOCK_FIELDS` depend on the machine's clock or memory; all others are a pure function of the
-recipe on one machine.
+null. Fields in `WALL_CLOCK_FIELDS` depend on the machine's clock or memory, or on how a run was called and when it was
+stopped; all others are a pure function of the recipe on one machine.
 
 `variant` is the label of `Variant` ('' where nothing varies), `seed` names the replicate, `arm` the arm. `step` counts
 from 0: record k describes the (k+1)-th optimizer step; evaluations count steps done, so 0 is before training.
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WALL_CLOCK_FIELDS = frozenset({"at", "seconds", "peak_bytes", "environment", "reused_from"})
+WALL_CLOCK_FIELDS = frozenset(
+    {"at", "seconds", "peak_bytes", "environment", "fresh", "reused_from", "untimed", "checkpoint_steps"}
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,17 @@ class RunStarted:
     """ISO 8601, UTC."""
     environment: dict[str, str]
     """Machine, versions, thread count: what `frostline env` prints."""
+    fresh: bool = False
+    """Whether arms that earlier runs trained are trained again."""
+
+
+@dataclass(frozen=True)
+class RunResumed:
+    """The run went on under other conditions, which the user accepted. Going on under the same leaves no line."""
+
+    at: str
+    changes: list[str]
+    """What had changed, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,7 @@ class StepTaken:
     windows_sha256: str
     """Hash of the window ids of this step."""
     untimed: bool
-    """A warm-up step of the machine, left out of the timing."""
+    """A warm-up step of the machine, left out of the timing: the first ones, and those after a resume."""
     seconds: float
 
 
@@ -235,6 +248,8 @@ class ArmFailed:
     arm: str
     step: int
     cause: str
+    checkpoint_steps: int = 0
+    """Steps that its last good checkpoint holds, from which a retry goes on; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +262,7 @@ class RunEnded:
 
 Record = (
     RunStarted
+    | RunResumed
     | VariantPrepared
     | ArmStarted
     | PlanChanged
@@ -266,6 +282,7 @@ RECORD_KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         RunStarted,
+        RunResumed,
         VariantPrepared,
         ArmStarted,
         PlanChanged,

@@ -1,34 +1,74 @@
 """Appends records to the journal of a run folder: one JSON line each, flushed at once, never rewritten.
 
 Records of one arm of one replicate have a file of their own, so that an arm's journal does not depend on which other
-arms there are or in which order they ran; everything else is in `run.jsonl`.
+arms there are or in which order they ran; everything else is in `run.jsonl`. A run that goes on after it was stopped
+cuts a file back to where its checkpoint was taken (`rewind`), and appends from there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
-from io import FileIO
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from frostline.errors import RunFolderError
+from frostline.journal.folder import JOURNAL_FOLDER, RUN_FILE
+from frostline.journal.read import read_lines
 from frostline.journal.records import Record
+from frostline.sealed import flush_folder
 
-RUN_FILE = "run.jsonl"
+
+@dataclass(frozen=True)
+class JournalPosition:
+    """A place between two lines of one file of the journal."""
+
+    lines: int
+    bytes: int
+    sha256: str
+    """Of everything before it."""
+
+
+BEGINNING = JournalPosition(0, 0, hashlib.sha256().hexdigest())
+
+
+class _OpenFile:
+    """One file of the journal. What it holds already is read, so that appending goes on with the right number."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Unbuffered: nothing of a line that could not be written is left over to be written later.
+        self.file = path.open("a+b", buffering=0)
+        self.file.seek(0)
+        content = self.file.read()
+        self.lines, self.bytes, self.digest = content.count(b"\n"), len(content), hashlib.sha256(content)
+
+    def append(self, line: bytes) -> None:
+        unwritten = memoryview(line)
+        while unwritten:
+            unwritten = unwritten[self.file.write(unwritten) :]
+        self.lines, self.bytes = self.lines + 1, self.bytes + len(line)
+        self.digest.update(line)
+
+    @property
+    def position(self) -> JournalPosition:
+        return JournalPosition(self.lines, self.bytes, self.digest.hexdigest())
 
 
 class Journal:
     """The append-only record of a run. Not for several writers."""
 
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = run_folder / "journal"
-        self._folder.mkdir(exist_ok=True)
-        self._files: dict[str, FileIO] = {}
-        self._next_sequence: dict[str, int] = {}
-        self._variants: list[str] = []
+    def __init__(self, run_folder: Path, variants: Sequence[str] = ()) -> None:
+        """`variants` are the labels in their order, where an earlier process may have begun with one of them."""
+        self.folder = run_folder / JOURNAL_FOLDER
+        self.folder.mkdir(exist_ok=True)
+        self._files: dict[str, _OpenFile] = {}
+        self._variants = list(variants)
 
     def append(self, record: Record) -> None:
         """Write `record` and hand it to the operating system. Raises `OSError` when the disk is full."""
@@ -38,28 +78,63 @@ class Journal:
     def append_again(self, variant: str, seed: int, arm: str, line: Mapping[str, object]) -> None:
         """Write a line that another run's journal holds about such an arm. Raises `OSError` when the disk is full."""
         place = {"variant": variant, "seed": seed, "arm": arm}
-        self._write(self._arm_file(variant, seed, arm), {**line, **place})
+        self._write(self.arm_file(variant, seed, arm), {**line, **place})
 
     def lines_of(self, variant: str, seed: int, arm: str) -> bytes:
         """What this journal holds about one arm of one replicate; nothing where it has not begun."""
-        path = self._folder / self._arm_file(variant, seed, arm)
+        path = self.folder / self.arm_file(variant, seed, arm)
         return path.read_bytes() if path.exists() else b""
 
+    def records_of(self, variant: str, seed: int, arm: str) -> list[dict[str, object]]:
+        """The whole lines about one arm of one replicate. Raises `RunFolderError` where one is damaged."""
+        return read_lines(self.folder.parent, self.arm_file(variant, seed, arm))[0]
+
+    def position(self, variant: str, seed: int, arm: str) -> JournalPosition:
+        """The end of what is written about one arm of one replicate."""
+        return self._open(self.arm_file(variant, seed, arm)).position
+
+    def rewind(self, variant: str, seed: int, arm: str, position: JournalPosition) -> None:
+        """Forget what was written about the arm after `position`; a torn last line goes with it.
+
+        Raises `RunFolderError` where the file is not what it was at `position`; then nothing is changed.
+        """
+        name = self.arm_file(variant, seed, arm)
+        path = self.folder / name
+        self._close(name)
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content[: position.bytes]).hexdigest() != position.sha256:
+            raise RunFolderError(f"{path}: its first {position.bytes:,} bytes are not what was written there.")
+        if len(content) > position.bytes:
+            os.truncate(path, position.bytes)
+
+    def cut_run_file(self, bytes_kept: int) -> None:
+        """Keep the first `bytes_kept` bytes of the run's own file: what a process that stopped wrote last goes."""
+        self._close(RUN_FILE)
+        if (self.folder / RUN_FILE).exists():
+            os.truncate(self.folder / RUN_FILE, bytes_kept)
+
+    def flush(self, variant: str, seed: int, arm: str) -> None:
+        """Flush what is written about the arm to the disk. Raises `OSError`."""
+        os.fsync(self._open(self.arm_file(variant, seed, arm)).file.fileno())
+        flush_folder(self.folder)
+
     def _write(self, name: str, values: Mapping[str, object]) -> None:
+        file = self._open(name)
+        line = {"sequence": file.lines, **{key: value for key, value in values.items() if key != "sequence"}}
+        file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def _open(self, name: str) -> _OpenFile:
         if name not in self._files:
-            # Unbuffered: nothing of a line that could not be written is left over to be written later.
-            self._files[name] = (self._folder / name).open("ab", buffering=0)
-        sequence = self._next_sequence.get(name, 0)
-        line = {"sequence": sequence, **{key: value for key, value in values.items() if key != "sequence"}}
-        unwritten = memoryview((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
-        while unwritten:
-            unwritten = unwritten[self._files[name].write(unwritten) :]
-        self._next_sequence[name] = sequence + 1
+            self._files[name] = _OpenFile(self.folder / name)
+        return self._files[name]
+
+    def _close(self, name: str) -> None:
+        if name in self._files:
+            self._files.pop(name).file.close()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        for name in list(self._files):
+            self._close(name)
 
     def __enter__(self) -> Self:
         return self
@@ -74,9 +149,10 @@ class Journal:
         arm = getattr(record, "arm", None)
         if seed is None or arm is None:
             return RUN_FILE
-        return self._arm_file(getattr(record, "variant", ""), seed, arm)
+        return self.arm_file(getattr(record, "variant", ""), seed, arm)
 
-    def _arm_file(self, variant: str, seed: int, arm: str) -> str:
+    def arm_file(self, variant: str, seed: int, arm: str) -> str:
+        """Name of the file that holds what is written about one arm of one replicate."""
         if variant not in self._variants:
             self._variants.append(variant)
         return f"variant{self._variants.index(variant)}-seed{seed}-{arm or 'untouched model'}.jsonl"

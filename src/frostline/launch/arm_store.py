@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import frostline
-from frostline.cache_entry import Facts, cached_entry, open_entry
+from frostline.cache_entry import cached_entry, open_entry
 from frostline.corpus import Corpus
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.launch.prepare import Prepared
 from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
 from frostline.recipe import CorpusSettings
+from frostline.sealed import Facts
 
 LINES_FILE = "journal.jsonl"
 LARGEST_BYTES = 1_000_000_000

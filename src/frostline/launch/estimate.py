@@ -21,6 +21,7 @@ from frostline.engine.settle import PrefixTrial
 from frostline.errors import TrainingError
 from frostline.launch.arms import MEGABYTE, choose_for, make_arm
 from frostline.launch.calibration import StepParts, calibrate_arm, cut_prepared
+from frostline.launch.estimate_disk import journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.launch.estimate_memory import FP32_BYTES, MOMENTS_BYTES, process_bytes, tensor_bytes, trained_values
 from frostline.launch.measuring import EVALUATION_WINDOWS, end_token_ids
 from frostline.launch.memory import STEPS as MEMORY_STEPS
@@ -33,9 +34,6 @@ SAMPLED_POSITIONS = 8
 EVALUATED_WINDOWS = 2
 SETTLING_FORWARDS = 10
 """Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
-JOURNAL_BYTES_OF_A_STEP = 600
-JOURNAL_BYTES_OF_A_NORM = 44
-"""Two numbers for each watched matrix."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     say("Calibrating evaluation and sampling")
     training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
     prefix_disk = min(sum(stored.values()), disk_room)
-    disk = _disk_bytes(prepared, arms) + prefix_disk
+    # The journal once more: it is kept for later runs as well.
+    disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk
     free_disk = psutil.disk_usage(str(cache if cache.exists() else Path())).free
     found = RunEstimate(
         variant=variant.label,
@@ -167,7 +166,7 @@ def _arm(
         ceiling_cached=cost.ceiling_cached,
         peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
         optimizer_bytes=MOMENTS_BYTES * trained,
-        saved_model_bytes=FP32_BYTES * resolved.map.values if name in recipe.save else 0,
+        saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
 
 
@@ -233,15 +232,6 @@ def _evaluation_and_sampling(cut: Prepared) -> tuple[float, float]:
         cut.model, prompts, few, 0, end_token_ids(cut.model), device=cut.device, precision=cut.precision
     )
     return min(seconds), (time.perf_counter() - started) / few.new_tokens
-
-
-def _disk_bytes(prepared: Prepared, arms: list[ArmEstimate]) -> int:
-    recipe = prepared.recipe
-    watched = sum(portion.layer is not None for portion in next(iter(prepared.resolved.values())).portions)
-    every = recipe.measures.weight_change_every
-    lines = JOURNAL_BYTES_OF_A_STEP + (JOURNAL_BYTES_OF_A_NORM * watched // every if every else 0)
-    journal = recipe.training.steps * len(recipe.seeds) * len(arms) * lines
-    return 2 * journal + sum(arm.saved_model_bytes for arm in arms)  # kept for later runs as well
 
 
 def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from frostline.engine import Arm
-from frostline.launch.recorder import no_space
+from frostline.journal import CHECKPOINT_FOLDER
+from frostline.launch.disk import disk_trouble
 from frostline.plans import merge_adapters
+from frostline.sealed import Facts, seal
 
 
 def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_folder: Path) -> Path:
     """Write the arm's model to `checkpoints/ARM` of the run folder: all of it or nothing. Ends the arm's training.
 
-    Split matrices become whole again and adapters are merged, so that the folder holds an ordinary model.
+    Split matrices become whole again and adapters are merged, so that the folder holds an ordinary model; beside it
+    lies the manifest that `frostline verify` checks. Raises `RunFolderError` where the disk does not take it.
     """
     arm.forward.finish()
     arm.applied.release()
     model = merge_adapters(arm.model) if arm.applied.plan.lora is not None else arm.model
-    label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm.name}" if variant else arm.name)
-    target = run_folder / "checkpoints" / label
-    target.parent.mkdir(exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="saving-"))
+    target = saved_model_folder(run_folder, variant, arm.name)
+
+    def write(folder: Path) -> Facts:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"arm": arm.name, "variant": variant}
+
     try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        temporary.replace(target)
+        seal(target.parent, target.name, write)
     except OSError as error:
-        raise no_space(error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        raise disk_trouble(error, target, size) from error
     return target
+
+
+def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:
+    """Where the trained model of `arm` is kept."""
+    label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm}" if variant else arm)
+    return run_folder / CHECKPOINT_FOLDER / label

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from frostline.text import visible
+
 PLAIN_REPORTS = 10
 """Progress lines of one replicate where there is no terminal."""
 
@@ -71,7 +73,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         self._drop_tasks("reading")
-        self._console.print(Text.assemble((_clock(), "dim"), " ", text))
+        self._console.print(Text.assemble((_clock(), "dim"), " ", visible(text)))
 
     def reading(self, done: int, total: int) -> None:
         if "reading" not in self._tasks:
@@ -120,7 +122,7 @@ class PlainProgress:
         self._started = 0.0
 
     def say(self, text: str) -> None:
-        self._console.print(f"{_clock()} {text}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(f"{_clock()} {visible(text)}", highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         """A log needs no line for each block."""

@@ -1,21 +1,19 @@
-"""The journal as a run sees it: never interrupted in the middle of a line, a full disk told in a sentence."""
+"""The journal as a run sees it: never interrupted in the middle of a line, trouble with the disk told in a sentence."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from frostline.errors import RunFolderError
-from frostline.journal import Journal, Record
-from frostline.launch.interruption import Interruption
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from frostline.interruption import Interruption
+from frostline.journal import Journal, JournalPosition, Record
+from frostline.launch.disk import disk_trouble
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Appends to the journal with Ctrl+C held back. Raises `RunFolderError` when the disk is full."""
+    """Appends to the journal with signals held back. Raises `RunFolderError` when the disk does not take it."""
 
     journal: Journal
     interruption: Interruption
@@ -27,20 +25,17 @@ class Recorder:
         """See `Journal.append_again`."""
         self._write(lambda: self.journal.append_again(variant, seed, arm, line))
 
+    def rewind(self, variant: str, seed: int, arm: str, position: JournalPosition) -> None:
+        """See `Journal.rewind`."""
+        self._write(lambda: self.journal.rewind(variant, seed, arm, position))
+
+    def flush(self, variant: str, seed: int, arm: str) -> None:
+        """See `Journal.flush`."""
+        self._write(lambda: self.journal.flush(variant, seed, arm))
+
     def _write(self, write: Callable[[], None]) -> None:
         with self.interruption.deferred():
             try:
                 write()
             except OSError as error:
-                raise no_space(error) from error
-
-
-def no_space(error: OSError) -> Exception:
-    """A sentence for a full disk; any other `error` as it is."""
-    if error.errno not in NO_SPACE:
-        return error
-    where = f" while writing {error.filename}" if error.filename else ""
-    return RunFolderError(
-        f"no space is left on the disk{where}; the run stopped and its journal up to here is kept.",
-        "Free some space, or write to another disk with --out.",
-    )
+                raise disk_trouble(error, Path(error.filename) if error.filename else self.journal.folder) from error

@@ -1,80 +1,211 @@
 """How does one replicate run? All arms on the same batches; what happens is measured between the steps and journalled.
 
-Training itself is `engine.train_in_lock_step`; here is what surrounds each step, never inside its timer.
+Training itself is `engine.train_in_lock_step`; here is what surrounds each step, never inside its timer. An arm whose
+journal and checkpoints an earlier process left goes on from there (`arm_in_training`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from frostline.corpus import Batch
-from frostline.engine import Arm, ArmStopped, StepOutcome, train_in_lock_step
+from frostline.engine import ArmStopped, StepOutcome, train_in_lock_step
 from frostline.errors import CacheError
+from frostline.interruption import Stopped
 from frostline.journal import (
-    ArmFailed,
     ArmFinished,
     ArmStarted,
     FinalWeights,
     FrozenChecked,
     PlanChanged,
     StepTaken,
-    WatchedMatrices,
     WeightChange,
 )
-from frostline.launch.arm_store import ArmStore
-from frostline.launch.arms import forget_other_windows, make_arm, model_for_arm
+from frostline.launch.arm_in_training import ArmInTraining, Replicate, attempt, begin_arm, how_complete, mark_failed
+from frostline.launch.arms import forget_other_windows
+from frostline.launch.checkpoints import Pace
+from frostline.launch.estimate_disk import checkpoint_bytes
 from frostline.launch.handover import save_model
 from frostline.launch.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
-from frostline.launch.prepare import Prepared
-from frostline.launch.progress import RunProgress
-from frostline.launch.recorder import Recorder
-from frostline.measures import LossMeasure, WeightWatch, weights_sha256
+from frostline.measures import weights_sha256
 
-
-@dataclass
-class ArmInTraining:
-    """An arm with what watches it."""
-
-    arm: Arm
-    watch: WeightWatch
-    steps: int = 0
-    optimizer_bytes: int = 0
-    failed: bool = False
-
-
-@dataclass(frozen=True)
-class Replicate:
-    """One seed of one variant, and where its results go."""
-
-    prepared: Prepared
-    seed: int
-    recorder: Recorder
-    progress: RunProgress
-    run_folder: Path
-    store: ArmStore | None = None
-    """Arms that were trained before; None trains all anew."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.prepared.variant}, seed {self.seed}" if self.prepared.variant else f"seed {self.seed}"
+EXPECTED_BYTES_PER_SECOND = 300e6
+"""Of a first checkpoint, before one was timed."""
 
 
 def run_replicate(replicate: Replicate) -> None:
-    """Train every arm with the replicate's seed, and journal all that the recipe asks for."""
+    """Train every arm with the replicate's seed, and journal all that the recipe asks for.
+
+    Arms that have finished, or failed, are left alone. Raises `Stopped` when a signal asks for it, with everything
+    saved; `RunFolderError` when the disk takes no more.
+    """
     prepared = replicate.prepared
-    known_text = _reuse(replicate, UNTOUCHED)
-    names = [name for name in prepared.recipe.arms if not _reuse(replicate, name)]
+    known_text = how_complete(replicate, UNTOUCHED) == "finished" or _reuse(replicate, UNTOUCHED)
+    names = []
+    for name in prepared.recipe.arms:
+        found = how_complete(replicate, name)
+        if found == "finished":
+            replicate.checkpoints(name).remove()  # killed between its last line and this
+        elif (found == "begun" or replicate.retry_failed) and (
+            replicate.checkpoints(name).newest_steps() or not _reuse(replicate, name)
+        ):
+            names.append(name)
     if not names and known_text:
         return
     replicate.progress.say(f"Before training, {replicate.title}")
     if not known_text:
+        replicate.begin_anew(UNTOUCHED)
         record_continuations(prepared, replicate.seed, UNTOUCHED, prepared.model, replicate.recorder)
         _keep(replicate, UNTOUCHED)
-    before = evaluate_everywhere(prepared, prepared.model)
     for group in [names] if prepared.schedule == "lock-step" else [[name] for name in names]:
-        _train_group(replicate, group, before)
+        _train_group(replicate, group)
+
+
+def _train_group(replicate: Replicate, names: Sequence[str]) -> None:
+    """Train `names` in lock step from beginning, or from where they were, to end."""
+    prepared, progress = replicate.prepared, replicate.progress
+    training = prepared.recipe.training
+    arms: dict[str, ArmInTraining] = {}
+    for name in names:
+        begun = begin_arm(replicate, name)
+        if begun is not None:
+            arms[name] = begun
+    expected = sum(checkpoint_bytes(prepared.resolved[name]) for name in arms) / EXPECTED_BYTES_PER_SECOND
+    pace = Pace(prepared.recipe.checkpoints, expected)
+    if not arms:
+        return
+    progress.begin(f"Training {', '.join(arms)}, {replicate.title}", list(arms), training.steps)
+    try:
+        _take_steps(replicate, arms, pace)
+        progress.end()
+        for name, trained in arms.items():
+            if not trained.failed:
+                progress.say(f"After training, {name}, {replicate.title}")
+                attempt(replicate, trained, partial(_finish_arm, replicate, name, trained))
+    except Stopped:
+        _save(replicate, arms, pace)
+        raise
+    finally:
+        replicate.saving.add(pace)
+
+
+def _take_steps(replicate: Replicate, arms: dict[str, ArmInTraining], pace: Pace) -> None:
+    """All steps that are left, each journalled and, where due, followed by an evaluation or a checkpoint."""
+    prepared, recorder, progress = replicate.prepared, replicate.recorder, replicate.progress
+    training = prepared.recipe.training
+
+    def batch_of_step(step: int) -> Batch:
+        batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
+        forget_other_windows(prepared, batch)
+        return batch
+
+    for trained in arms.values():
+        attempt(replicate, trained, partial(_evaluate_if_due, replicate, trained))
+    in_training = [trained.arm for trained in arms.values() if not trained.failed]
+    stepping = train_in_lock_step(
+        in_training, batch_of_step, training.steps, {name: trained.steps for name, trained in arms.items()}
+    )
+    while True:
+        # A step and what it writes are never cut in two: a signal waits for the end of both.
+        with recorder.interruption.deferred():
+            outcome = next(stepping, None)
+            if outcome is None:
+                break
+            trained = arms[outcome.arm]
+            if isinstance(outcome, ArmStopped):
+                mark_failed(replicate, trained, outcome.error)
+                continue
+            attempt(replicate, trained, partial(_record_step, replicate, outcome, trained))
+        if not trained.failed:
+            progress.step(outcome.arm, outcome.step, outcome.loss_nats, outcome.tokens, outcome.seconds)
+            attempt(replicate, trained, partial(_evaluate_if_due, replicate, trained))
+        if trained.failed:
+            in_training.remove(trained.arm)
+        alive = [trained for trained in arms.values() if not trained.failed]
+        if alive and all(other.steps == outcome.step + 1 for other in alive) and pace.is_due(outcome.step + 1):
+            _save(replicate, arms, pace)
+
+
+def _save(replicate: Replicate, arms: dict[str, ArmInTraining], pace: Pace) -> None:
+    """A checkpoint of every arm in training that has gone on since its last one."""
+    with replicate.recorder.interruption.deferred():
+        began = time.monotonic()
+        saved = [trained.save(replicate) for trained in arms.values() if not trained.failed]
+        if any(saved):
+            pace.saved(time.monotonic() - began)
+
+
+def _evaluate_if_due(replicate: Replicate, trained: ArmInTraining) -> None:
+    """Evaluate after these steps, if the recipe wants it and it has not been done."""
+    prepared = replicate.prepared
+    every = prepared.recipe.measures.evaluate_every
+    steps = trained.steps
+    if not every or steps == 0 or steps % every or steps >= prepared.recipe.training.steps or trained.evaluated:
+        return
+    measured = evaluate_everywhere(prepared, trained.arm.model)
+    with replicate.recorder.interruption.deferred():
+        record_evaluations(prepared, replicate.seed, trained.name, steps, measured, replicate.recorder)
+        trained.evaluated = True
+        trained.position = replicate.position(trained.name)
+
+
+def _record_step(replicate: Replicate, outcome: StepOutcome, trained: ArmInTraining) -> None:
+    variant, seed, recorder = replicate.prepared.variant, replicate.seed, replicate.recorder
+    untimed_steps = replicate.prepared.recipe.training.untimed_steps
+    change = outcome.plan_step
+    if change is not None:
+        trained_now = trained.arm.applied.trained_parameters
+        recorder.append(
+            PlanChanged(variant, seed, outcome.arm, outcome.step, list(change.thawed), list(change.frozen), trained_now)
+        )
+    recorder.append(
+        StepTaken(
+            variant=variant,
+            seed=seed,
+            arm=outcome.arm,
+            step=outcome.step,
+            loss_nats=outcome.loss_nats,
+            gradient_norm=outcome.gradient_norm,
+            learning_rate=outcome.learning_rate,
+            predictions=outcome.predictions,
+            tokens=outcome.tokens,
+            windows_sha256=outcome.windows_sha256,
+            untimed=outcome.step - trained.began_at < untimed_steps,
+            seconds=outcome.seconds,
+        )
+    )
+    norms = trained.watch.after_step(outcome.step)
+    if norms is not None:
+        recorder.append(WeightChange(variant, seed, outcome.arm, outcome.step, norms.change, norms.drift))
+    trained.steps = outcome.step + 1
+    trained.evaluated = False
+    trained.position = replicate.position(trained.name)
+
+
+def _finish_arm(replicate: Replicate, name: str, trained: ArmInTraining) -> None:
+    """Measure the trained model, prove what was frozen, and hand the model over if the recipe asks for it."""
+    prepared, seed, recorder = replicate.prepared, replicate.seed, replicate.recorder
+    variant, applied = prepared.variant, trained.arm.applied
+    measured = evaluate_everywhere(prepared, trained.arm.model)
+    record_evaluations(prepared, seed, name, trained.steps, measured, recorder)
+    norms = trained.watch.final()
+    recorder.append(FinalWeights(variant, seed, name, norms.norm, norms.drift, norms.relative_drift, norms.stable_rank))
+    frozen = applied.verify()
+    recorder.append(FrozenChecked(variant, seed, name, frozen.checked_values, list(frozen.moved)))
+    record_continuations(prepared, seed, name, trained.arm.model, recorder)
+    final_sha256 = weights_sha256(applied.trainable_parameters())
+    optimizer_bytes = trained.arm.optimizer_bytes()
+    # Handing the model over ends the arm: from here to its last line there is no going back.
+    with recorder.interruption.deferred():
+        if _is_saved(replicate, name):
+            save_model(trained.arm, prepared.tokenizer, variant, replicate.run_folder)
+        recorder.append(ArmFinished(variant, seed, name, trained.steps, optimizer_bytes, final_sha256))
+        recorder.flush(variant, seed, name)
+        trained.finished = True
+        replicate.checkpoints(name).remove()
+    _keep(replicate, name)
 
 
 def _reuse(replicate: Replicate, name: str) -> bool:
@@ -87,6 +218,7 @@ def _reuse(replicate: Replicate, name: str) -> bool:
         return False
     if name:
         replicate.progress.say(f"Arm {name}, {replicate.title}: taken from an earlier run ({kept.trained_by})")
+    replicate.begin_anew(name)
     for line in kept.lines:
         origin = {"reused_from": kept.trained_by} if line["kind"] == ArmStarted.__name__ else {}
         replicate.recorder.append_again(prepared.variant, seed, name, {**line, **origin})
@@ -109,116 +241,3 @@ def _is_saved(replicate: Replicate, name: str) -> bool:
     """Whether the recipe asks for this arm's trained model, which only training can give."""
     recipe = replicate.prepared.recipe
     return name in recipe.save and replicate.seed == recipe.seeds[0]
-
-
-def _train_group(replicate: Replicate, names: Sequence[str], before: dict[str, LossMeasure]) -> None:
-    """Train `names` in lock step from beginning to end."""
-    prepared, recorder, progress = replicate.prepared, replicate.recorder, replicate.progress
-    training, every = prepared.recipe.training, prepared.recipe.measures.evaluate_every
-    arms = {name: _start_arm(replicate, name, before) for name in names}
-    progress.begin(f"Training {', '.join(names)}, {replicate.title}", list(names), training.steps)
-
-    def batch_of_step(step: int) -> Batch:
-        batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
-        forget_other_windows(prepared, batch)
-        return batch
-
-    for outcome in train_in_lock_step([trained.arm for trained in arms.values()], batch_of_step, training.steps):
-        trained = arms[outcome.arm]
-        if isinstance(outcome, ArmStopped):
-            trained.failed = True
-            recorder.append(ArmFailed(prepared.variant, replicate.seed, outcome.arm, outcome.step, outcome.cause))
-            progress.say(f"Arm {outcome.arm} stopped: {outcome.cause}")
-            continue
-        trained.steps = outcome.step + 1
-        trained.optimizer_bytes = trained.arm.optimizer_bytes()
-        _record_step(replicate, outcome, trained)
-        progress.step(outcome.arm, outcome.step, outcome.loss_nats, outcome.tokens, outcome.seconds)
-        if every and trained.steps % every == 0 and trained.steps < training.steps:
-            measured = evaluate_everywhere(prepared, trained.arm.model)
-            record_evaluations(prepared, replicate.seed, outcome.arm, trained.steps, measured, recorder)
-    progress.end()
-    for name, trained in arms.items():
-        if not trained.failed:
-            progress.say(f"After training, {name}, {replicate.title}")
-            _finish_arm(replicate, name, trained)
-
-
-def _start_arm(replicate: Replicate, name: str, before: dict[str, LossMeasure]) -> ArmInTraining:
-    """An arm on a copy of the untouched model; the copy is hashed, so that pairing is proved and not assumed."""
-    prepared, seed, recorder = replicate.prepared, replicate.seed, replicate.recorder
-    recipe, variant = prepared.recipe, prepared.variant
-    model = model_for_arm(prepared, name)
-    initial_sha256 = weights_sha256(model.named_parameters())
-    arm = make_arm(prepared, name, seed, model=model, say=replicate.progress.say)
-    cost = prepared.costs[name]
-    watch = WeightWatch(
-        arm.applied, recipe.measures.watch, every=recipe.measures.weight_change_every, base=prepared.model
-    )
-    recorder.append(
-        ArmStarted(
-            variant=variant,
-            seed=seed,
-            arm=name,
-            plan=prepared.plans[name].text,
-            learning_rate=arm.learning_rate,
-            weight_decay=recipe.weight_decay_of(name),
-            parameters=arm.applied.parameters,
-            trained_parameters=arm.applied.trained_parameters,
-            prefix_layers=prepared.resolved[name].prefix_layers,
-            step_flops=cost.step_flops,
-            ceiling=cost.ceiling,
-            ceiling_cached=cost.ceiling_cached,
-            initial_sha256=initial_sha256,
-        )
-    )
-    recorder.append(WatchedMatrices(variant, seed, name, watch.names, watch.layers, watch.roles, watch.trained))
-    record_evaluations(prepared, seed, name, 0, before, recorder)
-    return ArmInTraining(arm, watch)
-
-
-def _record_step(replicate: Replicate, outcome: StepOutcome, trained: ArmInTraining) -> None:
-    variant, seed, recorder = replicate.prepared.variant, replicate.seed, replicate.recorder
-    change = outcome.plan_step
-    if change is not None:
-        trained_now = trained.arm.applied.trained_parameters
-        recorder.append(
-            PlanChanged(variant, seed, outcome.arm, outcome.step, list(change.thawed), list(change.frozen), trained_now)
-        )
-    recorder.append(
-        StepTaken(
-            variant=variant,
-            seed=seed,
-            arm=outcome.arm,
-            step=outcome.step,
-            loss_nats=outcome.loss_nats,
-            gradient_norm=outcome.gradient_norm,
-            learning_rate=outcome.learning_rate,
-            predictions=outcome.predictions,
-            tokens=outcome.tokens,
-            windows_sha256=outcome.windows_sha256,
-            untimed=outcome.step < replicate.prepared.recipe.training.untimed_steps,
-            seconds=outcome.seconds,
-        )
-    )
-    norms = trained.watch.after_step(outcome.step)
-    if norms is not None:
-        recorder.append(WeightChange(variant, seed, outcome.arm, outcome.step, norms.change, norms.drift))
-
-
-def _finish_arm(replicate: Replicate, name: str, trained: ArmInTraining) -> None:
-    """Measure the trained model, prove what was frozen, and hand the model over if the recipe asks for it."""
-    prepared, seed, recorder = replicate.prepared, replicate.seed, replicate.recorder
-    variant, applied = prepared.variant, trained.arm.applied
-    measured = evaluate_everywhere(prepared, trained.arm.model)
-    record_evaluations(prepared, seed, name, trained.steps, measured, recorder)
-    norms = trained.watch.final()
-    recorder.append(FinalWeights(variant, seed, name, norms.norm, norms.drift, norms.relative_drift, norms.stable_rank))
-    frozen = applied.verify()
-    recorder.append(FrozenChecked(variant, seed, name, frozen.checked_values, list(frozen.moved)))
-    record_continuations(prepared, seed, name, trained.arm.model, recorder)
-    final_sha256 = weights_sha256(applied.trainable_parameters())
-    recorder.append(ArmFinished(variant, seed, name, trained.steps, trained.optimizer_bytes, final_sha256))
-    _keep(replicate, name)
-    if _is_saved(replicate, name):
-        save_model(trained.arm, prepared.tokenizer, variant, replicate.run_folder)

@@ -120,6 +120,14 @@ class WeightWatch:
         return WeightNorms(change, drift) if measured else None
 
     @torch.no_grad()
+    def resume_after(self, step: int) -> None:
+        """Take the present weights for those after step `step`: training goes on from a checkpoint."""
+        for portion, previous in zip(self._portions, self._previous, strict=True):
+            if previous is not None:
+                previous.copy_(self._moving(portion))
+        self._previous_step = step
+
+    @torch.no_grad()
     def final(self) -> FinalNorms:
         """What training did, from the start until now."""
         drift, ranks = [], []

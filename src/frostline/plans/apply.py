@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class AppliedPlan:
         self._phase = resolved.phases[0]
         self._moved: list[str] = []
         self._set_gradients()
-        self._hashes = {name: self._hash(name) for name in self._portions if name not in self._phase.trained}
+        self._hashes = self._hashes_of([name for name in self._portions if name not in self._phase.trained])
 
     @property
     def parameters(self) -> int:
@@ -86,6 +87,13 @@ class AppliedPlan:
         # A fused parameter that trains as a whole holds several portions: the dictionary keeps it once.
         return list(dict(self._holders[name] for name in self._portions if name in self._phase.trained).items())
 
+    def trained_until(self, step: int) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that any step up to `step` trains, in the model's order."""
+        if self.plan.lora is not None:
+            return self.trainable_parameters()
+        trained = frozenset().union(*(phase.trained for phase in self.resolved.phases if phase.at <= step))
+        return list(dict(self._holders[name] for name in self._portions if name in trained).items())
+
     def frozen_portions(self) -> list[Portion]:
         """The portions that are frozen now, in the model's order."""
         return [portion for name, portion in self._portions.items() if name not in self._phase.trained]
@@ -107,7 +115,7 @@ class AppliedPlan:
             if self._hash(name) != self._hashes.pop(name):
                 self._moved.append(name)
         self._set_gradients()
-        self._hashes |= {name: self._hash(name) for name in frozen}
+        self._hashes |= self._hashes_of(frozen)
         thawed_parameters = dict(self._holders[name] for name in thawed)
         frozen_parameters = dict(self._holders[name] for name in frozen)
         for parameter in frozen_parameters.values():
@@ -121,7 +129,8 @@ class AppliedPlan:
 
     def verify(self) -> FrozenCheck:
         """Whether every frozen portion has the bytes that it had when it was frozen."""
-        moved = [name for name, expected in self._hashes.items() if self._hash(name) != expected]
+        found = self._hashes_of(list(self._hashes))
+        moved = [name for name, expected in self._hashes.items() if found[name] != expected]
         checked = sum(self._portions[name].values for name in self._hashes)
         return FrozenCheck(checked, (*self._moved, *moved))
 
@@ -131,10 +140,35 @@ class AppliedPlan:
         Call it right after replacing them, so that nothing could have moved in between. Raises `ValueError` where one
         of them trains now.
         """
-        for name in names:
+        replaced = list(names)
+        for name in replaced:
             if name not in self._hashes:
                 raise ValueError(f"'{name}' is not frozen: what it holds is not checked.")
-            self._hashes[name] = self._hash(name)
+        self._hashes |= self._hashes_of(replaced)
+
+    @property
+    def moved(self) -> list[str]:
+        """Portions that had moved when they thawed: empty unless something is broken."""
+        return list(self._moved)
+
+    def frozen_sha256(self) -> dict[str, str]:
+        """SHA-256 of each portion that is frozen now, as it was when it was frozen."""
+        return {name: digest.hex() for name, digest in self._hashes.items()}
+
+    def restore_frozen_sha256(self, sha256: dict[str, str], moved: Sequence[str], step: int) -> None:
+        """Go on comparing with what `frozen_sha256` and `moved` gave after `step`.
+
+        For what trained before it was frozen this cannot be seen from the weights alone. Raises `ValueError` where
+        other portions are frozen now, or one that never trained has other bytes.
+        """
+        if sha256.keys() != self._hashes.keys():
+            raise ValueError("other weights are frozen in it")
+        trained = frozenset().union(*(phase.trained for phase in self.resolved.phases if phase.at <= step))
+        for name, digest in sha256.items():
+            if name not in trained and self._hashes[name].hex() != digest:
+                raise ValueError(f"the frozen '{name}' is not the base model's")
+        self._hashes = {name: bytes.fromhex(digest) for name, digest in sha256.items()}
+        self._moved = list(moved)
 
     def select(self, selectors: Sequence[str]) -> list[Portion]:
         """The portions that any of `selectors` names, in the model's order; read one with `value_of`."""
@@ -162,6 +196,11 @@ class AppliedPlan:
             return  # adapters train, and nothing else: so they were injected
         for name, (_, parameter) in self._holders.items():
             parameter.requires_grad_(name in self._phase.trained)
+
+    def _hashes_of(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Of each portion, as many at once as torch computes with: hashing a model takes as long as a short step."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return dict(zip(names, threads.map(self._hash, names), strict=True))
 
     def _hash(self, name: str) -> bytes:
         return hashlib.sha256(_bytes_of(value_of(self.model, self._portions[name]))).digest()

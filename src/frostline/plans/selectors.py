@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+import regex
+
 from frostline.errors import PlanError, nearest
 from frostline.plans.roles import GROUP_ROLES, LAYERED_ROLES, ROLES
 from frostline.plans.types import ModelMap, Portion
 
 MAXIMUM_PATTERN = 200
-"""Characters of a GLOB or REGEX: no parameter name needs more, and long patterns can take for ever to match."""
+"""Characters of a GLOB or REGEX: no parameter name needs more."""
+MATCHING_SECONDS = 0.2
+"""For one name: some patterns would take for ever."""
 _BOUND = re.compile(r"(?P<count>-?[0-9]{1,6})|(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%", re.ASCII)
 _LAYERS_HINT = "Layers are a slice such as @6:, @:4, @-2:, @2:8, @50%:, or one layer such as @3."
 
@@ -124,8 +128,12 @@ class Selector:
         return list(group)
 
     def _matches_name(self, name: str) -> bool:
-        pattern = fnmatch.translate(self.pattern) if self.kind == "name" else self.pattern
-        return re.search(pattern, name) is not None
+        if self.kind == "name":
+            return fnmatch.fnmatchcase(name, self.pattern)
+        try:
+            return regex.search(self.pattern, name, timeout=MATCHING_SECONDS) is not None
+        except TimeoutError as error:
+            raise PlanError(f"'{self.text}' takes too long to match '{name}'.", "Write a simpler REGEX.") from error
 
     def _by_role(self, model_map: ModelMap) -> tuple[Portion, ...]:
         leaves = GROUP_ROLES.get(self.pattern, (self.pattern,))
@@ -181,10 +189,11 @@ def _parse_pattern(kind: Literal["name", "re"], pattern: str) -> Selector:
         raise PlanError(f"'{kind}:' needs a {what} of printable characters behind it.", "Example: name:*.q_proj.weight")
     if len(pattern) > MAXIMUM_PATTERN:
         raise PlanError(f"'{kind}:{pattern[:20]}...' is longer than {MAXIMUM_PATTERN} characters.")
-    try:
-        re.compile(fnmatch.translate(pattern) if kind == "name" else pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise PlanError(f"'{kind}:{pattern}' is no valid {what}: {error}.") from error
+    if kind == "re":
+        try:
+            regex.compile(pattern)
+        except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+            raise PlanError(f"'{kind}:{pattern}' is no valid {what}: {error}.") from error
     return Selector(kind, pattern)
 
 

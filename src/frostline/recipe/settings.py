@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -50,6 +51,17 @@ class ModelSettings(Settings):
     """Commit, branch or tag of a hub id."""
 
 
+_SECRET = re.compile(r"token|key|secret|signature|password|credential|auth|^sig$", re.IGNORECASE)
+
+
+def _holds_secret(address: str) -> bool:
+    """Whether an address has a user name, or a query with a name such as `token`."""
+    parts = urlsplit(address)
+    return "@" in parts.netloc or any(
+        _SECRET.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+    )
+
+
 class CorpusSettings(Settings):
     source: str = EMBEDDED
     """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
@@ -78,6 +90,11 @@ class CorpusSettings(Settings):
             raise ValueError("a corpus fetched by its address needs 'sha256'")
         if self.source.startswith("http://"):
             raise ValueError("a corpus is fetched by https only")
+        if self.source.startswith("https://") and _holds_secret(self.source):
+            raise ValueError(
+                "the address holds a password or token, and a recipe is written into the run folder: "
+                "download the file yourself and name it here"
+            )
         return self
 
 
@@ -161,6 +178,19 @@ class MeasureSettings(Settings):
     """Measure each arm's peak memory alone, in a process of its own."""
 
 
+class CheckpointSettings(Settings):
+    """When the state of training is saved, so that a run that is killed goes on from there."""
+
+    every_seconds: NonNegativeNumber | None = 60
+    """Seconds between checkpoints; null saves only when the run is asked to stop."""
+    every_steps: PositiveCount | None = None
+    """Save at each so many steps instead."""
+    keep: PositiveCount = 2
+    """Newest checkpoints of each arm that are kept while it trains."""
+    largest_share: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Largest share of the time that saving may take: where it would take more, it is done less often."""
+
+
 class LoraSettings(Settings):
     rank: PositiveCount = 8
     alpha: PositiveNumber | None = None
@@ -230,6 +260,7 @@ class Recipe(Settings):
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
     """One replicate each."""
     measures: MeasureSettings = MeasureSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     vary: dict[str, tuple[str | int, ...]] = {}
     """Repeat the experiment over the values of one key: `corpus.tokens` or `model.source`."""
     save: tuple[str, ...] = ()

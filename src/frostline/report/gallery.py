@@ -9,8 +9,8 @@ from frostline.report import numbers
 from frostline.report.figures.loss import smoothing_window
 from frostline.report.figures.parts import AnyChart
 from frostline.report.plots import NothingMeasured, RunPlots
-from frostline.report.text import one_line
 from frostline.stats.summary import ArmSummary, Estimate, RunSummary, VariantSummary
+from frostline.text import one_line
 
 Facts = tuple[RunSummary, VariantSummary]
 

@@ -172,6 +172,8 @@ def alerts_of(summary: RunSummary) -> list[str]:
     alerts = []
     if summary.status != "finished":
         alerts.append("The run was interrupted: what follows is what there was until then.")
+    if summary.changes:
+        alerts.append(f"The run went on under other conditions after it was stopped: {'; '.join(summary.changes)}.")
     for variant in summary.variants:
         where = f"{variant.variant}: " if variant.variant else ""
         if not variant.checks.pairing_holds:

@@ -13,8 +13,8 @@ from frostline.report import numbers
 from frostline.report.numbers import MISSING
 from frostline.report.open_run import Run, open_run
 from frostline.report.page import SYMBOLS, alerts_of
-from frostline.report.text import one_line
 from frostline.stats.summary import RunSummary, VariantSummary
+from frostline.text import one_line
 
 _VERDICT_STYLES = {"supported": "bold green", "refuted": "bold red", "undecided": "yellow"}
 

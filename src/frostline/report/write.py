@@ -6,8 +6,6 @@ and renamed, so that a reader never meets half a report.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,8 +19,9 @@ from frostline.report.gallery import Drawing
 from frostline.report.inline import inline_svg, png_of, svg_of
 from frostline.report.open_run import Run, open_run
 from frostline.report.style import DARK, FONT, LIGHT, WIDE, Palette
-from frostline.report.text import visible
+from frostline.sealed import replace_file
 from frostline.stats.summary import VariantSummary
+from frostline.text import visible
 
 
 def write_report(run_folder: Path) -> Path:
@@ -104,14 +103,10 @@ def _write_figure(run: Run, kind: gallery.FigureKind, variant: VariantSummary, f
 
 
 def _write(target: Path, content: bytes) -> None:
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(target)
+        replace_file(target, content)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise RunFolderError(
             f"{target}: cannot be written ({error.strerror}).", "Is there space, and the right to?"
         ) from error

@@ -39,6 +39,8 @@ def _trouble(run: Run, variants: list[VariantSummary]) -> list[str]:
             sentences.append(f"{prefix}{variant.checks.pairing} Its comparisons mean nothing.")
         if not variant.checks.frozen_holds:
             sentences.append(f"{prefix}{variant.checks.frozen}")
+    if run.changes:
+        sentences.append(f"The run went on under other conditions after it was stopped: {'; '.join(run.changes)}.")
     if run.ended is None or run.ended.status != "finished":
         sentences.append("The run was interrupted: what follows is from the part that is there.")
     return sentences

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.journal import Continuation
+from frostline.journal import ArmFailed, Continuation
 from frostline.stats import scalars, text_scores, timing
 from frostline.stats.intervals import (
     OVER_BLOCKS,
@@ -77,9 +77,12 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
 
 def failure(run: ArmRun) -> str:
     """One sentence about a replicate that failed."""
-    if run.failed is None:
-        return ""
-    return f"{run.name}, seed {run.seed}, stopped at step {run.failed.step}: {run.failed.cause.rstrip('.')}."
+    return "" if run.failed is None else failure_of(run.failed)
+
+
+def failure_of(failed: ArmFailed) -> str:
+    """The same from its record."""
+    return f"{failed.arm}, seed {failed.seed}, stopped at step {failed.step}: {failed.cause.rstrip('.')}."
 
 
 def over_replicates(runs: Sequence[ArmRun], measure: Callable[[ArmRun], float], unit: str) -> Estimate:

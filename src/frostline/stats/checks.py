@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frostline.stats.arms import failure
+from frostline.stats.arms import failure, failure_of
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.summary import Checks
 from frostline.stats.wording import count, plural
@@ -13,6 +13,7 @@ def check(variant: VariantRun) -> Checks:
     pairing_holds, pairing = _pairing(variant)
     frozen_holds, frozen = _frozen(variant)
     failed = [failure(run) for arm in variant.arms for run in variant.of(arm) if run.failed is not None]
+    failed += [failure_of(record) for record in variant.failed_to_begin]
     return Checks(pairing_holds, pairing, frozen_holds, frozen, failed)
 
 

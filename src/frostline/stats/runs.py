@@ -27,6 +27,7 @@ from frostline.journal import (
     PeakMemory,
     PlanChanged,
     RunEnded,
+    RunResumed,
     RunStarted,
     StepTaken,
     VariantPrepared,
@@ -104,6 +105,8 @@ class VariantRun:
     runs: dict[tuple[int, str], ArmRun]
     """By seed and arm."""
     memory: dict[str, PeakMemory]
+    failed_to_begin: tuple[ArmFailed, ...] = ()
+    """Arms that failed before their first record."""
 
     @property
     def label(self) -> str:
@@ -142,6 +145,8 @@ class Run:
     recipe: Recipe
     started: RunStarted
     ended: RunEnded | None
+    changes: tuple[str, ...]
+    """Conditions that were others after a resume, as the user accepted."""
     variants: tuple[VariantRun, ...]
 
 
@@ -168,8 +173,13 @@ def read_run(run_folder: Path) -> Run:
             raise RunFolderError(f"{run_folder}: the journal's variant '{label}' is not in {RECIPE_FILE}.")
         own = {(seed, arm): run for (variant, seed, arm), run in runs.items() if variant == label}
         peaks = {peak.arm: peak for peak in memory if peak.variant == label}
-        variants.append(VariantRun(prepared, recipes[label], own, peaks))
-    return Run(recipe, started[0], ended[-1] if ended else None, tuple(variants))
+        unbegun = [
+            record for record in records_of(lines, ArmFailed)
+            if record.variant == label and (record.seed, record.arm) not in own
+        ]  # fmt: skip
+        variants.append(VariantRun(prepared, recipes[label], own, peaks, tuple(unbegun)))
+    changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
+    return Run(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
 
 
 def _arm_runs(lines: list[Line]) -> dict[Place, ArmRun]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from frostline.errors import RunFolderError
 from frostline.journal import SUMMARY_FILE
+from frostline.sealed import replace_file
 from frostline.stats.answer import answer
 from frostline.stats.arms import quality, summarise_arm
 from frostline.stats.checks import check
@@ -43,6 +42,7 @@ def summarise(run_folder: Path) -> RunSummary:
         started_at=run.started.at,
         seconds=None if run.ended is None or not math.isfinite(run.ended.seconds) else run.ended.seconds,
         environment=run.started.environment,
+        changes=list(run.changes),
         baseline=recipe.baseline_arm,
         seeds=list(recipe.seeds),
         steps=recipe.training.steps,
@@ -60,7 +60,7 @@ def write_summary(run_folder: Path) -> RunSummary:
     summary = summarise(run_folder)
     text = json.dumps(asdict(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        _replace(run_folder / SUMMARY_FILE, text)
+        replace_file(run_folder / SUMMARY_FILE, text.encode())
     except OSError as error:
         raise RunFolderError(
             f"{run_folder / SUMMARY_FILE}: cannot be written ({error.strerror}).", "Make room, or mend its permissions."
@@ -117,19 +117,3 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         arms={arm: summarise_arm(variant, arm) for arm in variant.arms},
         comparisons=compare(variant),
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write `text` beside `path`, then put it in its place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

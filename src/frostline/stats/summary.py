@@ -238,6 +238,8 @@ class RunSummary:
     """Duration of the whole run; None if its end is not recorded."""
     environment: dict[str, str]
     """Machine, versions, threads."""
+    changes: list[str]
+    """Conditions that were others after the run was resumed, as its user accepted; empty where none were."""
     baseline: str
     """The arm that others are compared with."""
     seeds: list[int]

@@ -16,7 +16,7 @@ from frostline.report.figures.parts import (
     stacked,
 )
 from frostline.report.style import WIDE, Style
-from frostline.report.text import one_line
+from frostline.text import one_line
 
 _PANELS = (
     ("saving", "saving r", "~%"),

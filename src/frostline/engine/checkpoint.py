@@ -1,0 +1,134 @@
+"""What of an arm must be kept so that it goes on with the very same bits? What it has trained, and its optimizer.
+
+Everything else follows from the recipe: frozen weights are the base model's, order and dropout are functions of seed
+and step, the learning rate is one of the step, and no generator outlives a step. A state is taken between two steps, so
+that no accumulation is ever in progress in it. On disk it is safetensors and JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from frostline.engine.arm import Arm
+from frostline.errors import RunFolderError
+from frostline.sealed import write_file
+
+STATE_FILE = "arm.json"
+TENSOR_FILES = "tensors-{:04}.safetensors"
+SHARD_BYTES = 256_000_000
+"""Of one file of tensors: more is never held twice in memory."""
+WEIGHT = "weight"
+
+
+class _StateFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    steps: int
+    frozen_sha256: dict[str, str]
+    moved: list[str]
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """An arm between two steps. Tensors may share memory with the arm: write them before it goes on."""
+
+    steps: int
+    """Taken so far."""
+    tensors: dict[str, Tensor]
+    """`weight/NAME` for whatever trained so far, and `exp_avg/NAME` and so on of what trains now, all in fp32."""
+    frozen_sha256: dict[str, str]
+    """Of each portion that is frozen now, as it was when it was frozen."""
+    moved: list[str]
+    """Portions that were found to have moved while they were frozen; empty unless something is broken."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+
+def state_of(arm: Arm, steps: int) -> ArmState:
+    """The state of `arm` after `steps` steps."""
+    tensors = {
+        f"{WEIGHT}/{name}": parameter.detach() for name, parameter in arm.applied.trained_until(max(0, steps - 1))
+    }
+    for name, parameter in arm.applied.trainable_parameters():
+        for key, value in arm.optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = torch.as_tensor(value).detach()
+    return ArmState(steps, tensors, arm.applied.frozen_sha256(), arm.applied.moved)
+
+
+def restore(arm: Arm, state: ArmState) -> None:
+    """Bring `arm`, just made, to `state`. Raises `RunFolderError` where the state belongs to another arm."""
+    last_step = state.steps - 1
+    arm.follow_plan(last_step)
+    weights = dict(arm.applied.trained_until(last_step))
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            parameter.copy_(_fitting(state, f"{WEIGHT}/{name}", parameter))
+    known = {f"{WEIGHT}/{name}" for name in weights}
+    for name, parameter in arm.applied.trainable_parameters():
+        own = [key for key in state.tensors if key.partition("/")[2] == name and key not in known]
+        known.update(own)
+        if own:
+            arm.optimizer.state[parameter] = {
+                key.partition("/")[0]: state.tensors[key].to(parameter.device, copy=True) for key in own
+            }
+    foreign = sorted(set(state.tensors) - known)
+    if foreign:
+        raise RunFolderError(f"the checkpoint holds '{foreign[0]}', which this arm does not train.")
+    try:
+        arm.applied.restore_frozen_sha256(state.frozen_sha256, state.moved, last_step)
+    except ValueError as error:
+        raise RunFolderError(f"the checkpoint does not fit this arm: {error}.") from error
+
+
+def write_state(state: ArmState, folder: Path) -> None:
+    """Write `state` into the empty `folder`, flushed to the disk. Raises `OSError`."""
+    for index, shard in enumerate(_shards(state.tensors)):
+        write_file(folder / TENSOR_FILES.format(index), safetensors.torch.save(shard))
+    facts = _StateFile(steps=state.steps, frozen_sha256=state.frozen_sha256, moved=state.moved)
+    write_file(folder / STATE_FILE, json.dumps(facts.model_dump(), indent=1).encode())
+
+
+def read_state(folder: Path) -> ArmState:
+    """The state that `write_state` wrote. Raises `RunFolderError` where it cannot be understood."""
+    try:
+        facts = _StateFile.model_validate_json((folder / STATE_FILE).read_bytes())
+        tensors: dict[str, Tensor] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            tensors |= safetensors.torch.load_file(path)
+    except (OSError, ValidationError, safetensors.SafetensorError) as error:
+        raise RunFolderError(f"{folder}: not a checkpoint ({str(error).splitlines()[0]}).") from error
+    return ArmState(facts.steps, tensors, facts.frozen_sha256, facts.moved)
+
+
+def _fitting(state: ArmState, key: str, parameter: Tensor) -> Tensor:
+    value = state.tensors.get(key)
+    if value is None or value.shape != parameter.shape:
+        found = "it is missing" if value is None else f"its shape is {list(value.shape)}"
+        raise RunFolderError(
+            f"the checkpoint does not fit this arm: '{key}' has shape {list(parameter.shape)}, {found}."
+        )
+    return value
+
+
+def _shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in their order, cut into files of about `SHARD_BYTES`."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        shard[name] = tensor.contiguous()
+        size += tensor.numel() * tensor.element_size()
+        if size >= SHARD_BYTES:
+            yield shard
+            shard, size = {}, 0
+    if shard:
+        yield shard

@@ -1,0 +1,227 @@
+"""How is a folder of files written so that it is whole or not there? It is sealed: cache entries and checkpoints are.
+
+A folder is filled beside its place under a temporary name; every file is flushed to the disk; its seal, a manifest with
+the size and SHA-256 of each file, is written last; then the folder is renamed and its parent flushed. A process that is
+killed at any moment leaves the old state or the new one, and opening checks every byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+SEAL_VERSION = 2
+SEAL_FILE = "facts.json"
+_WRITING = ".writing-"
+
+Facts = dict[str, int | str]
+
+
+class SealBrokenError(Exception):
+    """A sealed folder is not as it was written: `file` says where, `why` what was found."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file}: {why}")
+        self.file = file
+        self.why = why
+
+
+class _FileFacts(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    bytes: int
+    sha256: str
+
+
+class _Seal(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    version: int
+    key: str
+    files: dict[str, _FileFacts]
+    facts: Facts
+    sha256: str = ""
+    """Of the manifest itself, with this field empty."""
+
+    def own_sha256(self) -> str:
+        return hashlib.sha256(self.model_copy(update={"sha256": ""}).model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed folder, checked."""
+
+    folder: Path
+    facts: Facts
+    sha256: dict[str, str]
+    """SHA-256 of each file by name."""
+
+
+def seal(parent: Path, key: str, write: Callable[[Path], Facts]) -> None:
+    """Make the folder `parent / key` with what `write(folder)` puts into the empty folder that it is given.
+
+    A whole one that is there already stays; a damaged one gives way. Raises `OSError` when the disk does not take it,
+    and whatever `write` raises; then nothing is left of the attempt.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
+    temporary = _temporary_folder(parent)
+    try:
+        _close(temporary, key, write(temporary))
+        _put_in_place(temporary, parent, key)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_sealed(parent: Path, key: str) -> Sealed:
+    """The sealed folder `parent / key`, every byte checked. Raises `SealBrokenError`."""
+    folder = parent / key
+    try:
+        found = _Seal.model_validate_json((folder / SEAL_FILE).read_bytes())
+    except OSError as error:
+        raise SealBrokenError(folder / SEAL_FILE, _reason(error)) from error
+    except ValidationError as error:
+        raise SealBrokenError(folder / SEAL_FILE, "it is not a manifest") from error
+    if found.sha256 != found.own_sha256():
+        raise SealBrokenError(folder / SEAL_FILE, "its content is not what was written (SHA-256 differs)")
+    if found.version != SEAL_VERSION or found.key != key:
+        raise SealBrokenError(folder / SEAL_FILE, "it belongs to another version or place")
+    try:
+        names = {path.name for path in folder.iterdir()}
+        for name in sorted(names ^ {SEAL_FILE, *found.files}):
+            raise SealBrokenError(folder / name, "it is not in the manifest" if name in names else "it is missing")
+        for name, facts in found.files.items():
+            size = (folder / name).stat().st_size
+            if size != facts.bytes:
+                raise SealBrokenError(folder / name, f"it has {size:,} bytes instead of {facts.bytes:,}")
+            if file_sha256(folder / name) != facts.sha256:
+                raise SealBrokenError(folder / name, "its content is not what was written (SHA-256 differs)")
+    except OSError as error:
+        raise SealBrokenError(folder, _reason(error)) from error
+    return Sealed(folder, found.facts, {name: facts.sha256 for name, facts in found.files.items()})
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` to the new file `path` and flush it to the disk. Raises `OSError`."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        unwritten = memoryview(content)
+        while unwritten:
+            unwritten = unwritten[os.write(handle, unwritten) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file `path`; whoever reads meets the old or the new. Raises `OSError`."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        number = left.suffixes[-2].removeprefix(".") if len(left.suffixes) > 1 else ""
+        if left == beside or (number.isdigit() and not is_alive(int(number))):
+            left.unlink(missing_ok=True)  # of a process that was killed
+    try:
+        write_file(beside, content)
+        beside.rename(path)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the half-written folders that killed processes of this machine left in `parent`."""
+    host = _host()
+    for path in parent.glob(f"{_WRITING}{host}-*"):
+        found = re.match(r"\d+", path.name.removeprefix(f"{_WRITING}{host}-"))
+        if found and not is_alive(int(found.group())):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    with contextlib.suppress(PermissionError, OverflowError):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _close(folder: Path, key: str, facts: Facts) -> None:
+    """Write the seal last, everything flushed to the disk."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        files[path.name] = _FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path))
+    sealed = _Seal(version=SEAL_VERSION, key=key, files=files, facts=facts)
+    sealed = sealed.model_copy(update={"sha256": sealed.own_sha256()})
+    write_file(folder / SEAL_FILE, sealed.model_dump_json(indent=1).encode())
+    flush_folder(folder)
+
+
+def _put_in_place(temporary: Path, parent: Path, key: str) -> None:
+    target = parent / key
+    if _is_whole(parent, key):
+        return  # another process was quicker
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+    elif target.exists():
+        damaged = _temporary_folder(parent)
+        try:
+            target.rename(damaged / "damaged")
+        finally:
+            shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if not _is_whole(parent, key):
+            raise
+    flush_folder(parent)
+
+
+def _is_whole(parent: Path, key: str) -> bool:
+    try:
+        open_sealed(parent, key)
+    except SealBrokenError:
+        return False
+    return True
+
+
+def _temporary_folder(parent: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=parent, prefix=f"{_WRITING}{_host()}-{os.getpid()}-"))
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,36 @@
+"""What a test changes in a process of its own before the command begins: an arm that fails, a disk that is full."""
+
+from __future__ import annotations
+
+import resource
+
+import torch
+
+from frostline.corpus import Batch
+from frostline.engine import Arm, StepOutcome
+
+
+def install(name: str) -> None:
+    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES`; '' is none."""
+    kind, _, rest = name.partition(":")
+    if kind == "largest-file":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(rest), int(rest)))
+    elif kind:
+        arm, _, step = rest.partition(":")
+        _fail(kind, arm, int(step))
+
+
+def _fail(kind: str, arm_name: str, at: int) -> None:
+    take_step = Arm.take_step
+
+    def failing(self: Arm, batch: Batch, step: int) -> StepOutcome:
+        if self.name == arm_name and step == at:
+            if kind == "memory":
+                raise torch.OutOfMemoryError("injected: out of memory")
+            if kind == "defect":
+                raise ZeroDivisionError("injected: a defect")
+            with torch.no_grad():  # the loss of this step is not a number
+                next(parameter for _, parameter in self.applied.trainable_parameters()).fill_(float("nan"))
+        return take_step(self, batch, step)
+
+    Arm.take_step = failing  # type: ignore[method-assign]

@@ -1,0 +1,15 @@
+"""A server of `frostline` processes, one for each module of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.builders.processes import Frostline
+
+
+@pytest.fixture(scope="module")
+def frostline() -> Iterator[Frostline]:
+    with Frostline() as server:
+        yield server

@@ -1,0 +1,56 @@
+"""A run that is killed at any moment and goes on gives what it would have given.
+
+`FROSTLINE_KILLS` sets how many runs are killed in all (20 unless set; `make soak` kills 200).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builders.processes import Frostline
+from tests.survival.killing import KINDS, kill_and_go_on, moments_of, run, run_straight, snapshot
+
+KILLS = int(os.environ.get("FROSTLINE_KILLS", "20"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_at_random_moments_gives_the_same(kind: str, tmp_path: Path, frostline: Frostline) -> None:
+    straight = run_straight(frostline, kind, tmp_path)
+    generator = random.Random(f"{kind} {KILLS}")
+    for trial in range(max(1, KILLS // len(KINDS))):
+        moments = moments_of(straight, generator, 1)
+        run_folder = kill_and_go_on(frostline, straight, moments, f"trial{trial}")
+        assert snapshot(run_folder) == straight.expected, f"killed after {moments} of {straight.seconds} s"
+        shutil.rmtree(run_folder.parent)
+
+
+def test_five_kills_in_a_row_also_while_it_goes_on(tmp_path: Path, frostline: Frostline) -> None:
+    straight = run_straight(frostline, "engine, epochs, several replicates", tmp_path)
+    generator = random.Random("five")
+    for trial in range(max(1, KILLS // 20)):
+        moments = [moment / 2 for moment in moments_of(straight, generator, 5)]
+        run_folder = kill_and_go_on(frostline, straight, moments, f"trial{trial}")
+        assert snapshot(run_folder) == straight.expected, f"killed after {moments}"
+        shutil.rmtree(run_folder.parent)
+
+
+def test_a_run_killed_while_it_writes_its_report_gives_the_same(tmp_path: Path, frostline: Frostline) -> None:
+    straight = run_straight(frostline, "bf16", tmp_path)
+    cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
+    shutil.copytree(straight.cache, cache)
+    frostline.begin(straight.arguments(run_folder), cache, output)
+    while "Writing summary and report" not in (output.read_text() if output.exists() else ""):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    frostline.send(signal.SIGKILL)
+    assert frostline.wait() == -signal.SIGKILL
+    assert not (run_folder / "report.html").exists()
+    run(frostline, ["resume", str(run_folder)], cache, tmp_path)
+    assert snapshot(run_folder) == straight.expected

@@ -1,0 +1,78 @@
+"""A signal is taken at once, but never in the middle of a deferred block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from frostline.interruption import Interruption, Stopped
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_a_deferred_block_it_is_raised_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), Interruption().listening():
+        interrupt()
+
+
+def test_inside_a_deferred_block_the_block_ends_first() -> None:
+    interruption, done = Interruption(), []
+    with pytest.raises(KeyboardInterrupt), interruption.listening():
+        with interruption.deferred():
+            interrupt()
+            done.append("block")
+        done.append("after")
+    assert done == ["block"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_leaves_at_once_even_there(number: int) -> None:
+    process = os.fork()
+    if process == 0:
+        try:
+            with Interruption().listening(), contextlib.suppress(KeyboardInterrupt):
+                interrupt()
+            interruption = Interruption()
+            with interruption.listening(), interruption.deferred():
+                interrupt()
+                os.kill(os.getpid(), number)
+        finally:
+            os._exit(1)  # it should not have come to that
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + number
+
+
+def test_each_signal_has_its_exit_code() -> None:
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        interruption = Interruption()
+        with pytest.raises(Stopped) as stopped, interruption.listening():
+            os.kill(os.getpid(), number)
+        assert (stopped.value.exit_code, interruption.exit_code) == (code, code)
+
+
+def test_blocks_may_be_nested() -> None:
+    interruption, done = Interruption(), []
+    with pytest.raises(KeyboardInterrupt), interruption.listening(), interruption.deferred():
+        with interruption.deferred():
+            interrupt()
+        done.append("outer")
+    assert done == ["outer"]
+
+
+def test_the_handler_of_before_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption().listening():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_an_error_in_a_deferred_block_is_not_hidden_by_the_interrupt() -> None:
+    interruption = Interruption()
+    with pytest.raises(ValueError, match="real"), interruption.listening(), interruption.deferred():
+        interrupt()
+        raise ValueError("real")
