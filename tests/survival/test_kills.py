@@ -54,3 +54,25 @@ def test_a_run_killed_while_it_writes_its_report_gives_the_same(tmp_path: Path, 
     assert not (run_folder / "report.html").exists()
     run(frostline, ["resume", str(run_folder)], cache, tmp_path)
     assert snapshot(run_folder) == straight.expected
+
+
+def test_a_damaged_newest_checkpoint_is_told_and_costs_no_bit(tmp_path: Path, frostline: Frostline) -> None:
+    straight = run_straight(frostline, "a half-built prefix cache", tmp_path)
+    cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
+    shutil.copytree(straight.cache, cache)
+    frostline.begin(straight.arguments(run_folder), cache, output)
+    saved = run_folder / "checkpoints" / "_training" / "variant0-seed0-full"
+    while len(list(saved.glob("[0-9]*"))) < 2:
+        time.sleep(0.005)
+    frostline.send(signal.SIGKILL)
+    assert frostline.wait() == -signal.SIGKILL
+    newest = max(saved.glob("[0-9]*"))
+    damaged = newest / "tensors-0000.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(bytes(content))
+    run(frostline, straight.arguments(run_folder), cache, tmp_path)
+    written = (tmp_path / "output.txt").read_text()
+    assert "A damaged checkpoint is not used" in written
+    assert f"{newest.name}/tensors-0000.safetensors" in written
+    assert snapshot(run_folder) == straight.expected

@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from frostline.corpus import NOT_COUNTED
+
 CHUNK_BYTES = {"cpu": 48 << 20, "cuda": 512 << 20}
 """Logits in fp32 at once: few enough for the cache of a processor, enough for an efficient product."""
 WEIGHT_BLOCK_BYTES = 256 << 20
@@ -34,7 +36,7 @@ def chunked_loss(
     """`scale` times the sum over tokens of -log softmax(hidden weight^T + bias)[label], in nats.
 
     Products are computed in the precision of `hidden`, the softmax in fp32. Differentiable with respect to `hidden`,
-    `weight` and `bias`; what needs no gradient gets none. Every label must be a token.
+    `weight` and `bias`; what needs no gradient gets none. A label is a token, or `NOT_COUNTED`.
     """
     loss: Tensor = _LinearHeadLoss.apply(hidden, weight, bias, labels, scale)  # type: ignore[no-untyped-call]
     return loss
@@ -82,7 +84,7 @@ class _LinearHeadLoss(torch.autograd.Function):
             rows = slice(start, start + chunk)
             with torch.enable_grad():
                 logits = F.linear(hidden[rows], cast_weight, cast_bias).detach().float().requires_grad_()
-                loss = F.cross_entropy(logits, labels[rows], reduction="none")
+                loss = F.cross_entropy(logits, labels[rows], reduction="none", ignore_index=NOT_COUNTED)
             losses[rows] = loss.detach()
             (gradient,) = torch.autograd.grad(loss, logits, loss.new_full(loss.shape, scale))
             cast_gradient = gradient.to(hidden.dtype)
@@ -124,7 +126,9 @@ class _OwnHeadLoss(torch.autograd.Function):
             rows = slice(start, start + chunk)
             with torch.enable_grad():
                 part = hidden[rows].detach().requires_grad_()
-                loss = F.cross_entropy(head(part).float(), labels[rows], reduction="sum") * scale
+                loss = (
+                    F.cross_entropy(head(part).float(), labels[rows], reduction="sum", ignore_index=NOT_COUNTED) * scale
+                )
             found = torch.autograd.grad(loss, [part, *parameters], allow_unused=True)
             hidden_gradient[rows] = found[0]
             for gradient, more in zip(gradients, found[1:], strict=True):

@@ -119,6 +119,7 @@ class PlainProgress:
         self._steps = 0
         self._arms = 0
         self._taken = 0
+        self._left: dict[str, int] = {}
         self._started = 0.0
 
     def say(self, text: str) -> None:
@@ -130,14 +131,16 @@ class PlainProgress:
     def begin(self, title: str, arms: list[str], steps: int) -> None:
         self.say(title)
         self._losses, self._steps, self._arms, self._taken = {}, steps, len(arms), 0
+        self._left = dict.fromkeys(arms, steps)
         self._started = time.monotonic()
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         self._losses[arm] = f"{arm} {loss_nats:.3f} ({_speed(tokens, seconds)})"
         self._taken += 1
+        self._left[arm] = self._steps - step - 1  # an arm that goes on after a resume has fewer
         every = max(1, self._steps // PLAIN_REPORTS)
         if self._taken % self._arms == 0 and ((step + 1) % every == 0 or step + 1 == self._steps):
-            left = (time.monotonic() - self._started) / self._taken * (self._steps * self._arms - self._taken)
+            left = (time.monotonic() - self._started) / self._taken * sum(self._left.values())
             losses = "  ".join(self._losses[name] for name in sorted(self._losses))
             self.say(f"  step {step + 1}/{self._steps}  {losses}  {_duration(left)} left")
 
