@@ -18,7 +18,7 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "Testing (unit tests on tiny models, and the embedded model end to end)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: $(READY)
 	@OMP_NUM_THREADS=1 FROSTLINE_KILLS=200 FROSTLINE_SIGNALS=50 FROSTLINE_CASES=10000 \
