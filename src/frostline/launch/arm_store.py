@@ -20,7 +20,7 @@ from frostline.cache_entry import cached_entry, open_entry
 from frostline.corpus import Corpus
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.launch.prepare import Prepared
-from frostline.machine import describe_machine
+from frostline.machine import DECIDING_FACTS, describe_machine
 from frostline.measures import weights_sha256
 from frostline.recipe import CorpusSettings
 from frostline.sealed import Facts
@@ -28,10 +28,6 @@ from frostline.sealed import Facts
 LINES_FILE = "journal.jsonl"
 LARGEST_BYTES = 1_000_000_000
 """Of all that is kept; what was not used for longest goes first."""
-VERSIONS = (
-    "frostline", "python", "torch", "transformers", "tokenizers", "numpy", "peft", "processor", "torch threads", "blas",
-    "gpu",
-)  # fmt: skip
 DECIDING_PACKAGES = ("corpus", "engine", "launch", "measures", "plans")
 """Those of Frostline's own packages whose code decides what an arm's records hold."""
 
@@ -111,7 +107,7 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         "measures": recipe.measures.model_dump(mode="json", exclude={"memory"}),
         "device": str(prepared.device),
         "precision": prepared.precision,
-        "versions": {name: machine[name] for name in VERSIONS},
+        "versions": {name: machine[name] for name in DECIDING_FACTS},
         "code": _code_sha256(),
     }
     return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True, default=str))

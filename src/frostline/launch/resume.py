@@ -23,14 +23,10 @@ from frostline.journal import (
     read_lines,
     records_of,
 )
+from frostline.machine import DECIDING_FACTS
 from frostline.recipe import CheckpointSettings, Recipe, load_recipe, recipe_hash
 
 Standing = Literal["nothing", "begun", "finished"]
-DECIDING = (
-    "frostline", "python", "torch", "transformers", "tokenizers", "numpy", "peft", "processor", "torch threads", "blas",
-    "gpu",
-)  # fmt: skip
-"""Facts about the machine that may decide a bit."""
 MAY_DIFFER = frozenset({"schedule"})
 """What `auto` settles by free memory, and what changes no result."""
 
@@ -111,7 +107,7 @@ def changes_since(started: RunStarted, machine: Mapping[str, str]) -> list[str]:
     then = started.environment
     return [
         f"{name} was {then.get(name, 'not known')} and is {machine[name]}"
-        for name in DECIDING
+        for name in DECIDING_FACTS
         if then.get(name) != machine[name]
     ]
 

@@ -148,7 +148,7 @@ class TrainingSettings(Settings):
     checkpointing: bool = False
     """Recompute the activations of the layers that train instead of keeping them: less memory, more time."""
     compile: bool = False
-    """Compile the layers that train (a minute of warm-up, then about a tenth less time on CPU); rounding differs."""
+    """Compile the layers that train (a minute of warm-up, then somewhat less time); rounding differs."""
     schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
     """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
     untimed_steps: Count = 3
