@@ -13,7 +13,7 @@ import torch
 from frostline.engine.checkpoint import ArmState
 from frostline.errors import RunFolderError
 from frostline.journal import JournalPosition
-from frostline.launch.checkpoints import ArmCheckpoints, Checkpoint, Pace
+from frostline.launch.checkpoints import SAMPLE_BYTES, ArmCheckpoints, Checkpoint, Pace, expected_save_seconds
 from frostline.recipe import CheckpointSettings
 from tests.builders.faults import DiskFaults, killed_at
 
@@ -179,3 +179,16 @@ def test_steps_may_set_the_pace() -> None:
 def test_without_a_pace_nothing_is_saved_on_the_way() -> None:
     pace = Pace(CheckpointSettings(every_seconds=None), cost_seconds=0, now=Clock())
     assert not any(pace.is_due(step) for step in range(1000))
+
+
+def test_a_first_save_is_expected_to_take_as_long_as_small_ones_show(tmp_path: Path) -> None:
+    assert expected_save_seconds(tmp_path / "training", 0) == 0
+    small = expected_save_seconds(tmp_path / "training", SAMPLE_BYTES)
+    assert expected_save_seconds(tmp_path / "training", 100 * SAMPLE_BYTES) > 10 * small > 0
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_a_disk_that_takes_no_sample_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "training").write_text("in the way")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        expected_save_seconds(tmp_path / "training", 1000)

@@ -6,6 +6,7 @@ It is accepted once it bears its final name; older ones are removed only then.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from frostline.sealed import Facts, SealBrokenError, open_sealed, remove_abandon
 
 TRAINING_FOLDER = "_training"
 """Below the folder of checkpoints, beside trained models, which bear the names of arms."""
+SAMPLE_FOLDER = "sample"
+SAMPLE_BYTES = 16_000_000
 PLACE_FILE = "place.json"
 ROOM_BYTES = 1_000_000
 """Beside the tensors: manifests, and what the file system needs itself."""
@@ -114,6 +117,31 @@ def arm_checkpoints(run_folder: Path, settings: CheckpointSettings, journal_file
     """The checkpoints of the arm of a replicate whose journal is called `journal_file`."""
     name = journal_file.removesuffix(".jsonl")
     return ArmCheckpoints(run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER / name, settings.keep)
+
+
+def expected_save_seconds(folder: Path, bytes_to_save: int) -> float:
+    """How long a first save of `bytes_to_save` will take below `folder`, going by the better of two small ones.
+
+    Raises `RunFolderError` where the disk takes not even those.
+    """
+    sample = os.urandom(min(bytes_to_save, SAMPLE_BYTES))
+    if not sample:
+        return 0.0
+
+    def write(folder: Path) -> Facts:
+        write_file(folder / "sample", sample)
+        return {}
+
+    seconds = []
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            seal(folder, SAMPLE_FOLDER, write)
+            seconds.append(time.monotonic() - began)
+            shutil.rmtree(folder / SAMPLE_FOLDER)
+    except OSError as error:
+        raise disk_trouble(error, folder, bytes_to_save) from error
+    return min(seconds) * bytes_to_save / len(sample)
 
 
 class Pace:

@@ -15,6 +15,7 @@ from frostline.engine import ArmStopped, StepOutcome, train_in_lock_step
 from frostline.errors import CacheError
 from frostline.interruption import Stopped
 from frostline.journal import (
+    CHECKPOINT_FOLDER,
     ArmFinished,
     ArmStarted,
     FinalWeights,
@@ -25,14 +26,11 @@ from frostline.journal import (
 )
 from frostline.launch.arm_in_training import ArmInTraining, Replicate, attempt, begin_arm, how_complete, mark_failed
 from frostline.launch.arms import forget_other_windows
-from frostline.launch.checkpoints import Pace
+from frostline.launch.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
 from frostline.launch.estimate_disk import checkpoint_bytes
 from frostline.launch.handover import save_model
 from frostline.launch.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
 from frostline.measures import weights_sha256
-
-EXPECTED_BYTES_PER_SECOND = 300e6
-"""Of a first checkpoint, before one was timed."""
 
 
 def run_replicate(replicate: Replicate) -> None:
@@ -72,10 +70,11 @@ def _train_group(replicate: Replicate, names: Sequence[str]) -> None:
         begun = begin_arm(replicate, name)
         if begun is not None:
             arms[name] = begun
-    expected = sum(checkpoint_bytes(prepared.resolved[name]) for name in arms) / EXPECTED_BYTES_PER_SECOND
-    pace = Pace(prepared.recipe.checkpoints, expected)
     if not arms:
         return
+    bytes_to_save = sum(checkpoint_bytes(prepared.resolved[name]) for name in arms)
+    expected = expected_save_seconds(replicate.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER, bytes_to_save)
+    pace = Pace(prepared.recipe.checkpoints, expected)
     progress.begin(f"Training {', '.join(arms)}, {replicate.title}", list(arms), training.steps)
     try:
         _take_steps(replicate, arms, pace)
