@@ -26,18 +26,18 @@ from frostline.recipe.shipped import copy_recipe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--every-seconds", type=int, default=10, help="between checkpoints, at least")
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--every-seconds", type=int, default=30, help="between checkpoints, at least")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         recipe = copy_recipe("demo", Path(folder))
-        # As often as it can be: the run is short, and checkpoints are what is tried.
+        # Far more often than 2 % of the time allows: the run is short, and checkpoints are what is tried.
         changes = [
-            "checkpoints.largest_share=1",
-            f"training.steps={options.steps}", "save=[freeze]", f"checkpoints.every_seconds={options.every_seconds}",
-            "measures.memory=false",
+            f"checkpoints.every_seconds={options.every_seconds}", "checkpoints.largest_share=0.5",
+            f"training.steps={options.steps}", "seeds=[0]", "save=[freeze]", "measures.memory=false",
+            "measures.sampling.prompts=2",
         ]  # fmt: skip
         alone, killed = Path(folder) / "alone", Path(folder) / "killed"
         began = time.monotonic()
@@ -46,16 +46,14 @@ def main() -> None:
         generator = random.Random(options.seed)
         kills = 0
         for _ in range(options.kills):
-            kills += kill(command(recipe, killed, changes), generator.uniform(0.1, 0.6) * seconds)
+            after = generator.uniform(0.1, 0.6) * seconds
+            kills += kill(command(recipe, killed, changes), after)
+            print(f"Killed after {after:.0f} s", flush=True)
         run(command(recipe, killed, changes))
         session = json.loads((alone / SESSIONS_FILE).read_text(encoding="utf-8").splitlines()[-1])
-        print(
-            f"\nLeft alone: {seconds:.0f} s. {session['checkpoints']} times a checkpoint of each arm in training: ",
-            end="",
-        )
-        print(
-            f"{session['checkpoint_seconds']:.1f} s, {100 * session['checkpoint_seconds'] / session['seconds']:.1f} %."
-        )
+        each = session["checkpoint_seconds"] / max(1, session["checkpoints"])
+        print(f"\nLeft alone: {seconds:.0f} s, with {session['checkpoints']} checkpoints of all arms, {each:.1f} s each.")
+        print(f"At 2 % of the time, as is the default, that is one every {each * 49:.0f} s at most.")
         print(f"Killed {kills} times, at random moments, each time going on.\n")
         print("| what | compared | different |")
         print("| --- | --- | --- |")
@@ -67,19 +65,8 @@ def main() -> None:
 def command(recipe: Path, run_folder: Path, changes: list[str]) -> list[str]:
     """Starts the experiment, or goes on with it."""
     sets = [word for change in changes for word in ("--set", change)]
-    return [
-        sys.executable,
-        "-m",
-        "frostline",
-        "run",
-        str(recipe),
-        "--out",
-        str(run_folder),
-        "--resume",
-        "auto",
-        "--fresh",
-        *sets,
-    ]
+    frostline = [sys.executable, "-m", "frostline"]
+    return [*frostline, "run", str(recipe), "--out", str(run_folder), "--resume", "auto", "--fresh", *sets]
 
 
 def run(words: list[str]) -> None:

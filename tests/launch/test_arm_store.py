@@ -130,7 +130,7 @@ def test_new_replicates_are_not_averaged_with_old_times(recipe: Path, tmp_path: 
 def test_memory_is_measured_once(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ("measures.memory=true", "seeds=[0]", "training.steps=2", "arms={full: {train: all}}")
     first = run_tiny(recipe, tmp_path / "first", settings, fresh=False).run_folder
-    monkeypatch.setattr(experiment, "measure_peak_memory", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(experiment, "measure_peak_memory", lambda *_, **__: pytest.fail("measured again"))
     again = run_tiny(recipe, tmp_path / "again", settings, fresh=False).run_folder
     assert records_of(read_journal(again), PeakMemory) == records_of(read_journal(first), PeakMemory)
 

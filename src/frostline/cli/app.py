@@ -42,6 +42,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; wins over the file. Repeatable."),
 ]
+TrustedCode = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-remote-code",
+        metavar="PIN",
+        help="Run code that comes with the model, if it is exactly this: a commit, or sha256:... of a folder's code.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -101,13 +110,15 @@ def init(
 
 
 @app.command(epilog="Examples:  frostline plan demo.yaml  ·  frostline plan demo.yaml --set 'arms.x.train=[mlp@-4:]'")
-def plan(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
+) -> None:
     """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
     from frostline.cli.plan import plan_overview
     from frostline.folders import cache_folder
-    from frostline.recipe import load_recipe
+    from frostline.recipe import load_recipe, trusting
 
-    overview = plan_overview(load_recipe(recipe, overrides or ()), cache_folder())
+    overview = plan_overview(trusting(load_recipe(recipe, overrides or ()), trusted_code), cache_folder())
     if as_json:
         _print_json(overview.as_json)
     else:
@@ -128,6 +139,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
+    trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment and write its report. Ctrl+C saves and stops; 'frostline resume' goes on from there.
@@ -136,9 +148,9 @@ def run(
     """
     from frostline.folders import cache_folder
     from frostline.journal import refuse_existing
-    from frostline.recipe import load_recipe
+    from frostline.recipe import load_recipe, trusting
 
-    wanted = load_recipe(recipe, overrides or ())
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     run_folder = out if out is not None else Path("runs") / _folder_name(wanted.name)
     if resume is Resume.NEVER:
         refuse_existing(run_folder)
@@ -167,14 +179,16 @@ def resume(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
     ] = None,
+    trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was stopped or killed. What it gives is what it would have given, to the byte."""
     from frostline.folders import cache_folder
     from frostline.launch import resume_experiment
     from frostline.launch.resume import recorded_recipe
+    from frostline.recipe import trusting
 
-    wanted = recorded_recipe(run_folder, overrides or ())
+    wanted = trusting(recorded_recipe(run_folder, overrides or ()), trusted_code)
 
     def work(progress: RunProgress) -> RunResult:
         return resume_experiment(
@@ -218,18 +232,19 @@ def _run_and_report(run_folder: Path, work: Callable[[RunProgress], RunResult], 
 
 
 @app.command(epilog="Examples:  frostline estimate demo.yaml  ·  frostline estimate demo.yaml --set training.batch=8")
-def estimate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def estimate(
+    recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
+) -> None:
     """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
     from dataclasses import asdict
 
     from frostline.cli.estimate import draw_estimate
     from frostline.folders import cache_folder
     from frostline.launch.estimate import estimate_recipe
-    from frostline.recipe import load_recipe
+    from frostline.recipe import load_recipe, trusting
 
-    estimates = estimate_recipe(
-        load_recipe(recipe, overrides or ()), cache_folder(), say=_saying(Console(stderr=as_json))
-    )
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    estimates = estimate_recipe(wanted, cache_folder(), say=_saying(Console(stderr=as_json)))
     if as_json:
         _print_json([asdict(found) for found in estimates])
         return
@@ -245,6 +260,7 @@ def time_arms(
     overrides: Overrides = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each arm.")] = 24,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure each arm's peak memory.")] = True,
+    trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
@@ -253,9 +269,9 @@ def time_arms(
     from frostline.cli.time import draw_timing
     from frostline.folders import cache_folder
     from frostline.launch.timing import time_recipe
-    from frostline.recipe import load_recipe
+    from frostline.recipe import load_recipe, trusting
 
-    wanted = load_recipe(recipe, overrides or ())
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     say = _saying(Console(stderr=as_json))
     timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
     if as_json:
@@ -304,7 +320,7 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify runs/demo --json")
-def verify(run_folder: RunFolder, as_json: AsJson = False) -> None:
+def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJson = False) -> None:
     """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""
     from dataclasses import asdict
 
@@ -312,7 +328,8 @@ def verify(run_folder: RunFolder, as_json: AsJson = False) -> None:
     from frostline.folders import cache_folder
     from frostline.launch.verify import verify_run
 
-    findings = verify_run(run_folder, cache_folder(), say=_saying(Console(stderr=as_json)))
+    say = _saying(Console(stderr=as_json))
+    findings = verify_run(run_folder, cache_folder(), say=say, trusted_code=trusted_code)
     if as_json:
         _print_json([asdict(finding) for finding in findings])
     else:

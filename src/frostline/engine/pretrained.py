@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from frostline.engine.remote_code import may_run_code
 from frostline.errors import ModelError
 from frostline.recipe import EMBEDDED, ModelSettings
 from frostline.sealed import Facts, seal
@@ -36,7 +37,9 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
     """The model's own fast tokenizer. Raises `ModelError`."""
     source = model_location(settings, cache)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
+        )
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "tokenizer", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -60,7 +63,7 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
             revision=settings.revision,
             dtype=torch.float32,
             use_safetensors=True,
-            trust_remote_code=False,
+            trust_remote_code=may_run_code(settings, source),
         )
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "weights", error) from error
@@ -72,10 +75,11 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
 
 def parameter_count(settings: ModelSettings, cache: Path) -> int:
     """Number of weights of the model, from its configuration alone: nothing is loaded. Raises `ModelError`."""
-    config = _load_config(settings, model_location(settings, cache))
+    source = model_location(settings, cache)
+    config = _load_config(settings, source)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=may_run_code(settings, source))
     except ValueError as error:
         raise _not_loaded(settings, "configuration", error) from error
     return sum(parameter.numel() for parameter in model.parameters())
@@ -169,7 +173,9 @@ def _convert_embedded(target: Path) -> None:
 
 def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(source, revision=settings.revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
+        )
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "configuration", error) from error
     assert isinstance(config, PretrainedConfig)

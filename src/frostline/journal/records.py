@@ -68,6 +68,8 @@ class VariantPrepared:
     common_tokens: list[str]
     """S as text, most frequent first."""
     common_share_of_corpus: float
+    model_code: str | None = None
+    """Pin of code that came with the model and was run; None where it needs none."""
 
 
 @dataclass(frozen=True)

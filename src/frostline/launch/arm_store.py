@@ -95,6 +95,7 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         "model": weights_sha256(prepared.model.named_parameters()),
         "configuration": prepared.model.config.to_json_string(use_diff=False),
         "generation": None if prepared.model.generation_config is None else prepared.model.generation_config.to_dict(),
+        "model's own code": recipe.model.trusted_code,
         "tokenizer": tokenizer_sha256(prepared.tokenizer),
         "corpus": _corpus_identity(prepared.corpus, recipe.corpus),
         "retention": None

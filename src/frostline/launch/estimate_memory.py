@@ -28,7 +28,7 @@ from pathlib import Path
 import frostline.launch.arms, frostline.launch.prepare
 from frostline.engine.pretrained import load_tokenizer, parameter_count
 from frostline.recipe import ModelSettings
-settings = ModelSettings.model_validate_json(sys.argv[1])
+settings = ModelSettings.model_validate_json(sys.argv[1]).trusting(sys.argv[3] or None)
 load_tokenizer(settings, Path(sys.argv[2]))
 parameter_count(settings, Path(sys.argv[2]))
 print(psutil.Process().memory_info().rss)
@@ -82,5 +82,6 @@ def trained_values(resolved: ResolvedPlan) -> int:
 def process_bytes(recipe: Recipe, cache: Path) -> int:
     """Resident set of a process that has all libraries and the tokenizer loaded, and no weights."""
     command = [sys.executable, "-c", EMPTY_PROCESS, recipe.model.model_dump_json(), str(cache)]
+    command.append(recipe.model.trusted_code or "")
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(finished.stdout.split()[-1])

@@ -287,7 +287,9 @@ def _measure_memory(
     if known is not None:
         return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
     progress.say(f"Memory of {arm}, alone in a process of its own")
-    measured = measure_peak_memory(run_folder / RECIPE_FILE, index, arm, cache)
+    measured = measure_peak_memory(
+        run_folder / RECIPE_FILE, index, arm, cache, trusted_code=prepared.recipe.model.trusted_code
+    )
     if store is not None and key is not None:
         try:
             store.keep(key, json.dumps(asdict(measured)).encode())
@@ -315,6 +317,7 @@ def _facts(prepared: Prepared) -> VariantPrepared:
         schedule=prepared.schedule,
         common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
         common_share_of_corpus=prepared.corpus.share_of(common),
+        model_code=prepared.recipe.model.trusted_code,
     )
 
 

@@ -24,9 +24,12 @@ class MemoryMeasure:
     model_bytes: int
 
 
-def measure_peak_memory(recipe_file: Path, variant_index: int, arm: str, cache: Path) -> MemoryMeasure:
+def measure_peak_memory(
+    recipe_file: Path, variant_index: int, arm: str, cache: Path, *, trusted_code: str | None = None
+) -> MemoryMeasure:
     """Peak memory of `arm`, in bytes. Raises `TrainingError` when the process fails, as it does out of memory."""
     command = [sys.executable, "-m", "frostline.launch.memory", str(recipe_file), str(variant_index), arm, str(cache)]
+    command.append(trusted_code or "")
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
@@ -34,15 +37,17 @@ def measure_peak_memory(recipe_file: Path, variant_index: int, arm: str, cache: 
     return MemoryMeasure(**json.loads(finished.stdout.splitlines()[-1]))
 
 
-def measure_here(recipe_file: Path, variant_index: int, arm_name: str, cache: Path) -> MemoryMeasure:
+def measure_here(
+    recipe_file: Path, variant_index: int, arm_name: str, cache: Path, *, trusted_code: str | None
+) -> MemoryMeasure:
     """Train `arm_name` for a few steps in this process and read its peak."""
     from frostline.engine.allocator import give_back_freed_memory
     from frostline.launch.arms import make_arm, shared_parts
     from frostline.launch.prepare import prepare
     from frostline.measures import memory_method, peak_bytes, reset_peak
-    from frostline.recipe import load_recipe, variants_of
+    from frostline.recipe import load_recipe, trusting, variants_of
 
-    variant = variants_of(load_recipe(recipe_file))[variant_index]
+    variant = variants_of(trusting(load_recipe(recipe_file), trusted_code))[variant_index]
     # Only this arm: nothing that belongs to another may be in memory.
     recipe = variant.recipe.model_copy(update={"arms": {arm_name: variant.recipe.arms[arm_name]}, "retention": None})
     loaded = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
@@ -58,4 +63,6 @@ def measure_here(recipe_file: Path, variant_index: int, arm_name: str, cache: Pa
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(measure_here(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])))))
+    recipe_file, variant_index, arm, cache, trusted_code = sys.argv[1:]
+    found = measure_here(Path(recipe_file), int(variant_index), arm, Path(cache), trusted_code=trusted_code or None)
+    print(json.dumps(asdict(found)))

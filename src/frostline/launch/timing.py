@@ -189,7 +189,9 @@ def _peak_memory(recipe: Recipe, index: int, cache: Path, say: Callable[[str], N
         for arm in recipe.arms:
             say(f"Memory of {arm}, alone in a process of its own")
             try:
-                peaks[arm] = measure_peak_memory(recipe_file, index, arm, cache).peak_bytes
+                peaks[arm] = measure_peak_memory(
+                    recipe_file, index, arm, cache, trusted_code=recipe.model.trusted_code
+                ).peak_bytes
             except TrainingError as error:
                 say(f"Not measured: {error}")
     return peaks

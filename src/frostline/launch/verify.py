@@ -10,7 +10,7 @@ import torch
 
 from frostline.corpus import Corpus
 from frostline.engine.pretrained import load_model
-from frostline.errors import FrostlineError, RunFolderError
+from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.journal import CHECKPOINT_FOLDER, REPORT_FILE, SUMMARY_FILE, VariantPrepared
 from frostline.launch.checkpoints import TRAINING_FOLDER
 from frostline.launch.handover import saved_model_folder
@@ -18,7 +18,7 @@ from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.run_lock import run_lock
 from frostline.measures import weights_sha256
 from frostline.plans.fused import value_of
-from frostline.recipe import ModelSettings, recipe_hash, variants_of
+from frostline.recipe import ModelSettings, recipe_hash, trusting, variants_of
 from frostline.report import render_report
 from frostline.report.open_run import open_run
 from frostline.sealed import SealBrokenError, open_sealed
@@ -37,17 +37,21 @@ class Finding:
     sentence: str
 
 
-def verify_run(run_folder: Path, cache: Path, *, say: Callable[[str], None]) -> list[Finding]:
-    """Check the whole of `run_folder`; model and corpus are loaded for it.
+def verify_run(
+    run_folder: Path, cache: Path, *, say: Callable[[str], None], trusted_code: str | None = None
+) -> list[Finding]:
+    """Check the whole of `run_folder`; model and corpus are loaded for it, the model's own code only if trusted.
 
     Raises `RunFolderError` where it is no run folder, its journal is damaged, or a process is at work there.
     """
     run = read_run(run_folder)
     with run_lock(run_folder, say):
-        return list(_findings(run, run_folder, cache, say))
+        return list(_findings(run, run_folder, cache, say, trusted_code))
 
 
-def _findings(run: Run, run_folder: Path, cache: Path, say: Callable[[str], None]) -> Iterator[Finding]:
+def _findings(
+    run: Run, run_folder: Path, cache: Path, say: Callable[[str], None], trusted_code: str | None
+) -> Iterator[Finding]:
     same = recipe_hash(run.recipe) == run.started.recipe_sha256
     yield Finding("recipe", same, "It has the hash that the journal begins with." if same else "It was changed.")
     yield Finding("journal", True, "Every line is whole, and none is missing.")
@@ -59,7 +63,7 @@ def _findings(run: Run, run_folder: Path, cache: Path, say: Callable[[str], None
             yield _of(variant, "pairing", False, "An arm did not begin from the weights that the run names.")
         yield _of(variant, "frozen weights", checks.frozen_holds, checks.frozen)
     yield from _sealed(run_folder)
-    settings = {variant.label: variant for variant in variants_of(run.recipe)}
+    settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
     for variant in run.variants:
         try:
             prepared = prepare(settings[variant.label], cache, say=say)
@@ -146,7 +150,11 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
         run = variant.runs.get((variant.seeds[0], name))
         if run is None or run.finished is None or not folder.is_dir():
             continue
-        model = load_model(ModelSettings(source=str(folder)), cache)
+        try:
+            model = load_model(ModelSettings(source=str(folder)).trusting(prepared.recipe.model.trusted_code), cache)
+        except ModelError as error:
+            yield _of(variant, f"trained model {name}", None, f"It cannot be loaded: {error.message}")
+            continue
         resolved = prepared.resolved[name]
         trained = frozenset().union(*(phase.trained for phase in resolved.phases))
         trained |= {portion.name for portion in resolved.targets}

@@ -7,6 +7,7 @@ from frostline.recipe.load import (
     load_recipe,
     parse_recipe,
     recipe_hash,
+    trusting,
     variants_of,
 )
 from frostline.recipe.settings import (
@@ -45,5 +46,6 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_hash",
+    "trusting",
     "variants_of",
 ]

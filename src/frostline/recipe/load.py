@@ -98,6 +98,11 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, path: Path | None 
     return _with_absolute_paths(recipe, path.resolve().parent) if path is not None else recipe
 
 
+def trusting(recipe: Recipe, pin: str | None) -> Recipe:
+    """`recipe` with code trusted that comes with its model and has this pin; see `engine.remote_code`."""
+    return recipe.model_copy(update={"model": recipe.model.trusting(pin)})
+
+
 def validate_recipe(values: Mapping[str, object], source: RecipeSource) -> Recipe:
     """`values` as a `Recipe`; the first error becomes one sentence with its place."""
     try:

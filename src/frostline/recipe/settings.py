@@ -9,7 +9,7 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 EMBEDDED = "embedded"
 
@@ -49,6 +49,18 @@ class ModelSettings(Settings):
     """`embedded`, a folder written by `save_pretrained`, or a hub id such as `EleutherAI/gpt-neo-125m`."""
     revision: str | None = None
     """Commit, branch or tag of a hub id."""
+    _trusted_code: str | None = PrivateAttr(default=None)
+
+    @property
+    def trusted_code(self) -> str | None:
+        """Pin of the code that comes with the model and may run; never from a recipe, see `engine.remote_code`."""
+        return self._trusted_code
+
+    def trusting(self, pin: str | None) -> ModelSettings:
+        """The same, with code of this pin trusted."""
+        trusted = self.model_copy()
+        trusted._trusted_code = pin
+        return trusted
 
 
 _SECRET = re.compile(r"token|key|secret|signature|password|credential|auth|^sig$", re.IGNORECASE)
