@@ -52,7 +52,8 @@ def main() -> None:
         run(command(recipe, killed, changes))
         session = json.loads((alone / SESSIONS_FILE).read_text(encoding="utf-8").splitlines()[-1])
         each = session["checkpoint_seconds"] / max(1, session["checkpoints"])
-        print(f"\nLeft alone: {seconds:.0f} s, with {session['checkpoints']} checkpoints of all arms, {each:.1f} s each.")
+        saves = session["checkpoints"]
+        print(f"\nLeft alone: {seconds:.0f} s, with {saves} checkpoints of all arms, {each:.1f} s each.")
         print(f"At 2 % of the time, as is the default, that is one every {each * 49:.0f} s at most.")
         print(f"Killed {kills} times, at random moments, each time going on.\n")
         print("| what | compared | different |")
