@@ -51,7 +51,7 @@ def spectrum_signal(model_map: ModelMap, read: ReadTensor) -> Signal:
 
 
 def signal_to_noise(matrix: Float[Tensor, "rows columns"]) -> float:
-    """Of one matrix: see `SNR`. Infinite where no singular value is below the edge, 0 for a matrix of zeros.
+    """Of one matrix: see `SNR`. Finite for any matrix, and 0 for one of zeros.
 
     The edge is sigma (1 + sqrt(beta)) with beta the shorter over the longer side, and sigma the distance between the
     quartiles of the singular values over that of a standard normal distribution, as Spectrum has it.
@@ -66,7 +66,8 @@ def signal_to_noise(matrix: Float[Tensor, "rows columns"]) -> float:
     edge = sigma * (1 + math.sqrt(shorter / longer))
     signal = float(singular[singular > edge].sum())
     noise = float(singular[singular <= edge].sum())
-    return math.inf if noise == 0 else signal / noise / largest
+    # Where all of them stand above the edge, the least one that there is counts as noise.
+    return signal / (noise if noise > 0 else float(singular[singular > 0][-1])) / largest
 
 
 def tensors_of(folder: Path) -> ReadTensor:

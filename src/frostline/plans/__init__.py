@@ -16,7 +16,7 @@ from frostline.plans.fused import is_split, value_of
 from frostline.plans.plan import Plan, PlanChange
 from frostline.plans.resolve import prefix_depth, resolve_plan, select
 from frostline.plans.roles import GROUP_ROLES, LEAF_ROLES, ROLES, decoder_stack, map_model
-from frostline.plans.selectors import LayerSlice, Selector, parse_selector, parse_selectors
+from frostline.plans.selectors import Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.plans.types import (
     FrozenCheck,
     Match,
@@ -32,6 +32,7 @@ __all__ = [
     "LEAF_ROLES",
     "ROLES",
     "AppliedPlan",
+    "Choice",
     "FrozenCheck",
     "LayerSlice",
     "Match",

@@ -1,5 +1,8 @@
 """What does a selector name? `ROLE`, `ROLE@LAYERS`, `name:GLOB` or `re:REGEX`, read into a value and written back.
 
+`top:SHARE% by SIGNAL` (or `bottom:`) names what a signal of the model ranks highest: it means nothing until `advise`
+has measured the signal and put selectors of the other kinds in its place.
+
 LAYERS is a Python slice over the decoder layers, counted (`@6:`, `@:4`, `@-2:`, `@2:8`, `@::2`), one layer (`@3`,
 `@-1`) or in percent of them (`@50%:` begins at layer floor(50 * layers / 100)). `name:` compares a shell pattern with
 the whole parameter name, `re:` searches a regular expression in it.
@@ -25,6 +28,7 @@ MAXIMUM_PATTERN = 200
 MATCHING_SECONDS = 0.2
 """For one name: some patterns would take for ever."""
 _BOUND = re.compile(r"(?P<count>-?[0-9]{1,6})|(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%", re.ASCII)
+_CHOICE = re.compile(r"(?P<share>[0-9]{1,3}(\.[0-9]{1,6})?)\s*%\s+by\s+(?P<signal>[a-z][a-z0-9-]{0,39})", re.ASCII)
 _LAYERS_HINT = "Layers are a slice such as @6:, @:4, @-2:, @2:8, @50%:, or one layer such as @3."
 
 
@@ -86,23 +90,47 @@ class LayerSlice:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a selector that computes asks for."""
+
+    end: Literal["top", "bottom"]
+    share: Decimal
+    """Percent of the values of what the signal ranks."""
+    signal: str
+
+    @property
+    def text(self) -> str:
+        """As written in a selector."""
+        return f"{self.end}:{Bound(self.share, percent=True).text} by {self.signal}"
+
+
+@dataclass(frozen=True)
 class Selector:
     """A choice of parameters, independent of any model."""
 
-    kind: Literal["role", "name", "re"]
+    kind: Literal["role", "name", "re", "choice"]
     pattern: str
     """The role, the GLOB or the REGEX."""
     layers: LayerSlice | None = None
+    choice: Choice | None = None
+    """What is to be computed, where `kind` is `choice`."""
 
     @property
     def text(self) -> str:
         """Canonical form; `parse_selector(selector.text) == selector`."""
+        if self.choice is not None:
+            return self.choice.text
         if self.kind != "role":
             return f"{self.kind}:{self.pattern}"
         return self.pattern if self.layers is None else f"{self.pattern}@{self.layers.text}"
 
     def matches(self, model_map: ModelMap) -> tuple[Portion, ...]:
         """The portions selected, in the model's order. Raises `PlanError` where there is none."""
+        if self.choice is not None:
+            raise PlanError(
+                f"'{self.text}' is computed from the corpus, and here there is none.",
+                "In a recipe it is computed for you; in Python, frostline.advise.settle_plan does it.",
+            )
         if self.kind == "role":
             found = self._by_role(model_map)
         else:
@@ -162,6 +190,8 @@ def parse_selector(text: str) -> Selector:
     """Read one selector. Raises `PlanError` saying what is wrong with it."""
     text = text.strip()
     kind, colon, pattern = text.partition(":")
+    if colon and kind in ("top", "bottom"):
+        return _parse_choice("top" if kind == "top" else "bottom", pattern)
     if colon and kind in ("name", "re"):
         return _parse_pattern("name" if kind == "name" else "re", pattern)
     role, at, layers = text.partition("@")
@@ -180,6 +210,17 @@ def parse_selector(text: str) -> Selector:
 def parse_selectors(texts: Sequence[str]) -> tuple[Selector, ...]:
     """Read several selectors. Raises `PlanError` as `parse_selector` does."""
     return tuple(parse_selector(text) for text in texts)
+
+
+def _parse_choice(end: Literal["top", "bottom"], text: str) -> Selector:
+    match = _CHOICE.fullmatch(text.strip())
+    if match is None:
+        raise PlanError(f"'{end}:{text}' is not understood.", "Example: top:25% by gradient-norm")
+    share = Decimal(match["share"]).normalize()
+    if not 0 < share <= 100:
+        raise PlanError(f"'{end}:{text}': the share is between 0 % and 100 %.", "Example: top:25% by gradient-norm")
+    choice = Choice(end, share, match["signal"])
+    return Selector("choice", choice.text, choice=choice)
 
 
 def _parse_pattern(kind: Literal["name", "re"], pattern: str) -> Selector:
