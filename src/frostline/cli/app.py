@@ -118,7 +118,8 @@ def plan(
     from frostline.folders import cache_folder
     from frostline.recipe import load_recipe, trusting
 
-    overview = plan_overview(trusting(load_recipe(recipe, overrides or ()), trusted_code), cache_folder())
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    overview = plan_overview(wanted, cache_folder(), say=_saying(Console(stderr=True)))
     if as_json:
         _print_json(overview.as_json)
     else:

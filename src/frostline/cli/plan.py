@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import RenderableType
 
 from frostline.engine.pretrained import load_model
-from frostline.launch.prepare import resolve_arms, tokens_of_a_step
+from frostline.launch.prepare import prepare, resolve_arms, tokens_of_a_step
+from frostline.launch.signals import asks_for_signals
 from frostline.plans import draw_plan, plan_as_json, plan_cost
 from frostline.recipe import Recipe, variants_of
 
@@ -19,7 +21,7 @@ class PlanOverview:
     as_json: list[dict[str, object]]
 
 
-def plan_overview(recipe: Recipe, cache: Path) -> PlanOverview:
+def plan_overview(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> PlanOverview:
     """Every arm of every variant, drawn and as JSON. Raises `FrostlineError` naming the arm at fault."""
     drawings: list[RenderableType] = []
     as_json = []
@@ -28,8 +30,13 @@ def plan_overview(recipe: Recipe, cache: Path) -> PlanOverview:
         if variant.recipe.model in seen_models:
             continue  # the corpus varies, and plans do not depend on it
         seen_models.add(variant.recipe.model)
-        model = load_model(variant.recipe.model, cache)
-        for name, (_, resolved) in resolve_arms(variant.recipe, model).items():
+        if asks_for_signals(variant.recipe):  # only then is the corpus needed
+            prepared = prepare(variant, cache, say=say)
+            model, plans = prepared.model, prepared.resolved
+        else:
+            model = load_model(variant.recipe.model, cache)
+            plans = {name: resolved for name, (_, resolved) in resolve_arms(variant.recipe, model).items()}
+        for name, resolved in plans.items():
             cost = plan_cost(model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
             title = f"{name} ({variant.label})" if variant.label else name
             drawings.append(draw_plan(resolved, cost, title))

@@ -11,7 +11,7 @@ from 0: record k describes the (k+1)-th optimizer step; evaluations count steps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 WALL_CLOCK_FIELDS = frozenset(
     {"at", "seconds", "peak_bytes", "environment", "fresh", "reused_from", "untimed", "checkpoint_steps"}
@@ -70,6 +70,8 @@ class VariantPrepared:
     common_share_of_corpus: float
     model_code: str | None = None
     """Pin of code that came with the model and was run; None where it needs none."""
+    chosen: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """By arm and selector that computed (`top:25% by snr`): the selectors that it became."""
 
 
 @dataclass(frozen=True)

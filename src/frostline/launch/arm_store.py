@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import frostline
 from frostline.cache_entry import cached_entry, open_entry
 from frostline.corpus import Corpus
 from frostline.corpus.tokenise import tokenizer_sha256
+from frostline.launch.code import code_sha256
 from frostline.launch.prepare import Prepared
 from frostline.machine import DECIDING_FACTS, describe_machine
 from frostline.measures import weights_sha256
@@ -109,7 +109,7 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         "device": str(prepared.device),
         "precision": prepared.precision,
         "versions": {name: machine[name] for name in DECIDING_FACTS},
-        "code": _code_sha256(),
+        "code": code_sha256(DECIDING_PACKAGES),
     }
     return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True, default=str))
 
@@ -121,16 +121,6 @@ def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, obje
         "tokens": corpus.tokens_sha256,
         "settings": settings.model_dump(mode="json", exclude={"source", "sha256"}),
     }
-
-
-def _code_sha256() -> str:
-    """So that an arm trained by other code of the same version, as in development, is trained again."""
-    digest = hashlib.sha256()
-    package = Path(frostline.__file__).parent
-    for path in sorted(path for name in DECIDING_PACKAGES for path in (package / name).glob("*.py")):
-        digest.update(f"{path.parent.name}/{path.name}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _make_room(folder: Path) -> None:

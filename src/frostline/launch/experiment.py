@@ -318,6 +318,7 @@ def _facts(prepared: Prepared) -> VariantPrepared:
         common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
         common_share_of_corpus=prepared.corpus.share_of(common),
         model_code=prepared.recipe.model.trusted_code,
+        chosen=prepared.chosen,
     )
 
 

@@ -6,7 +6,7 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from frostline.engine.compiled import require_compiler
 from frostline.engine.precision import settle_device, settle_precision
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, needs_conversion
 from frostline.errors import FrostlineError, PlanError, RecipeError
+from frostline.launch.signals import Chosen, asks_for_signals, look_at, settle_recipe
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -53,6 +54,8 @@ class Prepared:
     device: torch.device
     precision: str
     schedule: str
+    chosen: Chosen = field(default_factory=dict)
+    """What the selectors of the recipe that compute became; `recipe` here has them settled."""
     shared: SharedParts | None = None
     """What the arms have in common while they train; see `launch.arms`."""
 
@@ -76,6 +79,12 @@ def prepare(
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
     _check_window_length(recipe, model)
+    corpus: Corpus | None = None
+    chosen: Chosen = {}
+    if asks_for_signals(recipe):
+        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
+        looked = look_at(on_device(model, device), corpus, device=device, precision=precision)
+        recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
     arms = resolve_arms(recipe, model)
     try:
         select(model, recipe.measures.watch)
@@ -85,8 +94,8 @@ def prepare(
     costs = {name: _cost(recipe, model, plan) for name, plan in resolved.items()}
     for name, cost in costs.items():
         say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
-    say(f"Corpus: {recipe.corpus.source}")
-    corpus = _open(recipe.corpus, recipe, tokenizer, cache, reading)
+    if corpus is None:
+        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
     retention = None
     if recipe.retention is not None:
         say(f"Retention corpus: {recipe.retention.source}")
@@ -104,6 +113,7 @@ def prepare(
         device=device,
         precision=precision,
         schedule=_settle_schedule(recipe, model, resolved, device),
+        chosen=chosen,
     )
 
 
@@ -160,6 +170,17 @@ def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
             f"than the {limit} that the model can read at once.",
             "Use fewer.",
         )
+
+
+def _open_corpus(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    say: Callable[[str], None],
+    reading: Callable[[int, int], None] | None,
+) -> Corpus:
+    say(f"Corpus: {recipe.corpus.source}")
+    return _open(recipe.corpus, recipe, tokenizer, cache, reading)
 
 
 def _open(
