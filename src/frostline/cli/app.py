@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SOMETHING_FAILED = 1
 MISTAKE = 2
+RUNGS_WANT = 9
+"""Steps of the last rung of a race, at least: the first one trains a ninth of them."""
 
 app = typer.Typer(
     name="frostline",
@@ -280,6 +282,50 @@ def time_arms(
         return
     for timing in timings:
         Console().print(draw_timing(timing))
+
+
+@app.command(
+    epilog="Examples:  frostline advise demo.yaml  ·  frostline advise demo.yaml --budget time=40% --budget memory=8GB"
+)
+def advise(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", metavar="KEY=LIMIT", help="time=40%, memory=8GB or parameters=5%. Repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=RUNGS_WANT, help="Steps of the race's last rung.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The advice's folder.", show_default="runs/NAME-advice")
+    ] = None,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Advise where to train: look inside the model, price plans, race them in short paired runs, recommend one.
+
+    Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
+    """
+    from frostline.advise.budget import parse_budget
+    from frostline.cli.advise import advice_as_json, draw_advice
+    from frostline.folders import cache_folder
+    from frostline.launch.advise import advise as find_advice
+    from frostline.launch.progress import run_progress
+    from frostline.recipe import load_recipe, trusting
+
+    limits = parse_budget(budget or ())
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    folder = out if out is not None else Path("runs") / f"{_folder_name(wanted.name)}-advice"
+    console = Console(stderr=as_json)
+    with run_progress(console) as progress:
+        result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+    if as_json:
+        _print_json(advice_as_json(result))
+    else:
+        Console().print(draw_advice(result))
+    if result.recommendation is None:
+        raise typer.Exit(SOMETHING_FAILED)
 
 
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")

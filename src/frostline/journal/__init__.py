@@ -1,5 +1,13 @@
 """What happened? The append-only journal of a run, written and read back."""
 
+from frostline.journal.advice import (
+    AdviceEnded,
+    AdviceStarted,
+    CandidateMade,
+    RungEnded,
+    SignalMeasured,
+    TrialFinished,
+)
 from frostline.journal.folder import (
     CHECKPOINT_FOLDER,
     FAILURE_FOLDER,
@@ -48,9 +56,12 @@ __all__ = [
     "SESSIONS_FILE",
     "SUMMARY_FILE",
     "WALL_CLOCK_FIELDS",
+    "AdviceEnded",
+    "AdviceStarted",
     "ArmFailed",
     "ArmFinished",
     "ArmStarted",
+    "CandidateMade",
     "Continuation",
     "CorpusFacts",
     "Evaluation",
@@ -64,7 +75,10 @@ __all__ = [
     "RunEnded",
     "RunResumed",
     "RunStarted",
+    "RungEnded",
+    "SignalMeasured",
     "StepTaken",
+    "TrialFinished",
     "VariantPrepared",
     "WatchedMatrices",
     "WeightChange",

@@ -13,9 +13,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-WALL_CLOCK_FIELDS = frozenset(
-    {"at", "seconds", "peak_bytes", "environment", "fresh", "reused_from", "untimed", "checkpoint_steps"}
+from frostline.journal.advice import (
+    AdviceEnded,
+    AdviceStarted,
+    CandidateMade,
+    RungEnded,
+    SignalMeasured,
+    TrialFinished,
 )
+
+WALL_CLOCK_FIELDS = frozenset(
+    {
+        "at", "seconds", "seconds_in_all", "peak_bytes", "environment", "fresh", "reused_from", "untimed",
+        "checkpoint_steps", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -281,6 +293,12 @@ Record = (
     | ArmFinished
     | ArmFailed
     | RunEnded
+    | AdviceStarted
+    | SignalMeasured
+    | CandidateMade
+    | TrialFinished
+    | RungEnded
+    | AdviceEnded
 )
 RECORD_KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
@@ -301,5 +319,11 @@ RECORD_KINDS: dict[str, type[Record]] = {
         ArmFinished,
         ArmFailed,
         RunEnded,
+        AdviceStarted,
+        SignalMeasured,
+        CandidateMade,
+        TrialFinished,
+        RungEnded,
+        AdviceEnded,
     )
 }

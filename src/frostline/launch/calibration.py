@@ -158,7 +158,7 @@ def _cut_arm(prepared: Prepared, name: str, layers: Sequence[int]) -> Arm:
 def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:
     for arm in arms:
         arm.take_step(batch, 0)
-    saved = [_saved_bytes(arm, batch) for arm in arms]
+    saved = [saved_bytes(arm, batch) for arm in arms]
     phases: list[list[PhaseSeconds]] = [[] for _ in arms]
     for turn in range(ROUNDS):
         for index in range(len(arms)) if turn % 2 == 0 else reversed(range(len(arms))):
@@ -175,7 +175,7 @@ def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:
     ]
 
 
-def _saved_bytes(arm: Arm, batch: Batch) -> int:
+def saved_bytes(arm: Arm, batch: Batch) -> int:
     """What a forward pass keeps for its backward pass; weights do not count, memory that is shared counts once."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in arm.model.parameters()}
     kept: weakref.WeakSet[_Saved] = weakref.WeakSet()

@@ -103,8 +103,12 @@ def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
 
 
 def changes_since(started: RunStarted, machine: Mapping[str, str]) -> list[str]:
-    """What may decide a bit and is not as it was, in sentences."""
-    then = started.environment
+    """What may decide a bit and is not as it was when the run was begun, in phrases."""
+    return changes_of_machine(started.environment, machine)
+
+
+def changes_of_machine(then: Mapping[str, str], machine: Mapping[str, str]) -> list[str]:
+    """What may decide a bit and differs, in phrases."""
     return [
         f"{name} was {then.get(name, 'not known')} and is {machine[name]}"
         for name in DECIDING_FACTS

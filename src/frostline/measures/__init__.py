@@ -1,7 +1,7 @@
 """What is recorded? Loss, weight change, generated text and its quality, memory."""
 
 from frostline.measures.continuations import ContinuationMeasures, describe_continuations
-from frostline.measures.evaluate import LossMeasure, evaluate_loss
+from frostline.measures.evaluate import LossMeasure, evaluate_loss, window_losses
 from frostline.measures.hashing import weights_sha256
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
@@ -32,4 +32,5 @@ __all__ = [
     "self_bleu",
     "stable_rank",
     "weights_sha256",
+    "window_losses",
 ]

@@ -44,6 +44,20 @@ def evaluate_loss(
     return LossMeasure(total / predictions if predictions else math.nan, predictions)
 
 
+def window_losses(
+    model: PreTrainedModel, batches: Iterable[Batch], *, device: torch.device, precision: str
+) -> list[float]:
+    """The mean loss of each window of `batches`, in nats per token; NaN where a window counts none."""
+    found: list[float] = []
+    with untouched_forward(model, device, precision):
+        for batch in batches:
+            labels = torch.from_numpy(batch.labels).to(device)
+            logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
+            totals = next_token_losses(logits, labels).sum(dim=-1, dtype=torch.float64)
+            found += (totals / (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)).tolist()
+    return found
+
+
 def forward_logits(
     model: PreTrainedModel,
     input_ids: NDArray[np.int64],

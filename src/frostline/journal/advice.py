@@ -1,0 +1,93 @@
+"""What happened while advice was sought? The records of a race; they stand in the journal's file for the run.
+
+A race is a pure function of its recipe, its options and one machine, but for fields of the clock: one that was stopped
+or killed goes on with the first trial that is not recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AdviceStarted:
+    frostline_version: str
+    recipe_sha256: str
+    at: str
+    environment: dict[str, str]
+    budget: str
+    """As written on the command line; `none` without limits."""
+    steps: int
+    """Of the last rung."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class SignalMeasured:
+    signal: str
+    layers: list[int | None]
+    roles: list[str]
+    values: list[float]
+    """As long as the two before."""
+
+
+@dataclass(frozen=True)
+class CandidateMade:
+    candidate: str
+    plan: str
+    """What trains, settled."""
+    wanted: dict[str, object]
+    """As a recipe would write the arm: `train: ["top:25% by snr"]`."""
+    origin: str
+    """`full`, `usual`, `signal`, `random` or `adapter`."""
+    why: str
+    trained_parameters: int
+    prefix_layers: int
+    ceiling: float
+    expected_seconds: float
+    """Of a step, by the fitted prices."""
+    expected_seconds_cached: float
+    """With the prefix stored."""
+    expected_peak_bytes: int
+    optimizer_bytes: int
+    exceeds: list[str]
+    """Limits of the budget that it does not keep; then it is not raced, full training aside."""
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    rung: int
+    candidate: str
+    learning_rate: float
+    steps: int
+    window_losses: list[float]
+    """Loss in nats per token on each window by which is chosen (training windows that no trial trains on); empty where
+    the trial failed."""
+    held_out_losses: list[float]
+    """The same on each held-out window, by which the choice is judged; in the last rung only."""
+    step_losses: list[float]
+    """Training loss of each step."""
+    cause: str
+    """Why it failed; empty where it did not."""
+    seconds: float
+    """Median of a step."""
+    seconds_in_all: float
+    """With making the arm and evaluating it."""
+
+
+@dataclass(frozen=True)
+class RungEnded:
+    rung: int
+    steps: int
+    kept: list[str]
+    """Candidates that go on, best first."""
+    dropped: dict[str, str]
+    """Candidates that do not, and why."""
+
+
+@dataclass(frozen=True)
+class AdviceEnded:
+    status: str
+    """`finished` or `interrupted`."""
+    at: str
+    seconds: float

@@ -1,0 +1,341 @@
+"""Where should this model be trained? Looks inside it, prices plans, races those that keep the budget, recommends.
+
+Whatever has been found stands in the journal of the advice folder: an advice that was stopped or killed goes on with
+the first trial that is not recorded there, and ends as it would have ended.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from frostline import __version__
+from frostline.advise.budget import UNLIMITED, Budget
+from frostline.advise.candidates import (
+    FULL,
+    full_training,
+)
+from frostline.advise.measure import Looked
+from frostline.advise.signal import Signal
+from frostline.corpus import Batch
+from frostline.errors import RunFolderError
+from frostline.interruption import Interruption, Stopped
+from frostline.journal import (
+    RECIPE_FILE,
+    AdviceEnded,
+    AdviceStarted,
+    CandidateMade,
+    Journal,
+    RungEnded,
+    SignalMeasured,
+    TrialFinished,
+    read_lines,
+    records_of,
+)
+from frostline.journal.folder import JOURNAL_FOLDER, RUN_FILE
+from frostline.launch.arms import shared_parts
+from frostline.launch.disk import disk_trouble
+from frostline.launch.prepare import Prepared, prepare
+from frostline.launch.priced_candidates import control_for, priced_candidates
+from frostline.launch.prices import with_arms
+from frostline.launch.progress import RunProgress
+from frostline.launch.race import RATES, RUNGS, Recommendation, decide, rates_to_try, recommend, steps_of_rungs
+from frostline.launch.recorder import Recorder
+from frostline.launch.resume import changes_of_machine
+from frostline.launch.run_lock import run_lock
+from frostline.launch.signals import look_at, signals_of
+from frostline.launch.trial import deciding_windows, run_trial
+from frostline.machine import describe_machine
+from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
+from frostline.sealed import replace_file
+
+RECOMMENDED_FILE = "recommended.yaml"
+LATE_CONTROL = "random-as-"
+"""Begins the name of a control that is made for a pick."""
+LONGEST_RACE = 36
+"""Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
+
+
+@dataclass(frozen=True)
+class AdviceResult:
+    folder: Path
+    status: str
+    """`finished` or `interrupted`."""
+    exit_code: int
+    recommendation: Recommendation | None = None
+    advice: Advice | None = None
+    recipe_file: str = RECOMMENDED_FILE
+    pages: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What an advice folder holds."""
+
+    recipe: Recipe
+    started: AdviceStarted
+    signals: list[SignalMeasured]
+    candidates: dict[str, CandidateMade]
+    trials: list[TrialFinished]
+    rungs: list[RungEnded]
+    ended: AdviceEnded | None
+
+
+def advise(
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    progress: RunProgress,
+    *,
+    budget: Budget = UNLIMITED,
+    steps: int | None = None,
+) -> AdviceResult:
+    """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
+
+    Ctrl+C and SIGTERM end it after the trial that runs. Raises `FrostlineError` for what the user can mend, such as a
+    budget that no plan keeps; the cheapest one is named then.
+    """
+    last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
+    interruption = Interruption()
+    try:
+        with interruption.listening():
+            _make_folder(folder)
+            with run_lock(folder, progress.say):
+                return _advise(recipe, folder, cache, progress, interruption, budget, last)
+    except Stopped as stopped:
+        progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
+        return AdviceResult(folder, "interrupted", stopped.exit_code)
+
+
+def read_advice(folder: Path, recipe: Recipe) -> Advice | None:
+    """What `folder` holds; None where no advice was begun there. Raises `RunFolderError` where it is damaged."""
+    lines, _ = read_lines(folder, RUN_FILE)
+    started = records_of(lines, AdviceStarted)
+    if not started:
+        return None
+    ended = records_of(lines, AdviceEnded)
+    return Advice(
+        recipe=recipe,
+        started=started[0],
+        signals=records_of(lines, SignalMeasured),
+        candidates={made.candidate: made for made in records_of(lines, CandidateMade)},
+        trials=records_of(lines, TrialFinished),
+        rungs=records_of(lines, RungEnded),
+        ended=ended[-1] if ended else None,
+    )
+
+
+def _advise(
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    progress: RunProgress,
+    interruption: Interruption,
+    budget: Budget,
+    last: int,
+) -> AdviceResult:
+    began = time.monotonic()
+    full = full_training()
+    own = recipe.model_copy(
+        update={"arms": {full.name: full.arm}, "baseline": full.name, "save": (), "vary": {}, "retention": None}
+    )
+    left = _read_left(folder, own, budget, last)
+    prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
+    deciding = deciding_windows(prepared, last)
+    with Journal(folder) as journal:
+        recorder = Recorder(journal, interruption)
+        if left is None:
+            _write(folder / RECIPE_FILE, dump_recipe(own))
+            started = AdviceStarted(
+                __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
+            )
+            recorder.append(started)
+            left = Advice(own, started, [], {}, [], [], None)
+        looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+        signals = signals_of(looked, cache, say=progress.say)
+        if not left.signals:
+            for signal in signals.values():
+                recorder.append(_record_of(signal))
+        if not left.candidates:
+            for made in priced_candidates(prepared, looked, cache, budget, progress):
+                recorder.append(made)
+        found = read_advice(folder, own)
+        assert found is not None
+        _race(prepared, found, recorder, progress, deciding, cache)
+        found = read_advice(folder, own)
+        assert found is not None
+        _race_control(prepared, looked, found, recorder, progress, deciding, cache)
+        found = read_advice(folder, own)
+        assert found is not None
+        recommendation = recommend(found.trials, found.candidates)
+        if found.ended is None:
+            recorder.append(AdviceEnded("finished", _now(), time.monotonic() - began))
+    if recommendation is not None:
+        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, found, recommendation)))
+    return AdviceResult(folder, "finished", 0, recommendation, found)
+
+
+def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommendation) -> Recipe:
+    """The user's recipe with the plan that is recommended, what it was compared with, and each at its best rate."""
+    names = [FULL, recommendation.pick.candidate, *([recommendation.control] if recommendation.control else [])]
+    best = {name: _best_rate(advice, name) for name in names}
+    arms = {}
+    for name in names:
+        if name in advice.candidates and best[name] is not None:
+            wanted = ArmSettings.model_validate(advice.candidates[name].wanted)
+            arms["advised" if name == recommendation.pick.candidate else name] = wanted.model_copy(
+                update={"learning_rate": best[name]}
+            )
+    return recipe.model_copy(
+        update={
+            "name": f"{recipe.name[:60]}, as advised",
+            "question": "Does the advised plan hold its promise against full training and a random choice of its size?",
+            "arms": arms,
+            "baseline": FULL if FULL in arms else "advised",
+            "save": ("advised",),
+            "vary": {},
+        }
+    )
+
+
+def _best_rate(advice: Advice, name: str) -> float | None:
+    rungs = [trial for trial in advice.trials if trial.candidate == name and trial.window_losses]
+    if not rungs:
+        return None
+    deepest = max(trial.rung for trial in rungs)
+    last = [trial for trial in rungs if trial.rung == deepest]
+    return min(last, key=lambda trial: statistics.mean(trial.window_losses)).learning_rate
+
+
+def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int) -> Advice | None:
+    """What an earlier process left; its torn last line is cut off. Raises `RunFolderError` where it fits not."""
+    if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
+        return None
+    if not (folder / JOURNAL_FOLDER).is_dir():
+        others = [path.name for path in folder.iterdir() if path.name not in ("lock", RECIPE_FILE)]
+        if any(not name.startswith(".") for name in others):
+            raise RunFolderError(f"{folder}: there is something else ('{others[0]}').", "Choose another with --out.")
+        return None
+    left = read_advice(folder, recipe)
+    lines, ends = read_lines(folder, RUN_FILE)
+    if lines and left is None:
+        raise RunFolderError(f"{folder} is the folder of a run, not of an advice.", "Choose another with --out.")
+    with Journal(folder) as journal:
+        journal.cut_run_file(ends[-1] if ends else 0)
+    if left is None:
+        return None
+    wanted = (recipe_hash(recipe), budget.text, last)
+    before = (left.started.recipe_sha256, left.started.budget, left.started.steps)
+    for what, then, now in zip(("recipe", "budget", "number of steps"), before, wanted, strict=True):
+        if then != now:
+            shown = "" if what == "recipe" else f": '{then}' then, '{now}' now"
+            raise RunFolderError(
+                f"{folder}: its advice was begun with another {what}{shown}.", "Choose another folder with --out."
+            )
+    changes = changes_of_machine(left.started.environment, describe_machine())
+    if changes:
+        raise RunFolderError(
+            f"{folder}: since it was begun, {'; '.join(changes)}: trials would no longer be comparable.",
+            "Begin anew in another folder with --out.",
+        )
+    return left
+
+
+def _race(
+    prepared: Prepared,
+    advice: Advice,
+    recorder: Recorder,
+    progress: RunProgress,
+    deciding: list[Batch],
+    cache: Path,
+) -> None:
+    """Every trial that is not recorded yet, rung by rung."""
+    racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
+    arms = {name: ArmSettings.model_validate(made.wanted) for name, made in racing.items()}
+    settled = with_arms(prepared, arms)
+    trials, rungs = list(advice.trials), {rung.rung: rung for rung in advice.rungs}
+    alive = list(racing)
+    base = prepared.recipe.training.learning_rate
+    with shared_parts(settled, cache) as sharing:
+        for rung, steps in enumerate(steps_of_rungs(advice.started.steps)):
+            if rung in rungs:
+                alive = rungs[rung].kept
+                continue
+            done = {(trial.candidate, trial.learning_rate) for trial in trials if trial.rung == rung}
+            wanted = [(name, rate) for name in alive for rate in rates_to_try(trials, rung, name, base)]
+            progress.say(f"Rung {rung + 1} of {RUNGS}: {len(alive)} plans, {len(wanted)} trials of {steps} steps")
+            for number, (name, rate) in enumerate(wanted):
+                if (name, rate) in done:
+                    continue
+                trial = run_trial(sharing, name, rate, rung, steps, deciding)
+                with recorder.interruption.deferred():
+                    recorder.append(trial)
+                trials.append(trial)
+                loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
+                progress.say(f"  {number + 1}/{len(wanted)}  {name} at {rate:.2g}: {loss}")
+            kept, dropped = decide(trials, rung, racing)
+            recorder.append(RungEnded(rung, steps, kept, dropped))
+            alive = kept
+
+
+def _race_control(
+    prepared: Prepared,
+    looked: Looked,
+    advice: Advice,
+    recorder: Recorder,
+    progress: RunProgress,
+    deciding: list[Batch],
+    cache: Path,
+) -> None:
+    """A random choice of the pick's size, where none was raced: at the pick's rate, above it and below."""
+    found = recommend(advice.trials, advice.candidates)
+    if found is None or (found.control is not None and found.control not in _late_controls(advice)):
+        return
+    name = f"{LATE_CONTROL}{found.pick.candidate}"
+    made = advice.candidates.get(name) or control_for(prepared, looked, found.candidate, name)
+    if made is None:
+        return
+    if name not in advice.candidates:
+        recorder.append(made)
+    settled = with_arms(prepared, {name: ArmSettings.model_validate(made.wanted)})
+    done = {trial.learning_rate for trial in advice.trials if trial.candidate == name}
+    progress.say(f"A random choice of the size of {found.pick.candidate}")
+    with shared_parts(settled, cache) as sharing:
+        for rate in (found.pick.learning_rate * factor for factor in RATES):
+            if rate not in done:
+                trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
+                recorder.append(trial)
+
+
+def _late_controls(advice: Advice) -> set[str]:
+    return {name for name in advice.candidates if name.startswith(LATE_CONTROL)}
+
+
+def _record_of(signal: Signal) -> SignalMeasured:
+    return SignalMeasured(
+        signal.kind.name,
+        [layer for layer, _ in signal.values],
+        [role for _, role in signal.values],
+        list(signal.values.values()),
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_trouble(error, folder) from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise disk_trouble(error, path) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

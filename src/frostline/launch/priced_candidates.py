@@ -1,0 +1,158 @@
+"""Which plans are raced? All that there are for this model, settled and priced; those that keep the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from frostline.advise.budget import UNLIMITED, Budget
+from frostline.advise.candidates import (
+    FULL,
+    SHARES,
+    USUAL_SHARE,
+    Candidate,
+    adapter_candidates,
+    full_training,
+    random_candidates,
+    signal_candidates,
+    usual_candidates,
+)
+from frostline.advise.choose import as_selectors, choose_places, matrices_of
+from frostline.advise.measure import Looked
+from frostline.advise.signal import Signal
+from frostline.errors import MissingExtraError, PlanError, RecipeError
+from frostline.journal import CandidateMade
+from frostline.launch.estimate_memory import process_bytes
+from frostline.launch.prepare import Prepared
+from frostline.launch.prices import PriceModel, fit_prices, price_of, with_arms
+from frostline.launch.progress import RunProgress
+from frostline.launch.signals import settle_recipe
+from frostline.plans import Plan, parse_selector, require_peft
+from frostline.recipe import ArmSettings
+
+
+def priced_candidates(
+    prepared: Prepared, looked: Looked, cache: Path, budget: Budget, progress: RunProgress
+) -> list[CandidateMade]:
+    """All plans worth racing, priced. Raises `RecipeError` where none but full training keeps the budget."""
+    base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
+    prices = fit_prices(prepared, base, say=progress.say)
+    progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
+    fixed = [full_training(), *usual_candidates(looked.map), *_adapters()]
+    made = _price(prepared, looked, cache, prices, fixed, budget)
+    full = made[0]
+    for share in sorted(SHARES, reverse=True) if budget != UNLIMITED else (USUAL_SHARE,):
+        by_share = [*signal_candidates(share), *random_candidates(share)]
+        chosen = _price(prepared, looked, cache, prices, by_share, budget, full)
+        if all(not own.exceeds for own in chosen) or share == min(SHARES):
+            break
+    made += chosen
+    raced = [own for own in made if not own.exceeds and own.origin != "random" and own.candidate != FULL]
+    if not raced:
+        cheapest = min(made[1:], key=lambda own: (len(own.exceeds), own.expected_seconds))
+        time = cheapest.expected_seconds / full.expected_seconds
+        raise RecipeError(
+            f"--budget {budget.text}: no plan keeps it. The cheapest is {cheapest.candidate}: {100 * time:.0f} % of "
+            f"full training's time, {cheapest.expected_peak_bytes / 1e9:.2g} GB of memory, "
+            f"{100 * cheapest.trained_parameters / looked.map.values:.2g} % of the parameters.",
+            "Allow at least that much.",
+        )
+    return _without_doubles(made)
+
+
+def control_for(prepared: Prepared, looked: Looked, pick: CandidateMade, name: str) -> CandidateMade | None:
+    """A random choice of the size of `pick`; None where there is none, since it trains more than the layers' matrices.
+
+    It is never advised, so that it has the pick's price.
+    """
+    total = sum(matrices_of(looked.map).values())
+    share = 100 * pick.trained_parameters / total
+    trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.wanted)).lora is None and share <= 100
+    if not trains_matrices:
+        return None
+    choice = parse_selector(f"top:{share:.3f}% by random-{len(name)}").choice
+    assert choice is not None
+    try:
+        selectors = as_selectors(choose_places(choice, looked.map, _no_signal), looked.map)
+    except PlanError:
+        return None  # smaller than any one matrix, such as norms alone
+    arm = ArmSettings(train=tuple(selectors))
+    others = with_arms(prepared, {name: arm})
+    return replace(
+        pick,
+        candidate=name,
+        plan=others.plans[name].text,
+        wanted=arm.model_dump(mode="json", exclude_defaults=True),
+        origin="random",
+        why=f"a random choice of the size of {pick.candidate}",
+        trained_parameters=others.resolved[name].trained_values,
+        prefix_layers=others.resolved[name].prefix_layers,
+        ceiling=others.costs[name].ceiling,
+    )
+
+
+def _no_signal(name: str) -> Signal:
+    raise AssertionError(f"a random choice asks for no signal ({name})")
+
+
+def _price(
+    prepared: Prepared,
+    looked: Looked,
+    cache: Path,
+    prices: PriceModel,
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    full: CandidateMade | None = None,
+) -> list[CandidateMade]:
+    arms: dict[str, ArmSettings] = {}
+    for candidate in candidates:
+        recipe = prepared.recipe.model_copy(update={"arms": {candidate.name: candidate.arm}, "baseline": None})
+        try:
+            arms |= settle_recipe(recipe, looked, cache, say=lambda sentence: None)[0].arms
+        except PlanError:
+            continue  # the share is less than any one of the places that its signal ranks
+    others = with_arms(prepared, arms)
+    found = []
+    for candidate in (candidate for candidate in candidates if candidate.name in arms):
+        resolved = others.resolved[candidate.name]
+        price = price_of(prices, others, resolved, others.costs[candidate.name])
+        made = CandidateMade(
+            candidate=candidate.name,
+            plan=others.plans[candidate.name].text,
+            wanted=arms[candidate.name].model_dump(mode="json", exclude_defaults=True),
+            origin=candidate.origin,
+            why=candidate.why,
+            trained_parameters=resolved.trained_values,
+            prefix_layers=resolved.prefix_layers,
+            ceiling=others.costs[candidate.name].ceiling,
+            expected_seconds=price.step_seconds,
+            expected_seconds_cached=price.step_seconds_cached,
+            expected_peak_bytes=price.peak_bytes,
+            optimizer_bytes=price.optimizer_bytes,
+            exceeds=[],
+        )
+        full = made if full is None else full
+        exceeds = budget.exceeded(
+            time=made.expected_seconds / full.expected_seconds,
+            memory_bytes=made.expected_peak_bytes,
+            parameters=made.trained_parameters / looked.map.values,
+        )
+        found.append(replace(made, exceeds=exceeds))
+    return found
+
+
+def _without_doubles(made: Sequence[CandidateMade]) -> list[CandidateMade]:
+    """Two signals may choose the same plan: it is raced once, under the first's name."""
+    seen: dict[str, CandidateMade] = {}
+    for own in made:
+        seen.setdefault(own.plan, own)
+    return list(seen.values())
+
+
+def _adapters() -> list[Candidate]:
+    try:
+        require_peft()
+    except MissingExtraError:
+        return []
+    return adapter_candidates()

@@ -1,0 +1,39 @@
+"""Limits are read with their units; what cannot be read is one sentence with examples."""
+
+from __future__ import annotations
+
+import pytest
+
+from frostline.advise.budget import UNLIMITED, Budget, parse_budget
+from frostline.errors import RecipeError
+
+
+def test_limits_are_read_with_their_units() -> None:
+    assert parse_budget([]) == UNLIMITED
+    assert parse_budget(["time=40%", "memory = 8GB", "parameters=2.5 %"]) == Budget(0.4, 8_000_000_000, 0.025)
+    assert parse_budget(["memory=512MB"]).memory_bytes == 512_000_000
+    assert parse_budget(["time=40%", "memory=8GB"]).text == "time=40%, memory=8GB"
+    assert UNLIMITED.text == "none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["time", "time=", "time=40", "memory=8", "memory=40%", "speed=40%", "time=0%", "memory=-1GB", "=", "time=4e1%"],
+)
+def test_what_is_not_understood_is_told_with_examples(text: str) -> None:
+    with pytest.raises(RecipeError, match="--budget ") as caught:
+        parse_budget([text])
+    assert "memory=8GB" in str(caught.value)
+
+
+def test_a_limit_given_twice_is_told() -> None:
+    with pytest.raises(RecipeError, match="'time' is given twice"):
+        parse_budget(["time=40%", "time=50%"])
+
+
+def test_what_a_plan_exceeds_is_named() -> None:
+    budget = Budget(time=0.4, memory_bytes=2_000_000_000, parameters=0.1)
+    assert budget.exceeded(time=0.4, memory_bytes=2_000_000_000, parameters=0.1) == []
+    assert budget.exceeded(time=0.5, memory_bytes=3_000_000_000, parameters=0.2) == [
+        "50 % of full training's time", "3 GB of memory", "20 % of the parameters",
+    ]  # fmt: skip

@@ -1,0 +1,193 @@
+"""A whole advice on a tiny model: recommended, resumed after a kill or a stop, refused where it cannot be given."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from frostline.advise.budget import parse_budget
+from frostline.errors import CorpusError, FrostlineError, RecipeError, RunFolderError
+from frostline.journal import WALL_CLOCK_FIELDS, AdviceEnded, CandidateMade, TrialFinished, read_journal, records_of
+from frostline.launch.advise import AdviceResult, advise
+from frostline.launch.progress import PlainProgress
+from frostline.launch.race import RUNGS
+from frostline.recipe import load_recipe
+from tests.builders.experiments import run_tiny, write_experiment
+from tests.builders.processes import Frostline
+from tests.cli.test_app import frostline
+
+STEPS = 9
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AdviceResult]:
+    """A recipe, and the advice given on it; whoever uses it leaves it as it is."""
+    recipe = tiny(tmp_path_factory.mktemp("advised"))
+    return recipe, advise_it(recipe, recipe.parent / "advice")
+
+
+def tiny(folder: Path, **changes: object) -> Path:
+    (folder / "cache").mkdir(parents=True, exist_ok=True)
+    settings: dict[str, object] = {"windows": {"length": 8, "held_out": 8}, "seeds": [0]}
+    return write_experiment(folder, **(settings | changes))  # type: ignore[arg-type]  # of any type
+
+
+def advise_it(recipe: Path, folder: Path, *budget: str, steps: int | None = STEPS) -> AdviceResult:
+    with PlainProgress(Console(quiet=True)) as progress:
+        return advise(
+            load_recipe(recipe), folder, recipe.parent / "cache", progress, budget=parse_budget(budget), steps=steps
+        )
+
+
+def what_was_found(folder: Path) -> list[dict[str, object]]:
+    """The journal without its clock, and without which plans were too dear: prices are measured."""
+    return [
+        {key: value for key, value in line.items() if key not in WALL_CLOCK_FIELDS}
+        for line in read_journal(folder)
+        if line["kind"] != CandidateMade.__name__
+    ]
+
+
+def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, AdviceResult], tmp_path: Path) -> None:
+    recipe, result = advised
+    assert result.status == "finished"
+    found = result.recommendation
+    assert found is not None
+    lines = read_journal(result.folder)
+    candidates = {made.candidate: made for made in records_of(lines, CandidateMade)}
+    assert {"full", "upper-half", "attention", "mlp", "norms-biases", "random-1", "random-2"} <= set(candidates)
+    assert len({made.plan for made in candidates.values()}) == len(candidates)
+    trials = records_of(lines, TrialFinished)
+    assert not any(trial.cause for trial in trials)
+    assert {trial.steps for trial in trials} == {1, 3, 9}
+    assert all(bool(trial.held_out_losses) == (trial.rung == RUNGS - 1) for trial in trials)
+    first = {trial.step_losses[0] for trial in trials}
+    assert max(first) - min(first) < 1e-5, "all begin from the same weights on the same windows"
+    wanted = load_recipe(result.folder / "recommended.yaml")
+    assert list(wanted.arms)[:2] == ["full", "advised"]
+    assert wanted.arms["advised"].learning_rate == found.pick.learning_rate
+    run_tiny(result.folder / "recommended.yaml", tmp_path / "run", ("training.steps=3",))
+    again = advise_it(recipe, result.folder)  # from its journal
+    assert again.recommendation == found
+    assert len(records_of(read_journal(result.folder), AdviceEnded)) == 1
+
+
+def test_no_trial_reads_a_window_that_decides_or_judges(tmp_path: Path) -> None:
+    from frostline.launch.prepare import prepare
+    from frostline.launch.trial import deciding_windows
+    from frostline.recipe import variants_of
+
+    recipe = tiny(tmp_path)
+    prepared = prepare(variants_of(load_recipe(recipe))[0], tmp_path / "cache", say=lambda _: None)
+    deciding = {window for batch in deciding_windows(prepared, STEPS) for window in batch.window_ids}
+    read = {window for step in range(STEPS) for window in prepared.corpus.batch(0, step, 2).window_ids}
+    held_out = {window for batch in prepared.corpus.held_out_batches(4) for window in batch.window_ids}
+    assert len(deciding) == 16
+    assert not deciding & read
+    assert not deciding & held_out
+
+
+def test_an_advice_stopped_and_killed_again_and_again_ends_as_one_left_alone(
+    advised: tuple[Path, AdviceResult], tmp_path: Path
+) -> None:
+    recipe, left_alone = advised
+    arguments = ["advise", str(recipe), "--out", str(tmp_path / "killed"), "--steps", str(STEPS)]
+    journal, output = tmp_path / "killed" / "journal" / "run.jsonl", tmp_path / "output.txt"
+    cache = recipe.parent / "cache"
+    with Frostline() as server:
+        for trials, number, code in ((0, signal.SIGKILL, -9), (5, signal.SIGTERM, 143), (30, signal.SIGKILL, -9)):
+            server.begin(arguments, cache, output)
+            while not journal.exists() or journal.read_text().count('"TrialFinished"') < trials:
+                time.sleep(0.01)
+            server.send(number)
+            assert server.wait() == code
+        assert "Go on with the same command" in output.read_text()
+        assert server.run(arguments, cache, output) == 0
+    assert what_was_found(tmp_path / "killed") == what_was_found(left_alone.folder)
+    assert "Traceback" not in output.read_text()
+
+
+def test_a_budget_is_kept_by_what_is_recommended(tmp_path: Path) -> None:
+    result = advise_it(tiny(tmp_path), tmp_path / "advice", "parameters=30%", "memory=40GB")
+    assert result.recommendation is not None
+    made = {own.candidate: own for own in records_of(read_journal(tmp_path / "advice"), CandidateMade)}
+    full = made["full"].trained_parameters
+    assert result.recommendation.candidate.trained_parameters <= 0.3 * full
+    assert made["reverse"].exceeds == ["83 % of the parameters"]
+    raced = {trial.candidate for trial in records_of(read_journal(tmp_path / "advice"), TrialFinished)}
+    assert raced == {name for name, own in made.items() if not own.exceeds} | {"full"}
+
+
+def test_a_budget_that_no_plan_keeps_names_the_cheapest(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no plan keeps it\. The cheapest is .*% of the parameters"):
+        advise_it(tiny(tmp_path), tmp_path / "advice", "parameters=0.01%")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "kind"),
+    [
+        ({"windows": {"length": 60, "held_out": 8}}, "more decide the race", CorpusError),
+        ({"windows": {"length": 8, "held_out": 8, "order": "random"}}, "random offsets leave none", RecipeError),
+    ],
+)
+def test_a_corpus_that_does_not_suffice_is_told(
+    changes: dict[str, object], told: str, kind: type[FrostlineError], tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=told):
+        advise_it(tiny(tmp_path, **changes), tmp_path / "advice")
+
+
+def test_another_question_in_the_same_folder_is_refused(advised: tuple[Path, AdviceResult], tmp_path: Path) -> None:
+    recipe, result = advised
+    with pytest.raises(RunFolderError, match="another budget: 'none' then, 'time=50%' now"):
+        advise_it(recipe, result.folder, "time=50%")
+    with pytest.raises(RunFolderError, match="another number of steps"):
+        advise_it(recipe, result.folder, steps=12)
+    run_tiny(recipe, tmp_path / "run", ("training.steps=1",))
+    with pytest.raises(RunFolderError, match="is the folder of a run"):
+        advise_it(recipe, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="there is something else"):
+        advise_it(recipe, tmp_path / "other")
+    assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+
+
+def test_a_plan_that_diverges_loses_its_trial_and_the_race_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frostline.engine import Arm
+
+    take_step = Arm.take_step
+
+    def failing(self: Arm, batch: object, step: int) -> object:
+        if self.name == "mlp":
+            raise ZeroDivisionError("injected")
+        return take_step(self, batch, step)  # type: ignore[arg-type]  # a batch
+
+    monkeypatch.setattr(Arm, "take_step", failing)
+    result = advise_it(tiny(tmp_path), tmp_path / "advice")
+    assert result.recommendation is not None
+    trials = records_of(read_journal(tmp_path / "advice"), TrialFinished)
+    assert {trial.cause for trial in trials if trial.candidate == "mlp"} == {"ZeroDivisionError: injected"}
+    assert result.recommendation.pick.candidate != "mlp"
+
+
+def test_the_commands_json_holds_all_that_was_found(
+    advised: tuple[Path, AdviceResult], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, result = advised
+    monkeypatch.setenv("FROSTLINE_CACHE", str(recipe.parent / "cache"))
+    arguments = ("advise", str(recipe), "--out", str(result.folder), "--steps", str(STEPS))
+    assert frostline("--help", monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    assert frostline(*arguments, "--json", monkeypatch=monkeypatch) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recommendation"]["pick"]["candidate"] in {made["candidate"] for made in found["candidates"]}
+    assert frostline(*arguments, monkeypatch=monkeypatch) == 0
+    assert "advised" in capsys.readouterr().out
