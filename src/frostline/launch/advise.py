@@ -6,8 +6,11 @@ the first trial that is not recorded there, and ends as it would have ended.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,10 +167,11 @@ def _advise(
                 recorder.append(made)
         found = read_advice(folder, own)
         assert found is not None
-        _race(prepared, found, recorder, progress, deciding, cache)
-        found = read_advice(folder, own)
-        assert found is not None
-        _race_control(prepared, looked, found, recorder, progress, deciding, cache)
+        with _quick_collections():
+            _race(prepared, found, recorder, progress, deciding, cache)
+            found = read_advice(folder, own)
+            assert found is not None
+            _race_control(prepared, looked, found, recorder, progress, deciding, cache)
         found = read_advice(folder, own)
         assert found is not None
         recommendation = recommend(found.trials, found.candidates)
@@ -176,6 +180,17 @@ def _advise(
     if recommendation is not None:
         _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, found, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, found)
+
+
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Each trial collects what it leaves; what was there before it, such as every imported module, is passed over."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommendation) -> Recipe:
