@@ -15,8 +15,8 @@ from frostline.errors import CorpusError, FrostlineError, RecipeError, RunFolder
 from frostline.journal import WALL_CLOCK_FIELDS, AdviceEnded, CandidateMade, TrialFinished, read_journal, records_of
 from frostline.launch.advise import AdviceResult, advise
 from frostline.launch.progress import PlainProgress
-from frostline.launch.race import RUNGS
 from frostline.recipe import load_recipe
+from frostline.stats.race import RUNGS
 from tests.builders.experiments import run_tiny, write_experiment
 from tests.builders.processes import Frostline
 from tests.cli.test_app import frostline

@@ -26,6 +26,8 @@ ABLATION = SignalKind(
     "loss of the whole model, in nats per token.",
     places="layers",
 )
+WINDOWS = 8
+"""Of the sample that are read, three times for each layer. What is compared are losses on the same windows."""
 WRITERS = {"attn.o": "attn", "mlp.down": "mlp"}
 """Roles that write into the stream, and the half of the layer that they end."""
 
@@ -39,10 +41,11 @@ def ablation_signal(
     """
     inside = look_inside(model, device=device, precision=precision)
     writers = _writers(model, model_map)
+    few = Sample(sample.windows[:WINDOWS])
     losses: dict[Place, float] = {}
     whole = 0.0
     with untouched_forward(model, device, precision):
-        for batch in sample.batches(BATCH):
+        for batch in few.batches(BATCH):
             states, logits = states_of(inside, batch)
             whole += loss_of(logits, batch)
             for layer in range(len(inside.layers)):
@@ -54,7 +57,7 @@ def ablation_signal(
                 for place, answers in ways.items():
                     loss = loss_of(logits_with(inside, batch, below | answers), batch)
                     losses[place] = losses.get(place, 0.0) + loss
-    return Signal(ABLATION, {place: (loss - whole) / sample.predictions for place, loss in losses.items()})
+    return Signal(ABLATION, {place: (loss - whole) / few.predictions for place, loss in losses.items()})
 
 
 def _writers(model: PreTrainedModel, model_map: ModelMap) -> dict[tuple[int, str], list[nn.Module]]:

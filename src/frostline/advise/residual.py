@@ -21,6 +21,8 @@ from frostline.measures.forward import untouched_forward
 
 BATCH = 4
 """Windows of one forward pass."""
+LENS_BATCHES = 2
+"""That are read through the lens."""
 DIRECTIONS = 32
 """Principal directions in which general text is described."""
 
@@ -83,20 +85,24 @@ def residual_signals(
     inside = look_inside(model, device=device, precision=precision)
     layers = len(inside.layers)
     influence, lens_loss, agreement = [0.0] * layers, [0.0] * layers, [0.0] * layers
-    positions = predictions = 0
+    positions = lens_positions = predictions = 0
     kept: list[list[Tensor]] = [[] for _ in range(layers + 1)]
     with untouched_forward(model, device, precision):
-        for batch in sample.batches(BATCH):
+        for number, batch in enumerate(sample.batches(BATCH)):
             states, logits = states_of(inside, batch)
             read = _counted_positions(batch, device)
             positions += int(read.sum())
-            predictions += counted(batch)
+            if number < LENS_BATCHES:
+                lens_positions += int(read.sum())
+                predictions += counted(batch)
             chosen = logits.argmax(-1)
             for index, state in enumerate(states):
                 kept[index].append(state[read].float().cpu())
             for layer in range(layers):
                 turned = torch.cosine_similarity(states[layer].float(), states[layer + 1].float(), dim=-1)
                 influence[layer] += float((1 - turned)[read].sum())
+                if number >= LENS_BATCHES:
+                    continue  # the head is most of its cost
                 seen = logits if layer == layers - 1 else _through_the_lens(inside, batch, layer, states[layer + 1])
                 lens_loss[layer] += loss_of(seen, batch)
                 agreement[layer] += float((seen.argmax(-1) == chosen)[read].sum())
@@ -105,7 +111,7 @@ def residual_signals(
         _of_layers(BLOCK_INFLUENCE, [value / positions for value in influence]),
         _of_layers(CKA, [linear_cka(below, above) for below, above in pairwise(carried)]),
         _of_layers(LENS_LOSS, [value / predictions for value in lens_loss]),
-        _of_layers(LENS_AGREEMENT, [value / positions for value in agreement]),
+        _of_layers(LENS_AGREEMENT, [value / lens_positions for value in agreement]),
     ]
     if general is not None:
         ordinary = _carried(inside, general)

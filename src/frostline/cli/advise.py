@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from frostline.advise.candidates import FULL
 from frostline.cli.tables import empty_table
-from frostline.launch.advise import Advice, AdviceResult
-from frostline.launch.race import RUNGS, standings
+from frostline.launch.advise import RECOMMENDED_FILE, AdviceResult
 from frostline.report import numbers
+from frostline.stats.advice import Advice
+from frostline.stats.race import RUNGS, standings
 from frostline.text import one_line
 
 NOTE = (
@@ -21,7 +23,7 @@ NOTE = (
 )
 
 
-def draw_advice(result: AdviceResult) -> RenderableType:
+def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
     """A renderable for a rich console."""
     advice, found = result.advice, result.recommendation
     assert advice is not None
@@ -43,7 +45,7 @@ def draw_advice(result: AdviceResult) -> RenderableType:
             numbers.share(made.trained_parameters / full.trained_parameters),
         )
     told = [Text(f"\n{sentence}") for sentence in found.sentences]
-    files = [f"Page: {path}" for path in result.pages] + [f"Recipe: {result.folder / result.recipe_file}"]
+    files = [f"Page: {page.resolve()}", f"Recipe: {result.folder / RECOMMENDED_FILE}"]
     return Padding(
         Group(
             Text(f"\nLast rung, {found.pick.steps} steps", style="bold"),
@@ -57,12 +59,13 @@ def draw_advice(result: AdviceResult) -> RenderableType:
     )
 
 
-def advice_as_json(result: AdviceResult) -> dict[str, object]:
+def advice_as_json(result: AdviceResult, page: Path) -> dict[str, object]:
     """Everything that was found, for scripts."""
     advice: Advice | None = result.advice
     assert advice is not None
     return {
         "folder": str(result.folder),
+        "page": str(page),
         "recommendation": None if result.recommendation is None else asdict(result.recommendation),
         "candidates": [asdict(made) for made in advice.candidates.values()],
         "rungs": [asdict(rung) for rung in advice.rungs],

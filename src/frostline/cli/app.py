@@ -307,10 +307,12 @@ def advise(
     """
     from frostline.advise.budget import parse_budget
     from frostline.cli.advise import advice_as_json, draw_advice
+    from frostline.engine.pretrained import model_title
     from frostline.folders import cache_folder
     from frostline.launch.advise import advise as find_advice
     from frostline.launch.progress import run_progress
     from frostline.recipe import load_recipe, trusting
+    from frostline.report.advice import write_advice
 
     limits = parse_budget(budget or ())
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
@@ -318,12 +320,14 @@ def advise(
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
         result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps)
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
+        if result.exit_code:
+            raise typer.Exit(result.exit_code)
+        progress.say("Writing the page")
+        page = write_advice(folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
     if as_json:
-        _print_json(advice_as_json(result))
+        _print_json(advice_as_json(result, page))
     else:
-        Console().print(draw_advice(result))
+        Console().print(draw_advice(result, page))
     if result.recommendation is None:
         raise typer.Exit(SOMETHING_FAILED)
 

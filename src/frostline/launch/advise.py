@@ -30,13 +30,10 @@ from frostline.journal import (
     RECIPE_FILE,
     AdviceEnded,
     AdviceStarted,
-    CandidateMade,
     Journal,
     RungEnded,
     SignalMeasured,
-    TrialFinished,
     read_lines,
-    records_of,
 )
 from frostline.journal.folder import JOURNAL_FOLDER, RUN_FILE
 from frostline.launch.arms import shared_parts
@@ -45,7 +42,6 @@ from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.priced_candidates import control_for, priced_candidates
 from frostline.launch.prices import with_arms
 from frostline.launch.progress import RunProgress
-from frostline.launch.race import RATES, RUNGS, Recommendation, decide, rates_to_try, recommend, steps_of_rungs
 from frostline.launch.recorder import Recorder
 from frostline.launch.resume import changes_of_machine
 from frostline.launch.run_lock import run_lock
@@ -54,6 +50,8 @@ from frostline.launch.trial import deciding_windows, run_trial
 from frostline.machine import describe_machine
 from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
 from frostline.sealed import replace_file
+from frostline.stats.advice import Advice, read_advice
+from frostline.stats.race import RATES, RUNGS, Recommendation, decide, rates_to_try, recommend, steps_of_rungs
 
 RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
@@ -70,21 +68,6 @@ class AdviceResult:
     exit_code: int
     recommendation: Recommendation | None = None
     advice: Advice | None = None
-    recipe_file: str = RECOMMENDED_FILE
-    pages: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What an advice folder holds."""
-
-    recipe: Recipe
-    started: AdviceStarted
-    signals: list[SignalMeasured]
-    candidates: dict[str, CandidateMade]
-    trials: list[TrialFinished]
-    rungs: list[RungEnded]
-    ended: AdviceEnded | None
 
 
 def advise(
@@ -113,24 +96,6 @@ def advise(
         return AdviceResult(folder, "interrupted", stopped.exit_code)
 
 
-def read_advice(folder: Path, recipe: Recipe) -> Advice | None:
-    """What `folder` holds; None where no advice was begun there. Raises `RunFolderError` where it is damaged."""
-    lines, _ = read_lines(folder, RUN_FILE)
-    started = records_of(lines, AdviceStarted)
-    if not started:
-        return None
-    ended = records_of(lines, AdviceEnded)
-    return Advice(
-        recipe=recipe,
-        started=started[0],
-        signals=records_of(lines, SignalMeasured),
-        candidates={made.candidate: made for made in records_of(lines, CandidateMade)},
-        trials=records_of(lines, TrialFinished),
-        rungs=records_of(lines, RungEnded),
-        ended=ended[-1] if ended else None,
-    )
-
-
 def _advise(
     recipe: Recipe,
     folder: Path,
@@ -156,7 +121,7 @@ def _advise(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
             )
             recorder.append(started)
-            left = Advice(own, started, [], {}, [], [], None)
+            left = Advice(started, [], {}, [], [], None)
         looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
         signals = signals_of(looked, cache, say=progress.say)
         if not left.signals:
@@ -165,14 +130,14 @@ def _advise(
         if not left.candidates:
             for made in priced_candidates(prepared, looked, cache, budget, progress):
                 recorder.append(made)
-        found = read_advice(folder, own)
+        found = read_advice(folder)
         assert found is not None
         with _quick_collections():
             _race(prepared, found, recorder, progress, deciding, cache)
-            found = read_advice(folder, own)
+            found = read_advice(folder)
             assert found is not None
             _race_control(prepared, looked, found, recorder, progress, deciding, cache)
-        found = read_advice(folder, own)
+        found = read_advice(folder)
         assert found is not None
         recommendation = recommend(found.trials, found.candidates)
         if found.ended is None:
@@ -234,7 +199,7 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int) -> Advic
         if any(not name.startswith(".") for name in others):
             raise RunFolderError(f"{folder}: there is something else ('{others[0]}').", "Choose another with --out.")
         return None
-    left = read_advice(folder, recipe)
+    left = read_advice(folder)
     lines, ends = read_lines(folder, RUN_FILE)
     if lines and left is None:
         raise RunFolderError(f"{folder} is the folder of a run, not of an advice.", "Choose another with --out.")

@@ -13,8 +13,8 @@ from frostline.errors import CorpusError, RecipeError, TrainingError
 from frostline.journal import TrialFinished
 from frostline.launch.arms import make_arm
 from frostline.launch.prepare import Prepared
-from frostline.launch.race import RUNGS
 from frostline.measures import window_losses
+from frostline.stats.race import RUNGS
 
 DECIDING_WINDOWS = 16
 """Training windows by which the race is decided: the last ones of the first epoch's order, which no trial reads."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from frostline.errors import RunFolderError
@@ -18,6 +18,7 @@ from frostline.report import gallery, page
 from frostline.report.gallery import Drawing
 from frostline.report.inline import inline_svg, png_of, svg_of
 from frostline.report.open_run import Run, open_run
+from frostline.report.sections import PlainPage
 from frostline.report.style import DARK, FONT, LIGHT, WIDE, Palette
 from frostline.sealed import replace_file
 from frostline.stats.summary import VariantSummary
@@ -48,8 +49,24 @@ def write_figures(run_folder: Path, target: Path) -> list[Path]:
     return written
 
 
+def write_page(target: Path, plain: PlainPage) -> Path:
+    """Write `plain` to the file `target` and return it. Raises `RunFolderError`."""
+    _write(target, render_page(plain).encode("utf-8"))
+    return target
+
+
+def render_page(plain: PlainPage) -> str:
+    """The page as HTML text."""
+    return _template("sections.html.j2").render(page=plain, css=Markup(_css())) + "\n"
+
+
 def render_report(run: Run) -> str:
     """The report as HTML text."""
+    template = _template("report.html.j2")
+    return template.render(page=page.page_of(run), css=Markup(_css()), inline=_inline, page_module=page) + "\n"
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("frostline.report", "templates"),
         autoescape=True,
@@ -58,8 +75,7 @@ def render_report(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html.j2")
-    return template.render(page=page.page_of(run), css=Markup(_css()), inline=_inline, page_module=page) + "\n"
+    return environment.get_template(name)
 
 
 def _finalize(value: object) -> object:

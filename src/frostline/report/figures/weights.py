@@ -111,7 +111,7 @@ def _drift_panel(
         "layer:O",
         sort="descending",
         title="layer" if first else None,
-        axis=alt.Axis(values=_labelled(cells), domain=False, labels=first),
+        axis=alt.Axis(values=labelled_layers(cells), domain=False, labels=first),
     )
     legend = alt.Legend(
         title="relative drift", format="~g", symbolType="square", symbolSize=130, tickCount=4,
@@ -135,7 +135,7 @@ def _drift_panel(
     return layered
 
 
-def _labelled(cells: pl.DataFrame) -> list[int]:
+def labelled_layers(cells: pl.DataFrame) -> list[int]:
     """The layers that the axis names: all of a few, else every fifth."""
     layers = cells.get_column("layer").unique().sort().to_list()
     return layers if len(layers) <= 16 else [layer for layer in layers if layer % 5 == 0]

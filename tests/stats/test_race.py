@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from frostline.journal import CandidateMade, TrialFinished
-from frostline.launch.race import RUNGS, decide, paired, rates_to_try, recommend, standings, steps_of_rungs
+from frostline.stats.race import RUNGS, decide, paired, rates_to_try, recommend, standings, steps_of_rungs
 
 WINDOWS = 12
 NOISE = np.random.default_rng(0).normal(size=WINDOWS)

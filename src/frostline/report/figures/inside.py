@@ -1,0 +1,112 @@
+"""How does the inside of a model look? Signals of matrices as maps of layers x roles, those of layers as curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import polars as pl
+
+from frostline.report.figures.parts import AnyChart, data_of, domain_of, finish, side_by_side, stacked
+from frostline.report.figures.weights import labelled_layers, role_order
+from frostline.report.style import WIDE, Style
+
+COLUMNS = 2
+CURVE_HEIGHT = 120
+
+
+def signal_maps(signals: pl.DataFrame, titles: Mapping[str, str], style: Style, width: int = WIDE) -> AnyChart:
+    """One panel a signal: layers from bottom to top, roles from left to right; the darker, the higher its rank.
+
+    `signals` has the columns signal, layer, role, value; `titles` says which signals, in which order.
+    """
+    shown = pl.col("signal").is_in(list(titles)) & pl.col("layer").is_not_null()
+    cells = signals.filter(shown & ~pl.col("role").is_in(["norm", "bias"])).with_columns(
+        share=pl.col("value").rank("average").over("signal") / pl.len().over("signal")
+    )
+    roles = role_order(cells)
+    height = max(80, min(12 * cells.get_column("layer").n_unique(), 380))
+    inner = (width - 70) // COLUMNS
+    panels = [
+        _map(cells.filter(pl.col("signal") == name), title, style, roles, (inner, height), index % COLUMNS == 0)
+        for index, (name, title) in enumerate(titles.items())
+    ]
+    return finish(side_by_side(panels, COLUMNS), style)
+
+
+def layer_curves(signals: pl.DataFrame, titles: Mapping[str, str], style: Style, width: int = WIDE) -> AnyChart:
+    """One panel a signal: its value over the layers; of a signal with halves, one line each."""
+    inner = (width - 110) // COLUMNS
+    panels = [_curve(signals.filter(pl.col("signal") == name), title, style, inner) for name, title in titles.items()]
+    return finish(side_by_side(panels, COLUMNS), style)
+
+
+def front_chart(plans: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """Held-out loss over the time of a step, one dot a plan; the line joins those that no other beats in both.
+
+    Columns: plan, seconds (share of full training's), loss, low, high, kind (`advised`, `random`, `other`), front.
+    """
+    x = alt.X(
+        "seconds:Q",
+        title="time of a step, as a share of full training's",
+        axis=alt.Axis(format="%", tickCount=5),
+        scale=alt.Scale(domain=domain_of(plans.get_column("seconds").to_list()), zero=False, nice=False),
+    )
+    values = plans.get_column("loss").to_list()
+    reach = [*plans.get_column("low").to_list(), *plans.get_column("high").to_list()]
+    scale = alt.Scale(domain=domain_of(values, reach=reach), zero=False, nice=False)
+    y = alt.Y("loss:Q", title="held-out loss, nats a token", axis=alt.Axis(tickCount=5), scale=scale)
+    palette = style.palette
+    kinds = {"advised": palette.accent, "random": palette.refuted, "other": palette.baseline}
+    scale_of_kinds = alt.Scale(domain=list(kinds), range=list(kinds.values()))
+    colour = alt.Color("kind:N", scale=scale_of_kinds, legend=alt.Legend(title=None))
+    base = alt.Chart(data_of(plans))
+    line = (
+        alt.Chart(data_of(plans.filter(pl.col("front")).sort("seconds")))
+        .mark_line(color=palette.line, strokeWidth=2)
+        .encode(x=x, y=y)
+    )
+    low = alt.Y("low:Q", scale=scale)
+    rules = base.mark_rule(opacity=0.5, strokeWidth=2, clip=True).encode(x=x, y=low, y2="high:Q", color=colour)
+    dots = base.mark_circle(size=80, opacity=1).encode(x=x, y=y, color=colour)
+    names = base.mark_text(align="left", dx=8, dy=-6, color=palette.ink, fontSize=11).encode(x=x, y=y, text="plan:N")
+    return finish(stacked(line, rules, dots, names).properties(width=width - 60, height=300), style)
+
+
+def _map(
+    cells: pl.DataFrame, title: str, style: Style, roles: list[str], size: tuple[int, int], first: bool
+) -> alt.Chart:
+    short = "split(datum.value, '.')[1] || datum.value"
+    x = alt.X(
+        "role:N", sort=roles, title=None, scale=alt.Scale(domain=roles), axis=alt.Axis(labelAngle=0, labelExpr=short)
+    )
+    axis = alt.Axis(values=labelled_layers(cells), domain=False, labels=first)
+    y = alt.Y("layer:O", sort="descending", title="layer" if first else None, axis=axis)
+    strength = alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None)
+    chart: alt.Chart = (
+        alt.Chart(data_of(cells))
+        .mark_rect(fill=style.palette.accent, stroke=style.palette.paper, strokeWidth=1)
+        .encode(x=x, y=y, opacity=strength)
+        .properties(width=size[0], height=size[1], title=title)
+    )
+    return chart
+
+
+def _curve(values: pl.DataFrame, title: str, style: Style, width: int) -> alt.Chart:
+    lines = values.get_column("role").unique().sort().to_list()
+    colours = [style.palette.baseline, *style.palette.arms]
+    chart: alt.Chart = (
+        alt.Chart(data_of(values))
+        .mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=1.6)
+        .encode(
+            x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, tickCount=6)),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4, format=".3~g"), scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "role:N",
+                scale=alt.Scale(domain=lines, range=colours[: len(lines)]),
+                legend=alt.Legend(title=None) if len(lines) > 1 else None,
+            ),
+        )
+        .properties(width=width, height=CURVE_HEIGHT, title=title)
+    )
+    return chart
