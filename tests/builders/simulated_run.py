@@ -140,6 +140,8 @@ class Simulation:
     """Standard deviation of the noise that all arms of a replicate share, nats."""
     phi: float
     """First-order autocorrelation of every noise."""
+    chosen: dict[str, dict[str, list[str]]]
+    """What the selectors that compute became, by arm."""
 
     @property
     def interrupted(self) -> bool:
@@ -165,6 +167,7 @@ def write_simulated_run(
     with_memory: bool = True,
     sigma: float = 0.12,
     phi: float = 0.3,
+    chosen: dict[str, dict[str, list[str]]] | None = None,
 ) -> Path:
     """Write `experiment.yaml` and the journal of a simulated run into `folder`, and return it.
 
@@ -175,7 +178,7 @@ def write_simulated_run(
     folder.mkdir(parents=True)
     simulation = Simulation(
         arms, seeds, steps, layers, truth, rng_seed, failed_arm, steps, schedule, with_retention, with_sampling,
-        with_watch, sigma, phi,
+        with_watch, sigma, phi, chosen or {},
     )  # fmt: skip
     recipe = _recipe(simulation, variants)
     (folder / RECIPE_FILE).write_text(dump_recipe(recipe), encoding="utf-8")
@@ -237,6 +240,7 @@ def _prepared(simulation: Simulation, variant: str) -> VariantPrepared:
         model_sha256=_hash("model"), parameters=parameters, layers=simulation.layers, context_length=2048,
         corpus=facts, retention=facts if simulation.retention else None, precision="fp32", device="cpu",
         schedule=simulation.schedule, common_tokens=[" the", ",", MARKUP], common_share_of_corpus=0.47,
+        chosen={arm: own for arm, own in simulation.chosen.items() if arm in simulation.arms},
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ MODULES = {"AutoConfig": "stranger.StrangerConfig", "AutoModelForCausalLM": "str
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment on a model of a family that transformers does not know."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    path = write_experiment(tmp_path, save=["freeze"])
+    path = write_experiment(tmp_path, save=["freeze"], arms={"freeze": {"train": ["attn.qkv@50%:"]}})
     write_config(tmp_path, model_type="stranger", auto_map=MODULES, architectures=["StrangerForCausalLM"])
     (tmp_path / "model" / "stranger.py").write_text(CODE.format(witness=tmp_path / "witness"), encoding="utf-8")
     return path
@@ -126,7 +126,7 @@ def test_an_experiment_with_trusted_code_runs_records_it_and_can_be_verified(
     lines = (run_folder / "journal" / "run.jsonl").read_text(encoding="utf-8").splitlines()
     prepared = next(line for line in map(json.loads, lines) if line["kind"] == "VariantPrepared")
     assert prepared["model_code"] == pin
-    assert sum(json.loads(line)["kind"] == "PeakMemory" for line in lines) == 3
+    assert sum(json.loads(line)["kind"] == "PeakMemory" for line in lines) == 1
     findings = verify_run(run_folder, recipe.parent / "cache", say=lambda _: None, trusted_code=pin)
     assert all(finding.holds for finding in findings), findings
     untrusting = verify_run(run_folder, recipe.parent / "cache", say=lambda _: None)
@@ -136,5 +136,5 @@ def test_an_experiment_with_trusted_code_runs_records_it_and_can_be_verified(
 
 def test_every_command_that_loads_a_model_has_the_option() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
-        loads = name in ("plan", "run", "resume", "estimate", "time", "verify")
+        loads = name in ("plan", "run", "resume", "estimate", "time", "advise", "verify")
         assert any("--trust-remote-code" in parameter.opts for parameter in command.params) == loads, name

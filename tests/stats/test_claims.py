@@ -206,10 +206,48 @@ def test_c10_follows_the_variance_of_the_early_loss(tmp_path: Path, noise: float
     assert claims["C10", "freeze"].verdict == verdict
 
 
-def test_c11_is_undecided_and_names_the_advisor(study: dict[tuple[str, str], ClaimResult]) -> None:
+CHOSEN = {
+    "chosen": {"top:25% by fisher": ["attn.q@3"]},
+    "chance": {"top:25% by random-1": ["attn.q@1"]},
+    "luck": {"top:25% by random-2": ["attn.q@0"]},
+}
+
+
+def chosen_claims(folder: Path, floors: dict[str, float], **settings: object) -> dict[tuple[str, str], ClaimResult]:
+    """Arms by name as `CHOSEN` has them, each with its floor of the loss."""
+
+    def truth(variant: str, arm: str) -> ArmTruth:
+        if arm not in floors:
+            return default_truth(variant, arm)
+        return replace(TRUTHS["freeze"], floor=floors[arm], spread=0.002, plan=f"train: [attn.q@{len(arm)}]")
+
+    return claims_of(folder, arms=("full", *floors), truth=truth, chosen=CHOSEN, steps=24, **settings)
+
+
+def test_c11_is_undecided_without_an_arm_chosen_by_a_signal(study: dict[tuple[str, str], ClaimResult]) -> None:
     claim = study["C11", ""]
     assert claim.verdict == "undecided"
-    assert "advisor" in claim.sentence
+    assert "No arm was chosen by a signal" in claim.sentence
+    assert "frostline advise" in claim.decides
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(2.6, "supported"), (2.8, "refuted"), (2.7, "undecided")])
+def test_c11_compares_a_signals_choice_with_the_mean_of_random_ones(
+    tmp_path: Path, floor: float, verdict: str
+) -> None:
+    floors = {"chosen": floor, "chance": 2.69, "luck": 2.71}
+    claim = chosen_claims(tmp_path, floors, seeds=tuple(range(6)), rng_seed=3)["C11", "chosen"]
+    assert claim.verdict == verdict
+    assert claim.effect.value == pytest.approx((floor - 2.7) * (1 - np.exp(-2.4)), abs=0.01)
+    assert "the mean of chance, luck" in claim.sentence
+
+
+def test_c11_is_undecided_with_five_replicates_and_without_chance(tmp_path: Path) -> None:
+    few = chosen_claims(tmp_path / "few", {"chosen": 2.6, "chance": 2.7}, seeds=tuple(range(5)))["C11", "chosen"]
+    assert (few.verdict, few.effect.n) == ("undecided", 5)
+    assert "6 replicates" in few.decides
+    alone = chosen_claims(tmp_path / "alone", {"chosen": 2.6}, seeds=tuple(range(6)))["C11", ""]
+    assert "No arm was chosen at random, of the size of chosen" in alone.sentence
 
 
 @pytest.mark.parametrize(("scarce", "plenty", "verdict"), [(0.3, 0.05, "supported"), (0.05, 0.3, "refuted")])

@@ -29,7 +29,7 @@ class Sample:
 
     def batches(self, size: int) -> list[Batch]:
         """The same windows, `size` at a time."""
-        return [_joined(self.windows[start : start + size]) for start in range(0, len(self.windows), size)]
+        return [joined(self.windows[start : start + size]) for start in range(0, len(self.windows), size)]
 
 
 def take_sample(corpus: Corpus, windows: int = WINDOWS) -> Sample:
@@ -62,7 +62,8 @@ def _row(batch: Batch, index: int) -> Batch:
     )
 
 
-def _joined(parts: Sequence[Batch]) -> Batch:
+def joined(parts: Sequence[Batch]) -> Batch:
+    """The windows of `parts` as one batch."""
     masks = [part.attention_mask for part in parts if part.attention_mask is not None]
     return Batch(
         np.concatenate([part.input_ids for part in parts]),

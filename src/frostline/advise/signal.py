@@ -41,18 +41,21 @@ class Signal:
     """By layer and attention head, where heads have values of their own."""
 
     def by_layer(self) -> dict[int, float]:
-        """The mean over the roles of each decoder layer."""
+        """The value of each whole decoder layer where it has one, else the mean over the layer's roles."""
         found: dict[int, list[float]] = {}
-        for (layer, _), value in self.values.items():
-            if layer is not None:
+        for (layer, role), value in self.values.items():
+            if layer is not None and role != WHOLE_LAYER:
                 found.setdefault(layer, []).append(value)
-        return {layer: sum(values) / len(values) for layer, values in found.items()}
+        means = {layer: sum(values) / len(values) for layer, values in found.items()}
+        whole = {layer: value for (layer, role), value in self.values.items() if role == WHOLE_LAYER}
+        return means | {layer: value for layer, value in whole.items() if layer is not None}
 
     def by_role(self) -> dict[str, float]:
-        """The mean over the layers of each role."""
+        """The mean over the layers of each role; none of what has a value for a layer or a half of it."""
         found: dict[str, list[float]] = {}
         for (_, role), value in self.values.items():
-            found.setdefault(role, []).append(value)
+            if self.kind.places == "matrices":
+                found.setdefault(role, []).append(value)
         return {role: sum(values) / len(values) for role, values in found.items()}
 
 

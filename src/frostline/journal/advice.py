@@ -36,8 +36,10 @@ class CandidateMade:
     candidate: str
     plan: str
     """What trains, settled."""
-    wanted: dict[str, object]
-    """As a recipe would write the arm: `train: ["top:25% by snr"]`."""
+    asked: dict[str, object]
+    """As a recipe would ask for it: `train: ["top:25% by snr"]`."""
+    settled: dict[str, object]
+    """The same without selectors that compute: what is raced."""
     origin: str
     """`full`, `usual`, `signal`, `random` or `adapter`."""
     why: str

@@ -17,10 +17,7 @@ from pathlib import Path
 
 from frostline import __version__
 from frostline.advise.budget import UNLIMITED, Budget
-from frostline.advise.candidates import (
-    FULL,
-    full_training,
-)
+from frostline.advise.candidates import CONTROLS, FULL, full_training
 from frostline.advise.measure import Looked
 from frostline.advise.signal import Signal
 from frostline.corpus import Batch
@@ -56,6 +53,8 @@ from frostline.stats.race import RATES, RUNGS, Recommendation, decide, rates_to_
 RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
 """Begins the name of a control that is made for a pick."""
+LATE_CONTROL_NUMBER = CONTROLS + 1
+"""Of its random choice: the candidates have the ones before."""
 LONGEST_RACE = 36
 """Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
 
@@ -165,7 +164,7 @@ def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommend
     arms = {}
     for name in names:
         if name in advice.candidates and best[name] is not None:
-            wanted = ArmSettings.model_validate(advice.candidates[name].wanted)
+            wanted = ArmSettings.model_validate(advice.candidates[name].asked)
             arms["advised" if name == recommendation.pick.candidate else name] = wanted.model_copy(
                 update={"learning_rate": best[name]}
             )
@@ -234,7 +233,7 @@ def _race(
 ) -> None:
     """Every trial that is not recorded yet, rung by rung."""
     racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
-    arms = {name: ArmSettings.model_validate(made.wanted) for name, made in racing.items()}
+    arms = {name: ArmSettings.model_validate(made.settled) for name, made in racing.items()}
     settled = with_arms(prepared, arms)
     trials, rungs = list(advice.trials), {rung.rung: rung for rung in advice.rungs}
     alive = list(racing)
@@ -275,12 +274,12 @@ def _race_control(
     if found is None or (found.control is not None and found.control not in _late_controls(advice)):
         return
     name = f"{LATE_CONTROL}{found.pick.candidate}"
-    made = advice.candidates.get(name) or control_for(prepared, looked, found.candidate, name)
+    made = advice.candidates.get(name) or control_for(prepared, looked, found.candidate, name, LATE_CONTROL_NUMBER)
     if made is None:
         return
     if name not in advice.candidates:
         recorder.append(made)
-    settled = with_arms(prepared, {name: ArmSettings.model_validate(made.wanted)})
+    settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
     done = {trial.learning_rate for trial in advice.trials if trial.candidate == name}
     progress.say(f"A random choice of the size of {found.pick.candidate}")
     with shared_parts(settled, cache) as sharing:

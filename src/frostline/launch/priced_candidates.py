@@ -61,17 +61,20 @@ def priced_candidates(
     return _without_doubles(made)
 
 
-def control_for(prepared: Prepared, looked: Looked, pick: CandidateMade, name: str) -> CandidateMade | None:
-    """A random choice of the size of `pick`; None where there is none, since it trains more than the layers' matrices.
+def control_for(
+    prepared: Prepared, looked: Looked, pick: CandidateMade, name: str, number: int
+) -> CandidateMade | None:
+    """The random choice `number` of the size of `pick`; None where there is none: adapters, norms alone, all layers.
 
     It is never advised, so that it has the pick's price.
     """
     total = sum(matrices_of(looked.map).values())
     share = 100 * pick.trained_parameters / total
-    trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.wanted)).lora is None and share <= 100
+    trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.settled)).lora is None and share <= 100
     if not trains_matrices:
         return None
-    choice = parse_selector(f"top:{share:.3f}% by random-{len(name)}").choice
+    asked = f"top:{share:.3f}% by random-{number}"
+    choice = parse_selector(asked).choice
     assert choice is not None
     try:
         selectors = as_selectors(choose_places(choice, looked.map, _no_signal), looked.map)
@@ -83,7 +86,8 @@ def control_for(prepared: Prepared, looked: Looked, pick: CandidateMade, name: s
         pick,
         candidate=name,
         plan=others.plans[name].text,
-        wanted=arm.model_dump(mode="json", exclude_defaults=True),
+        asked=_as_written(ArmSettings(train=(asked,))),
+        settled=_as_written(arm),
         origin="random",
         why=f"a random choice of the size of {pick.candidate}",
         trained_parameters=others.resolved[name].trained_values,
@@ -120,7 +124,8 @@ def _price(
         made = CandidateMade(
             candidate=candidate.name,
             plan=others.plans[candidate.name].text,
-            wanted=arms[candidate.name].model_dump(mode="json", exclude_defaults=True),
+            asked=_as_written(candidate.arm),
+            settled=_as_written(arms[candidate.name]),
             origin=candidate.origin,
             why=candidate.why,
             trained_parameters=resolved.trained_values,
@@ -140,6 +145,10 @@ def _price(
         )
         found.append(replace(made, exceeds=exceeds))
     return found
+
+
+def _as_written(arm: ArmSettings) -> dict[str, object]:
+    return arm.model_dump(mode="json", exclude_defaults=True)
 
 
 def _without_doubles(made: Sequence[CandidateMade]) -> list[CandidateMade]:

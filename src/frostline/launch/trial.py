@@ -7,6 +7,7 @@ import statistics
 import time
 from dataclasses import replace
 
+from frostline.advise.sample import joined
 from frostline.corpus import Batch
 from frostline.engine.loop import cause_of
 from frostline.errors import CorpusError, RecipeError, TrainingError
@@ -82,5 +83,6 @@ def deciding_windows(prepared: Prepared, last: int) -> list[Batch]:
             f"Use --steps {max(1, (corpus.windows - DECIDING_WINDOWS) // (training.batch * training.accumulation))} or "
             "fewer, a smaller training.batch, or more text.",
         )
-    seed, start = prepared.recipe.seeds[0], corpus.windows - DECIDING_WINDOWS
-    return [corpus.batch(seed, start + index, 1) for index in range(DECIDING_WINDOWS)]
+    seed = prepared.recipe.seeds[0]
+    order = [corpus.batch(seed, corpus.windows - DECIDING_WINDOWS + index, 1) for index in range(DECIDING_WINDOWS)]
+    return [joined(order[start : start + EVALUATION_BATCH]) for start in range(0, len(order), EVALUATION_BATCH)]

@@ -17,6 +17,7 @@ from scipy import stats
 
 from frostline.advise.candidates import FULL, UPPER_HALF
 from frostline.journal import CandidateMade, TrialFinished
+from frostline.stats.claims.definitions import SAME_SIZE
 
 FACTOR = 3
 RUNGS = 3
@@ -24,8 +25,6 @@ RATES = (1 / 3, 1.0, 3.0)
 """Times the recipe's learning rate: a plan that trains little wants a higher one."""
 FEWEST_KEPT = 3
 LEVEL = 0.95
-SAME_SIZE = 0.1
-"""Largest relative difference of what two plans train, for one to be the other's control."""
 
 
 @dataclass(frozen=True)

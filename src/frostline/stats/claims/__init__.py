@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frostline.stats.claims import costs, losses, texts, weights
+from frostline.stats.claims import choices, costs, losses, texts, weights
 from frostline.stats.claims.context import context_of
 from frostline.stats.claims.definitions import DEFINITIONS, Definition
 from frostline.stats.runs import Run
@@ -21,6 +21,7 @@ _PER_VARIANT = (
     losses.judge_equivalence,
     texts.judge_loss_against_text,
     losses.judge_early_variance,
+    choices.judge_choice,
 )
 
 
@@ -28,5 +29,5 @@ def judge_claims(run: Run) -> list[ClaimResult]:
     """Every claim on every arm that it speaks of, in the order C1 to C12."""
     contexts = [context_of(variant) for variant in run.variants if variant.arms]
     found = [claim for judge in _PER_VARIANT for context in contexts for claim in judge(context)]
-    found += [*costs.judge_growth(contexts), costs.choosing_layers(), *costs.judge_scarcity(contexts)]
+    found += [*costs.judge_growth(contexts), *costs.judge_scarcity(contexts)]
     return sorted(found, key=lambda claim: int(claim.id[1:]))

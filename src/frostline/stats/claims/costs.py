@@ -1,4 +1,4 @@
-"""What do time and data say? C7 (saving, and its growth with the model), C12 (scarce data), C11 (choosing layers)."""
+"""What do time and data say? C7 (saving, and its growth with the model), C12 (scarce data)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from frostline.stats import scalars, timing
 from frostline.stats.claims.context import FINISH, Context, Obstacle
-from frostline.stats.claims.definitions import C7, C7_GROWTH, C11, C12, SAVING_BOUNDS, Definition
+from frostline.stats.claims.definitions import C7, C7_GROWTH, C12, SAVING_BOUNDS, Definition
 from frostline.stats.claims.verdicts import (
     REFUTED,
     SUPPORTED,
@@ -147,15 +147,6 @@ def judge_scarcity(contexts: Sequence[Context]) -> list[ClaimResult]:
         )
         results.append(across_variants(C12, arm, _both(overfits_less, grows), effect, sentence))
     return results
-
-
-def choosing_layers() -> ClaimResult:
-    """C11."""
-    obstacle = Obstacle(
-        "Choosing layers by looking inside the model needs the advisor, which is not part of this version.",
-        "The advisor's choice against random plans of equal cost, in one experiment.",
-    )
-    return _unanswered(C11, obstacle)
 
 
 def _gaps(contexts: Sequence[Context], arm: str) -> list[list[float]]:

@@ -18,6 +18,8 @@ FALL_FACTOR = 1.25
 """C5: 'falls sharply' means by a fifth at least."""
 INDEX_MARGIN = 0.02
 """C9: text indices nearer than this are practically the same."""
+SAME_SIZE = 0.1
+"""C11: largest relative difference of what two arms train, for one to be the other's control."""
 STUDY = "The study that Frostline grows from: GPT-Neo-125M on Moby-Dick, one run."
 WITHIN = "within runs"
 OVER = "over replicates"
@@ -151,8 +153,9 @@ C10 = Definition(
 C11 = Definition(
     "C11",
     "Which layers to freeze should be chosen by looking inside the model.",
-    "Held-out loss of a plan chosen by signals of the model against random plans of equal cost",
-    "The chosen plan is no better than a random one",
+    "Held-out loss after training, arm chosen by a signal minus the mean of those chosen at random that train as many "
+    f"values, within {SAME_SIZE:.0%}",
+    f"The losses do not differ ({_SIGN_FLIP})",
     "none",
     "The study's outlook.",
     OVER,

@@ -1,0 +1,290 @@
+"""Is the advice good, and what does it spare? The advisor against the exhaustive search, chance and the usual rule.
+
+    python -m bench.advise --corpus embedded --out runs/bench-advise
+    python -m bench.advise --corpus moby-dick.txt --out runs/bench-advise-moby-dick
+
+The exhaustive search trains each single layer and each single role alone at every learning rate of the race, on the same
+windows in the same order as the race's last rung, so that all losses are comparable window by window. Its best is
+taken with hindsight, by the held-out windows themselves, which flatters it. The pick then meets ten random plans of
+its size, one in each of ten further replicates, and the usual rules. Stopped, it goes on with what --out keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from bench.engine import header, print_machine
+from frostline.advise.budget import parse_budget
+from frostline.advise.candidates import FULL, UPPER_HALF
+from frostline.advise.transplant import Transplant, transplant
+from frostline.corpus import Batch
+from frostline.folders import cache_folder
+from frostline.journal import TrialFinished
+from frostline.launch.advise import advise
+from frostline.launch.arms import make_arm, shared_parts
+from frostline.launch.prepare import Prepared, prepare
+from frostline.launch.priced_candidates import control_for
+from frostline.launch.prices import with_arms
+from frostline.launch.progress import PlainProgress, RunProgress
+from frostline.launch.signals import look_at, signals_of
+from frostline.launch.trial import EVALUATION_BATCH, deciding_windows, run_trial
+from frostline.plans import ModelMap
+from frostline.recipe import ArmSettings, Recipe, Variant
+from frostline.stats.advice import Advice
+from frostline.stats.intervals import t_interval
+from frostline.stats.race import RATES, RUNGS, Recommendation, paired, standings
+from frostline.stats.signal_scores import score_signals
+from frostline.stats.significance import sign_flip_p
+
+BUDGET = "parameters=20%"
+"""Which each single layer and each single role of the layers keeps, and a quarter of their matrices too."""
+RANDOM_PLANS = 10
+FIRST_NUMBER = 101
+"""Of the random plans: none of the advice's own."""
+TRIALS = TypeAdapter(TrialFinished)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Trials by what they are of, one JSON line each, so that a stopped search goes on."""
+
+    path: Path
+    trials: dict[str, TrialFinished]
+
+    def get(self, key: str, run: Callable[[], TrialFinished]) -> TrialFinished:
+        if key not in self.trials:
+            self.trials[key] = run()
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{key}\t{TRIALS.dump_json(self.trials[key]).decode()}\n")
+        return self.trials[key]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", default="embedded", help="a text, or embedded")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
+    parser.add_argument("--steps", type=int, default=18, help="of the last rung, and of every run of the search")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a window")
+    options = parser.parse_args()
+    print_machine()
+    recipe = Recipe.model_validate(
+        {
+            "name": f"where to train for {Path(options.corpus).stem}",
+            "corpus": {"source": options.corpus},
+            "windows": {"length": options.length, "held_out": 16},
+            "training": {"steps": options.steps, "batch": 2, "learning_rate": 2e-4, "warmup": 4},
+            "arms": {FULL: {"train": ["all"]}},
+            "seeds": [0],
+        }
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = read_kept(options.out / "trials.tsv")
+    with PlainProgress(Console(stderr=True)) as progress:
+        prepared = prepare(Variant("", recipe), cache_folder(), say=progress.say)
+        result = advise(
+            recipe, options.out / "advice", cache_folder(), progress, budget=parse_budget([BUDGET]), steps=options.steps
+        )
+        if result.recommendation is None or result.advice is None:
+            raise SystemExit(result.exit_code or 1)
+        found, advice = result.recommendation, result.advice
+        print(f"\n## {recipe.corpus.source}: {options.steps} steps of 2 x {options.length} tokens\n", flush=True)
+        for sentence in found.sentences:
+            print(f"> {sentence}")
+        looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+        signals = signals_of(looked, cache_folder(), say=progress.say)
+        alone = search_exhaustively(prepared, looked.map, options.steps, kept, progress)
+        print_regret(prepared, alone, advice, found)
+        truth = single_gains(prepared, alone)
+        acts = where_training_acts(prepared, looked.map, advice, options.steps, progress)
+        print_single(truth, acts)
+        print("\nRank correlation of each signal with the truth:\n")
+        print(header("signal", "layers: trained alone", "layers: transplanted", "roles: trained alone", "transplanted"))
+        by_training = score_signals(signals.values(), *truth)
+        effects = ({layer: own.alone for layer, own in acts.layers.items()},
+                   {role: own.alone for role, own in acts.roles.items()})  # fmt: skip
+        for trained, moved in zip(by_training, score_signals(signals.values(), *effects), strict=True):
+            numbers = (trained.layers, moved.layers, trained.roles, moved.roles)
+            print(f"| `{trained.signal}` | {' | '.join('' if rho is None else f'{rho:+.2f}' for rho in numbers)} |")
+        made = [
+            control_for(prepared, looked, found.candidate, f"random-{FIRST_NUMBER + index}", FIRST_NUMBER + index)
+            for index in range(RANDOM_PLANS)
+        ]
+        randoms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made if own is not None}
+        meet(prepared, randoms, found, options.steps, kept, progress)
+
+
+def read_kept(path: Path) -> Kept:
+    """What an earlier process found; a torn last line is left out."""
+    trials = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                key, _, trial = line.partition("\t")
+                trials[key] = TRIALS.validate_json(trial)
+    return Kept(path, trials)
+
+
+def search_exhaustively(
+    prepared: Prepared, model_map: ModelMap, steps: int, kept: Kept, progress: RunProgress
+) -> dict[str, list[TrialFinished]]:
+    """Each layer and each role alone, at each rate."""
+    roles = dict.fromkeys(portion.role for portion in model_map.portions if portion.layer is not None)
+    arms = {f"layer {layer}": ArmSettings(train=(f"all@{layer}",)) for layer in range(model_map.layers)}
+    arms |= {role: ArmSettings(train=(f"{role}@:",)) for role in roles}
+    deciding = deciding_windows(prepared, steps)
+    found: dict[str, list[TrialFinished]] = {}
+    with shared_parts(with_arms(prepared, arms), None) as sharing:
+        for name in arms:
+            found[name] = [
+                kept.get(f"{name} {rate:.6g}", lambda: run_trial(sharing, name, rate, RUNGS - 1, steps, deciding))  # noqa: B023  # called at once
+                for rate in rates(prepared)
+            ]
+            best = best_of(found[name])
+            progress.say(f"{name}: {statistics.mean(best.held_out_losses):.4f} at {best.learning_rate:.2g}")
+    return found
+
+
+def rates(prepared: Prepared) -> list[float]:
+    return [prepared.recipe.training.learning_rate * factor for factor in RATES]
+
+
+def best_of(trials: Sequence[TrialFinished]) -> TrialFinished:
+    """The one of the best rate, by the windows that decide."""
+    return min((trial for trial in trials if not trial.cause), key=lambda trial: statistics.mean(trial.window_losses))
+
+
+def untouched_loss(prepared: Prepared) -> float:
+    from frostline.measures import window_losses
+
+    batches = prepared.corpus.held_out_batches(EVALUATION_BATCH)
+    return statistics.mean(window_losses(prepared.model, batches, device=prepared.device, precision=prepared.precision))
+
+
+def print_regret(
+    prepared: Prepared, alone: dict[str, list[TrialFinished]], advice: Advice, found: Recommendation
+) -> None:
+    by_loss = sorted(
+        (best_of(trials) for trials in alone.values()), key=lambda own: statistics.mean(own.held_out_losses)
+    )
+    best = by_loss[0]
+    regret = paired(found.pick.held_out_losses, best.held_out_losses)
+    assert advice.ended is not None
+    searched = sum(trial.seconds_in_all for trials in alone.values() for trial in trials)
+    print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats.\n")
+    print(header("", "plan", "held-out loss, nats", "wall time, s"))
+    print(
+        f"| advised | `{found.pick.candidate}`: {found.candidate.plan} | {found.pick.held_out_loss:.3f} | {advice.ended.seconds:.0f} |"
+    )
+    print(
+        f"| best of {len(alone)}, with hindsight | {best.candidate} | {statistics.mean(best.held_out_losses):.3f} | {searched:.0f} |"
+    )
+    print(f"\nRegret: {regret.mean:+.3f} [{regret.low:+.3f}, {regret.high:+.3f}] nats over {regret.windows} held-out "
+          f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice.", flush=True)  # fmt: skip
+
+
+def single_gains(
+    prepared: Prepared, alone: dict[str, list[TrialFinished]]
+) -> tuple[dict[int, float], dict[str, float]]:
+    """What each layer and each role gains when it alone is trained, in nats."""
+    before = untouched_loss(prepared)
+    gains = {name: before - statistics.mean(best_of(trials).held_out_losses) for name, trials in alone.items()}
+    layers = {int(name.removeprefix("layer ")): gain for name, gain in gains.items() if name.startswith("layer ")}
+    return layers, {name: gain for name, gain in gains.items() if not name.startswith("layer ")}
+
+
+def where_training_acts(
+    prepared: Prepared, model_map: ModelMap, advice: Advice, steps: int, progress: RunProgress
+) -> Transplant:
+    """Full training at its best rate, then what each layer's and role's change is worth."""
+    rate = next(own.learning_rate for own in standings(advice.trials, RUNGS - 1) if own.candidate == FULL)
+    arm_settings = {FULL: ArmSettings(train=("all",), learning_rate=rate)}
+    with shared_parts(with_arms(prepared, arm_settings), None) as sharing:
+        arm = make_arm(sharing, FULL, 0)
+        for step in range(steps):
+            arm.take_step(prepared.corpus.batch(0, step, prepared.recipe.training.batch), step)
+        arm.forward.finish()
+        return transplant(prepared.model, arm.model, model_map, held_out(prepared), device=prepared.device,
+                          precision=prepared.precision, say=progress.say)  # fmt: skip
+
+
+def held_out(prepared: Prepared) -> Callable[[], Iterable[Batch]]:
+    return lambda: prepared.corpus.held_out_batches(EVALUATION_BATCH)
+
+
+def print_single(truth: tuple[dict[int, float], dict[str, float]], acts: Transplant) -> None:
+    layers, roles = truth
+    print(f"\nFull training gains {acts.gain:.3f} nats. Alone: trained alone, in nats. Transplanted: share of full "
+          "training's gain that the change alone brings, and that goes when it is taken away.\n")  # fmt: skip
+    print(header("", "trained alone", "transplanted", "taken away"))
+    for layer in sorted(layers, key=lambda own: -layers[own]):
+        print(
+            f"| layer {layer} | {layers[layer]:.3f} | {acts.layers[layer].alone:.1%} | {acts.layers[layer].removed:.1%} |"
+        )
+    for role in sorted(roles, key=lambda own: -roles[own]):
+        print(f"| `{role}` | {roles[role]:.3f} | {acts.roles[role].alone:.1%} | {acts.roles[role].removed:.1%} |")
+
+
+def meet(
+    prepared: Prepared,
+    randoms: dict[str, ArmSettings],
+    found: Recommendation,
+    steps: int,
+    kept: Kept,
+    progress: RunProgress,
+) -> None:
+    """The pick, one random plan of its size, the upper half and the last quarter, in each of ten replicates."""
+    if not randoms:
+        print("\nThere is no random choice of the size of the advised plan.")
+        return
+    pick = ArmSettings.model_validate(found.candidate.settled)
+    rules = {
+        UPPER_HALF: ArmSettings(train=("attn@50%:", "mlp@50%:")),
+        "upper-quarter": ArmSettings(train=("all@75%:",)),
+    }
+    sharing_arms = {"advised": pick, **rules, **randoms}
+    deciding = deciding_windows(prepared, steps)
+    best_rate = {"advised": found.pick.learning_rate}
+    losses: dict[str, list[float]] = {name: [] for name in ("advised", "random", *rules)}
+    with shared_parts(with_arms(prepared, sharing_arms), None) as sharing:
+        for name in (*rules, *randoms):
+            tried = [
+                kept.get(
+                    f"rate of {name} {rate:.6g}",
+                    lambda: run_trial(sharing, name, rate, 0, max(1, steps // 3), deciding),
+                )  # noqa: B023  # called at once
+                for rate in rates(prepared)
+            ]
+            best_rate[name] = best_of(tried).learning_rate
+            progress.say(f"{name}: best at {best_rate[name]:.2g}")
+        for index, random in enumerate(randoms):
+            seed = index + 1
+            own = replace(sharing, recipe=sharing.recipe.model_copy(update={"seeds": (seed,)}))
+            for kind, name in {"advised": "advised", "random": random, **dict.fromkeys(rules)}.items():
+                arm = name or kind
+                trial = kept.get(
+                    f"seed {seed} {arm}",
+                    lambda: run_trial(own, arm, best_rate[arm], RUNGS - 1, steps, deciding),  # noqa: B023  # called at once
+                )
+                losses[kind].append(statistics.mean(trial.held_out_losses))
+            progress.say(f"Replicate {seed} of {len(randoms)}")
+    print(
+        f"\n{len(randoms)} replicates; each has another seed and another random plan of the size of the advised one.\n"
+    )
+    print(header("advised minus", "mean, nats", "median", "better in", "p (exact sign-flip)"))
+    for kind in ("random", *rules):
+        differences = [own - other for own, other in zip(losses["advised"], losses[kind], strict=True)]
+        interval = t_interval(differences, "nats")
+        better = sum(difference < 0 for difference in differences)
+        print(f"| {kind} | {interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}] | "
+              f"{statistics.median(differences):+.4f} | {better} of {len(differences)} | {sign_flip_p(differences):.3f} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
