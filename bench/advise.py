@@ -3,8 +3,8 @@
     python -m bench.advise --corpus embedded --out runs/bench-advise
     python -m bench.advise --corpus moby-dick.txt --out runs/bench-advise-moby-dick
 
-The exhaustive search trains each single layer and each single role alone at every learning rate of the race, on the same
-windows in the same order as the race's last rung, so that all losses are comparable window by window. Its best is
+The exhaustive search trains each single layer and each single role alone at every learning rate of the race, on the
+same windows in the same order as the race's last rung, so that all losses are comparable window by window. Its best is
 taken with hindsight, by the held-out windows themselves, which flatters it. The pick then meets ten random plans of
 its size, one in each of ten further replicates, and the usual rules. Stopped, it goes on with what --out keeps.
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -143,7 +144,7 @@ def search_exhaustively(
     with shared_parts(with_arms(prepared, arms), None) as sharing:
         for name in arms:
             found[name] = [
-                kept.get(f"{name} {rate:.6g}", lambda: run_trial(sharing, name, rate, RUNGS - 1, steps, deciding))  # noqa: B023  # called at once
+                kept.get(f"{name} {rate:.6g}", partial(run_trial, sharing, name, rate, RUNGS - 1, steps, deciding))
                 for rate in rates(prepared)
             ]
             best = best_of(found[name])
@@ -179,14 +180,19 @@ def print_regret(
     searched = sum(trial.seconds_in_all for trials in alone.values() for trial in trials)
     print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats.\n")
     print(header("", "plan", "held-out loss, nats", "wall time, s"))
-    print(
-        f"| advised | `{found.pick.candidate}`: {found.candidate.plan} | {found.pick.held_out_loss:.3f} | {advice.ended.seconds:.0f} |"
+    rows = (
+        (
+            "advised",
+            f"`{found.pick.candidate}`: {found.candidate.plan}",
+            found.pick.held_out_loss,
+            advice.ended.seconds,
+        ),
+        (f"best of {len(alone)}, with hindsight", best.candidate, statistics.mean(best.held_out_losses), searched),
     )
-    print(
-        f"| best of {len(alone)}, with hindsight | {best.candidate} | {statistics.mean(best.held_out_losses):.3f} | {searched:.0f} |"
-    )
+    for what, plan, loss, seconds in rows:
+        print(f"| {what} | {plan} | {loss:.3f} | {seconds:.0f} |")
     print(f"\nRegret: {regret.mean:+.3f} [{regret.low:+.3f}, {regret.high:+.3f}] nats over {regret.windows} held-out "
-          f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice.", flush=True)  # fmt: skip
+          f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice.")  # fmt: skip
 
 
 def single_gains(
@@ -223,12 +229,10 @@ def print_single(truth: tuple[dict[int, float], dict[str, float]], acts: Transpl
     print(f"\nFull training gains {acts.gain:.3f} nats. Alone: trained alone, in nats. Transplanted: share of full "
           "training's gain that the change alone brings, and that goes when it is taken away.\n")  # fmt: skip
     print(header("", "trained alone", "transplanted", "taken away"))
-    for layer in sorted(layers, key=lambda own: -layers[own]):
-        print(
-            f"| layer {layer} | {layers[layer]:.3f} | {acts.layers[layer].alone:.1%} | {acts.layers[layer].removed:.1%} |"
-        )
-    for role in sorted(roles, key=lambda own: -roles[own]):
-        print(f"| `{role}` | {roles[role]:.3f} | {acts.roles[role].alone:.1%} | {acts.roles[role].removed:.1%} |")
+    rows = [(f"layer {layer}", gain, acts.layers[layer]) for layer, gain in layers.items()]
+    rows += [(f"`{role}`", gain, acts.roles[role]) for role, gain in roles.items()]
+    for name, gain, effect in sorted(rows, key=lambda row: -row[1]):
+        print(f"| {name} | {gain:.3f} | {effect.alone:.1%} | {effect.removed:.1%} |")
 
 
 def meet(
@@ -257,8 +261,8 @@ def meet(
             tried = [
                 kept.get(
                     f"rate of {name} {rate:.6g}",
-                    lambda: run_trial(sharing, name, rate, 0, max(1, steps // 3), deciding),
-                )  # noqa: B023  # called at once
+                    partial(run_trial, sharing, name, rate, 0, max(1, steps // 3), deciding),
+                )
                 for rate in rates(prepared)
             ]
             best_rate[name] = best_of(tried).learning_rate
@@ -266,13 +270,10 @@ def meet(
         for index, random in enumerate(randoms):
             seed = index + 1
             own = replace(sharing, recipe=sharing.recipe.model_copy(update={"seeds": (seed,)}))
-            for kind, name in {"advised": "advised", "random": random, **dict.fromkeys(rules)}.items():
-                arm = name or kind
-                trial = kept.get(
-                    f"seed {seed} {arm}",
-                    lambda: run_trial(own, arm, best_rate[arm], RUNGS - 1, steps, deciding),  # noqa: B023  # called at once
-                )
-                losses[kind].append(statistics.mean(trial.held_out_losses))
+            for kind in losses:
+                arm = random if kind == "random" else kind
+                train = partial(run_trial, own, arm, best_rate[arm], RUNGS - 1, steps, deciding)
+                losses[kind].append(statistics.mean(kept.get(f"seed {seed} {arm}", train).held_out_losses))
             progress.say(f"Replicate {seed} of {len(randoms)}")
     print(
         f"\n{len(randoms)} replicates; each has another seed and another random plan of the size of the advised one.\n"
@@ -281,9 +282,13 @@ def meet(
     for kind in ("random", *rules):
         differences = [own - other for own, other in zip(losses["advised"], losses[kind], strict=True)]
         interval = t_interval(differences, "nats")
-        better = sum(difference < 0 for difference in differences)
-        print(f"| {kind} | {interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}] | "
-              f"{statistics.median(differences):+.4f} | {better} of {len(differences)} | {sign_flip_p(differences):.3f} |")  # fmt: skip
+        cells = (
+            f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]",
+            f"{statistics.median(differences):+.4f}",
+            f"{sum(difference < 0 for difference in differences)} of {len(differences)}",
+            f"{sign_flip_p(differences):.3f}",
+        )
+        print(f"| {kind} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def frostline(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["init", "plan", "time", "run", "report", "show", "env"])
+@pytest.mark.parametrize("command", ["init", "plan", "time", "run", "report", "show", "inspect", "env"])
 def test_help_of_each_command_shows_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

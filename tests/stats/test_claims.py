@@ -232,9 +232,7 @@ def test_c11_is_undecided_without_an_arm_chosen_by_a_signal(study: dict[tuple[st
 
 
 @pytest.mark.parametrize(("floor", "verdict"), [(2.6, "supported"), (2.8, "refuted"), (2.7, "undecided")])
-def test_c11_compares_a_signals_choice_with_the_mean_of_random_ones(
-    tmp_path: Path, floor: float, verdict: str
-) -> None:
+def test_c11_compares_a_signals_choice_with_the_mean_of_random_ones(tmp_path: Path, floor: float, verdict: str) -> None:
     floors = {"chosen": floor, "chance": 2.69, "luck": 2.71}
     claim = chosen_claims(tmp_path, floors, seeds=tuple(range(6)), rng_seed=3)["C11", "chosen"]
     assert claim.verdict == verdict

@@ -20,7 +20,8 @@ def made(
     return CandidateMade(
         candidate=name,
         plan=f"train: [{name}]",
-        asked={}, settled={"train": [name]},
+        asked={},
+        settled={"train": [name]},
         origin=origin,
         why=f"what {name} is",
         trained_parameters=size,

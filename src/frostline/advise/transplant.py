@@ -31,6 +31,8 @@ class Effect:
     """How much of the gain appears when only these weights have changed; 1 is all of it."""
     removed: float
     """How much of the gain disappears when only these weights have not."""
+    moved: bool
+    """Whether training changed any of them at all; the two shares are 0 where it did not."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,25 @@ def transplant(
             "Look inside a run whose trained model is better than the untouched one.",
         )
 
+    own, theirs = dict(untouched.named_parameters()), dict(tuned.named_parameters())
+
     def effect(portions: Sequence[Portion]) -> Effect:
+        names = dict.fromkeys(portion.parameter for portion in portions)
+        if all(torch.equal(own[name], theirs[name].to(own[name])) for name in names):
+            return Effect(0.0, 0.0, moved=False)
         with exchanged(untouched, tuned, portions):
             alone = (before - loss(untouched)) / gain
         with exchanged(tuned, untouched, portions):
             removed = (loss(tuned) - after) / gain
-        return Effect(alone, removed)
+        return Effect(alone, removed, moved=True)
 
     layers: dict[int, Effect] = {}
+    say("Transplanting one layer after another")
     for layer in range(model_map.layers):
-        say(f"Transplanting layer {layer}")
         layers[layer] = effect([portion for portion in model_map.portions if portion.layer == layer])
     roles: dict[str, Effect] = {}
+    say("Transplanting one role after another")
     for role in dict.fromkeys(portion.role for portion in model_map.portions):
-        say(f"Transplanting {role}")
         roles[role] = effect([portion for portion in model_map.portions if portion.role == role])
     say("Patching activations")
     patched = _patch(untouched, tuned, batches, device, precision)

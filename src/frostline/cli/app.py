@@ -332,6 +332,66 @@ def advise(
         raise typer.Exit(SOMETHING_FAILED)
 
 
+@app.command(
+    epilog="Examples:  frostline inspect embedded  ·  frostline inspect MODEL --corpus notes.txt  ·  "
+    "frostline inspect runs/demo --arm freeze"
+)
+def inspect(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL|RECIPE", help="A run folder, a model (folder or hub id), or a recipe.")
+    ],
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="The text to look with, for a model.", show_default="embedded")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=2, help="Tokens of a window, for a model.", show_default="128")
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option("--arm", help="Whose training is looked at, of a run.", show_default="the first one saved"),
+    ] = None,
+    signal: Annotated[
+        list[str] | None, typer.Option("--signal", help="Only this signal. Repeatable.", show_default="all")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page.", show_default="RUN/inspect.html, or inspect.html")
+    ] = None,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look inside a model: what each layer and role does for a text; of a run, where its training has acted."""
+    from frostline.advise.measure import KINDS, require_signal
+    from frostline.cli.inspect import draw_inspection, inspection_as_json, is_run, recipe_of
+    from frostline.errors import RecipeError
+    from frostline.folders import cache_folder
+    from frostline.launch.inspect import inspect_model, inspect_run
+    from frostline.recipe import trusting
+    from frostline.report.inspection import write_inspection
+
+    names = tuple(dict.fromkeys(signal)) if signal else tuple(KINDS)
+    for name in names:
+        require_signal(name, KINDS)
+    say = _saying(Console(stderr=True))
+    if is_run(target):
+        if corpus is not None or length is not None:
+            raise RecipeError(
+                f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
+            )
+        found = inspect_run(Path(target), cache_folder(), names, arm=arm, trusted_code=trusted_code, say=say)
+        page = out or Path(target) / "inspect.html"
+    else:
+        if arm is not None:
+            raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
+        recipe = trusting(recipe_of(target, corpus, length), trusted_code)
+        found = inspect_model(recipe, cache_folder(), names, say=say)
+        page = out or Path("inspect.html")
+    write_inspection(page, found)
+    if as_json:
+        _print_json(inspection_as_json(found, page))
+    else:
+        Console().print(draw_inspection(found, page))
+
+
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")
 def report(
     run_folder: RunFolder,

@@ -92,7 +92,7 @@ def prepare(
         raise PlanError(f"measures.watch: {error.message}", error.hint) from error
     resolved = {name: plan for name, (_, plan) in arms.items()}
     costs = {name: _cost(recipe, model, plan) for name, plan in resolved.items()}
-    for name, cost in costs.items():
+    for name, cost in costs.items() if len(costs) > 1 or max(cost.ceiling for cost in costs.values()) > 0 else ():
         say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
     if corpus is None:
         corpus = _open_corpus(recipe, tokenizer, cache, say, reading)

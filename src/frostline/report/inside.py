@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from frostline.advise.measure import KINDS
-from frostline.report.figures.inside import layer_curves, signal_maps
+from frostline.report.figures.inside import head_maps, layer_curves, signal_maps
 from frostline.report.sections import PlainFigure, PlainSection, Table
 from frostline.report.style import Style
 
@@ -18,6 +18,8 @@ def signal_sections(signals: pl.DataFrame) -> list[PlainSection]:
     places = {name: kind for name, kind in KINDS.items() if name in found}
     maps = {name: kind.title for name, kind in places.items() if kind.places == "matrices"}
     curves = {name: kind.title for name, kind in places.items() if kind.places != "matrices"}
+    heads = {name: kind.title for name, kind in places.items() if kind.places == "heads"}
+    of_heads = "head" in signals.columns and signals.get_column("head").is_not_null().any()
     own = signals.filter(pl.col("head").is_null()) if "head" in signals.columns else signals
     figures = []
     if maps:
@@ -38,6 +40,16 @@ def signal_sections(signals: pl.DataFrame) -> list[PlainSection]:
                 "Each signal on a scale of its own; what it means is in the table below.",
                 "Line charts over the layers, one for each signal of layers.",
                 layer_curves(own, curves, STYLE),
+            )
+        )
+    if heads and of_heads:
+        figures.append(
+            PlainFigure(
+                "heads",
+                "Attention, head by head",
+                "The darker, the higher the head ranks; each map on its own. Layers stand bottom up.",
+                "Heat maps of layers by attention heads.",
+                head_maps(signals, heads, STYLE),
             )
         )
     rows = []

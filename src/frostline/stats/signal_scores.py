@@ -21,7 +21,7 @@ Place = TypeVar("Place", int, str)
 
 @dataclass(frozen=True)
 class SignalScore:
-    """Spearman's rho of a signal with the truth, from -1 to 1; None where there are too few places, or all are equal."""
+    """Spearman's rho of a signal with the truth, from -1 to 1; None where places are too few or all equal."""
 
     signal: str
     layers: float | None

@@ -41,6 +41,91 @@ def layer_curves(signals: pl.DataFrame, titles: Mapping[str, str], style: Style,
     return finish(side_by_side(panels, COLUMNS), style)
 
 
+def head_maps(signals: pl.DataFrame, titles: Mapping[str, str], style: Style, width: int = WIDE) -> AnyChart:
+    """One panel a signal: layers from bottom to top, heads from left to right; the darker, the higher its rank."""
+    cells = signals.filter(pl.col("head").is_not_null() & pl.col("signal").is_in(list(titles))).with_columns(
+        share=pl.col("value").rank("average").over("signal") / pl.len().over("signal")
+    )
+    height = max(80, min(12 * cells.get_column("layer").n_unique(), 380))
+    inner = (width - 70) // COLUMNS
+    panels = []
+    for index, (name, title) in enumerate(titles.items()):
+        first = index % COLUMNS == 0
+        axis = alt.Axis(values=labelled_layers(cells), domain=False, labels=first)
+        own = cells.filter(pl.col("signal") == name)
+        panels.append(
+            alt.Chart(data_of(own))
+            .mark_rect(fill=style.palette.accent, stroke=style.palette.paper, strokeWidth=1)
+            .encode(
+                x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+                y=alt.Y("layer:O", sort="descending", title="layer" if first else None, axis=axis),
+                opacity=_strength(),
+            )
+            .properties(width=inner, height=height, title=title)
+        )
+    return finish(side_by_side(panels, COLUMNS), style)
+
+
+EFFECT_TITLES = {"alone": "put onto the untouched model", "removed": "taken from the trained one"}
+"""Columns of effects, and what a reader calls them."""
+
+
+def layer_effects(effects: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """Share of the gain that one layer's learnt change brings or takes, over the layers: columns layer, kind, share."""
+    lines = (
+        alt.Chart(data_of(effects))
+        .mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=1.8)
+        .encode(x=_layers(), y=_share_of_gain(), color=_effect_colour(style))
+    )
+    return finish(stacked(_nothing(style), lines).properties(width=width - 70, height=200), style)
+
+
+def role_effects(effects: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """The same of one role in all layers, a row each: columns role, kind, share."""
+    rows = alt.Y("role:N", sort=role_order(effects), title=None, axis=alt.Axis(domain=False))
+    across = alt.X("share:Q", title="share of the gain", axis=alt.Axis(format="%", tickCount=6))
+    dots = alt.Chart(data_of(effects)).mark_circle(size=80, opacity=1).encode(
+        x=across, y=rows, color=_effect_colour(style)
+    )  # fmt: skip
+    return finish(dots.properties(width=width - 110, height=24 * effects.get_column("role").n_unique()), style)
+
+
+def patch_curve(patched: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+    """Share of the gain that is there when the trained model computes up to a layer: columns layer, share."""
+    line = (
+        alt.Chart(data_of(patched))
+        .mark_line(point=alt.OverlayMarkDef(size=24), strokeWidth=1.8, color=style.palette.accent)
+        .encode(x=_layers(), y=_share_of_gain())
+    )
+    return finish(stacked(_nothing(style), line).properties(width=width - 70, height=180), style)
+
+
+def _strength() -> alt.Opacity:
+    """By rank, so that one extreme does not pale all others."""
+    return alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None)
+
+
+def _layers() -> alt.X:
+    return alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, tickCount=8))
+
+
+def _share_of_gain() -> alt.Y:
+    return alt.Y("share:Q", title="share of the gain", axis=alt.Axis(format="%", tickCount=5))
+
+
+def _effect_colour(style: Style) -> alt.Color:
+    colours = [style.palette.accent, style.palette.arms[1]]
+    scale = alt.Scale(domain=list(EFFECT_TITLES.values()), range=colours)
+    return alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None))
+
+
+def _nothing(style: Style) -> alt.Chart:
+    """A line at zero."""
+    zero = alt.Chart(pl.DataFrame({"share": [0.0]}))
+    line: alt.Chart = zero.mark_rule(color=style.palette.line, strokeWidth=1.5).encode(y=_share_of_gain())
+    return line
+
+
 def front_chart(plans: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
     """Held-out loss over the time of a step, one dot a plan; the line joins those that no other beats in both.
 
@@ -82,11 +167,10 @@ def _map(
     )
     axis = alt.Axis(values=labelled_layers(cells), domain=False, labels=first)
     y = alt.Y("layer:O", sort="descending", title="layer" if first else None, axis=axis)
-    strength = alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None)
     chart: alt.Chart = (
         alt.Chart(data_of(cells))
         .mark_rect(fill=style.palette.accent, stroke=style.palette.paper, strokeWidth=1)
-        .encode(x=x, y=y, opacity=strength)
+        .encode(x=x, y=y, opacity=_strength())
         .properties(width=size[0], height=size[1], title=title)
     )
     return chart

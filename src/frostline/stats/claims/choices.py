@@ -1,4 +1,4 @@
-"""Does choosing by looking inside the model beat chance? C11: arms chosen by a signal against random ones of their size.
+"""Does choosing by looking inside the model beat chance? C11: arms chosen by a signal, random ones of their size.
 
 What each selector that computes became stands in the journal (`VariantPrepared.chosen`), so that an arm is known by how
 it was chosen, whatever its name.
@@ -23,8 +23,8 @@ from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, loss, p_text
 
 HOW = (
-    "An arm chosen by a signal ('train: [top:25% by fisher]') and random ones of its size ('top:25% by random-1'), as in "
-    "the recipe that 'frostline advise' writes."
+    "An arm chosen by a signal ('train: [top:25% by fisher]') and random ones of its size ('top:25% by random-1'), as "
+    "in the recipe that 'frostline advise' writes."
 )
 
 
