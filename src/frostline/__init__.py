@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
+    from frostline.launch.inspect import inspect_model as inspect_model
+    from frostline.launch.inspect import inspect_run as inspect_run
     from frostline.plans import Plan as Plan
     from frostline.recipe import Recipe as Recipe
     from frostline.recipe import load_recipe as load_recipe
@@ -26,9 +28,13 @@ _HOMES = {
     "Plan": "frostline.plans",
     "Recipe": "frostline.recipe",
     "load_recipe": "frostline.recipe",
+    "inspect_model": "frostline.launch.inspect",
+    "inspect_run": "frostline.launch.inspect",
     "open_run": "frostline.report",
 }
-__all__ = ["FrostlineError", "Plan", "Recipe", "__version__", "load_recipe", "open_run"]
+__all__ = [
+    "FrostlineError", "Plan", "Recipe", "__version__", "inspect_model", "inspect_run", "load_recipe", "open_run",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

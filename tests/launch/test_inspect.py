@@ -22,20 +22,19 @@ ARMS = {
     "upper": {"train": ["attn.qkv@50%:"]},
     "chance": {"train": ["top:50% by random-1"]},
 }
-SETTINGS: dict[str, object] = {"arms": ARMS, "seeds": [0], "save": ["upper", "full"]}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose arms `upper` and `full` were saved."""
     folder = tmp_path_factory.mktemp("inspected")
-    recipe = write_experiment(folder, **SETTINGS)
+    recipe = write_experiment(folder, arms=ARMS, seeds=[0], save=["upper", "full"])
     assert run_tiny(recipe, folder / "run", ("training.steps=40", "training.learning_rate=0.02")).exit_code == 0
     return folder / "run"
 
 
 def look(run: Path, arm: str | None = None, names: tuple[str, ...] = tuple(KINDS)) -> Inspection:
-    return inspect_run(run, run.parent / "cache", names, arm=arm, say=lambda _: None)
+    return inspect_run(run, run.parent / "cache", names=names, arm=arm)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +117,12 @@ def test_a_model_alone_is_looked_at_with_a_text(tmp_path: Path) -> None:
     write_experiment(tmp_path)
     recipe = recipe_of(str(tmp_path / "model"), str(tmp_path / "text.txt"), 16)
     (tmp_path / "cache").mkdir()
-    found = inspect_model(recipe, tmp_path / "cache", ("gradient-norm", "cka"), say=lambda _: None)
+    found = inspect_model(recipe, tmp_path / "cache", names=("gradient-norm", "cka"))
     assert list(found.signals) == ["gradient-norm", "cka"]
     assert (found.tuned, found.not_tuned, found.claims) == (None, "", ())
-    same = inspect_model(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "cache", ("snr",), say=lambda _: None)
+    same = inspect_model(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "cache", names=["snr"])
     assert list(same.signals) == ["snr"]
+    assert same.frame().get_column("signal").unique().to_list() == ["snr"]
 
 
 def test_a_recipe_has_its_own_text(tmp_path: Path) -> None:

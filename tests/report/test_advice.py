@@ -47,7 +47,7 @@ def test_the_page_tells_the_advice_the_race_and_the_signals(tmp_path: Path) -> N
     page = write_advice(write_journal(tmp_path / "advice"), "mine", "a model", "a corpus").read_text()
     assert "It beats a random choice of its size" in page
     assert "not raced: 90 % of full training&#39;s time" in page
-    assert page.count("<figure") == 3
+    assert page.count("<figure") == 4
     for kind in KINDS.values():
         assert kind.title in page
     assert "<script" not in page

@@ -117,6 +117,7 @@ def test_the_best_within_the_budget_is_recommended_with_its_front() -> None:
     assert found.front[0] == "small"
     assert found.front[-1] == "full"
     assert "slow" not in found.front
+    assert found.memory_front == ["full"]  # all take the same memory: the best one is alone
     assert found.control == "random-1"
     assert found.beats_control
     assert any("It beats a random choice of its size" in sentence for sentence in found.sentences)

@@ -42,11 +42,6 @@ class Settled:
     """For each selector that computed, those that stand in its place."""
 
 
-def is_random(signal: str) -> bool:
-    """Whether `by SIGNAL` is a control, which looks at nothing."""
-    return signal.partition("-")[0] == RANDOM
-
-
 def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Settled:
     """`plan` with every selector that computes replaced by what it chose. Raises `PlanError`."""
     chosen: dict[str, tuple[str, ...]] = {}

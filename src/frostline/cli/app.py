@@ -377,13 +377,13 @@ def inspect(
             raise RecipeError(
                 f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
             )
-        found = inspect_run(Path(target), cache_folder(), names, arm=arm, trusted_code=trusted_code, say=say)
+        found = inspect_run(Path(target), cache_folder(), names=names, arm=arm, trusted_code=trusted_code, say=say)
         page = out or Path(target) / "inspect.html"
     else:
         if arm is not None:
             raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
         recipe = trusting(recipe_of(target, corpus, length), trusted_code)
-        found = inspect_model(recipe, cache_folder(), names, say=say)
+        found = inspect_model(recipe, cache_folder(), names=names, say=say)
         page = out or Path("inspect.html")
     write_inspection(page, found)
     if as_json:

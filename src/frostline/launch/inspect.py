@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from frostline.advise.candidates import full_training
 from frostline.advise.measure import KINDS
-from frostline.advise.signal import Signal
+from frostline.advise.signal import Signal, as_frame
 from frostline.advise.transplant import Transplant, transplant
 from frostline.engine.arm import on_device
 from frostline.engine.pretrained import load_model, model_title
 from frostline.errors import ModelError, RunFolderError, nearest
+from frostline.folders import cache_folder
 from frostline.journal import CHECKPOINT_FOLDER
 from frostline.launch.handover import saved_model_folder
 from frostline.launch.prepare import Prepared, prepare
@@ -55,14 +58,24 @@ class Inspection:
     claims: tuple[ClaimResult, ...] = ()
     """C11, of a run."""
 
+    def frame(self) -> pl.DataFrame:
+        """The signals: columns `signal`, `layer`, `role`, `head`, `value`; one row for each place."""
+        return as_frame(self.signals.values())
+
 
 def inspect_model(
-    recipe: Recipe, cache: Path, names: tuple[str, ...] = tuple(KINDS), *, say: Callable[[str], None]
+    recipe: Recipe,
+    cache: Path | None = None,
+    *,
+    names: Sequence[str] = tuple(KINDS),
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Inspection:
     """Look inside the model of `recipe` with its corpus; the arms of the recipe play no part.
 
-    Raises `FrostlineError` for what the user can mend, such as a signal that this model does not allow.
+    `names` are signals, `cache` is the folder where they are kept (None: the usual one). Raises `FrostlineError` for
+    what the user can mend, such as a signal that this model does not allow.
     """
+    cache = cache_folder() if cache is None else cache
     first = variants_of(recipe)[0]
     prepared = _prepared(first.recipe, first.label, cache, say)
     signals = _signals(prepared, cache, names, say)
@@ -70,19 +83,21 @@ def inspect_model(
 
 
 def inspect_run(
-    run_folder: Path,
-    cache: Path,
-    names: tuple[str, ...] = tuple(KINDS),
+    run_folder: Path | str,
+    cache: Path | None = None,
     *,
+    names: Sequence[str] = tuple(KINDS),
     arm: str | None = None,
     trusted_code: str | None = None,
-    say: Callable[[str], None],
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Inspection:
     """Look inside the model of a run (its first variant), and at where the training of `arm` has acted.
 
     `arm` is one whose model was saved; the first of those if None. Raises `RunFolderError` where there is none of that
     name, or the folder holds no run.
     """
+    run_folder = Path(run_folder)
+    cache = cache_folder() if cache is None else cache
     run = read_run(run_folder)
     variant = run.variants[0] if run.variants else None
     if variant is None:
@@ -132,7 +147,7 @@ def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None
     return prepare(Variant(label, recipe.model_copy(update=changes)), cache, say=say)
 
 
-def _signals(prepared: Prepared, cache: Path, names: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Signal]:
+def _signals(prepared: Prepared, cache: Path, names: Sequence[str], say: Callable[[str], None]) -> dict[str, Signal]:
     looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
     return signals_of(looked, cache, names, say=say)
 

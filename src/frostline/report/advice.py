@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,7 @@ def advice_page(advice: Advice, name: str, model: str, corpus: str) -> PlainPage
     sections = [PlainSection("The advice", sentences)]
     if found is not None:
         compared = PlainSection(
-            "What it was compared with", figures=(_front(advice, found),), tables=(_finalists(advice, found),)
+            "What it was compared with", figures=_fronts(advice, found), tables=(_finalists(advice, found),)
         )
         sections.append(compared)
     sections.append(PlainSection("The race", tables=(_candidates(advice),)))
@@ -72,8 +73,19 @@ def signals_frame(advice: Advice) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _front(advice: Advice, found: Recommendation) -> PlainFigure:
+def _fronts(advice: Advice, found: Recommendation) -> tuple[PlainFigure, ...]:
     full = advice.candidates[FULL]
+    time = {name: made.expected_seconds / full.expected_seconds for name, made in advice.candidates.items()}
+    memory = {name: made.expected_peak_bytes / full.expected_peak_bytes for name, made in advice.candidates.items()}
+    return (
+        _front(advice, found, "time", "time of a step", time, found.front),
+        _front(advice, found, "memory", "peak memory", memory, found.memory_front),
+    )
+
+
+def _front(
+    advice: Advice, found: Recommendation, name: str, what: str, costs: Mapping[str, float], front: Sequence[str]
+) -> PlainFigure:
     rows = []
     for standing in standings(advice.trials, RUNGS - 1):
         if not standing.held_out_losses:
@@ -84,18 +96,22 @@ def _front(advice: Advice, found: Recommendation) -> PlainFigure:
         # The paired interval of the difference, laid around the plan's own loss.
         low = None if against is None else found.pick.held_out_loss - against.high
         high = None if against is None else found.pick.held_out_loss - against.low
-        share = made.expected_seconds / full.expected_seconds
-        front = standing.candidate in found.front
-        rows.append((standing.candidate, share, standing.held_out_loss, low, high, kind, front))
-    columns = ["plan", "seconds", "loss", "low", "high", "kind", "front"]
+        on_front = standing.candidate in front
+        rows.append((standing.candidate, costs[standing.candidate], standing.held_out_loss, low, high, kind, on_front))
+    columns = ["plan", "cost", "loss", "low", "high", "kind", "front"]
     frame = pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None)
     return PlainFigure(
-        "front",
-        "Loss against time",
+        f"front-{name}",
+        f"Loss against {name}",
         "Each plan of the last rung at its best learning rate. The line joins those that no other beats in both. Bars "
         "are 95 % intervals of the difference to the advised plan, over held-out windows.",
-        "Scatter of held-out loss over the expected time of a step.",
-        front_chart(frame.with_columns(pl.col("low", "high").cast(pl.Float64)), STYLE, WIDE),
+        f"Scatter of held-out loss over the expected {what}.",
+        front_chart(
+            frame.with_columns(pl.col("low", "high").cast(pl.Float64)),
+            f"expected {what}, as a share of full training's",
+            STYLE,
+            WIDE,
+        ),
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from frostline.advise.signal import as_frame
 from frostline.advise.transplant import Effect
 from frostline.launch.inspect import Inspection, Tuned
 from frostline.report import numbers
@@ -42,7 +41,7 @@ def inspection_page(found: Inspection) -> PlainPage:
         if claim.decides:
             told.append(f"What would decide it: {claim.decides}")
         sections.append(PlainSection(f"{claim.id}: {claim.claim}", tuple(told)))
-    sections += signal_sections(as_frame(found.signals.values()))
+    sections += signal_sections(found.frame())
     facts = [Fact("model", found.model), Fact("corpus", found.corpus)]
     if found.tuned is not None:
         facts.append(Fact("trained", found.tuned.arm, f"seed {found.tuned.seed}"))

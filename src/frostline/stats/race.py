@@ -167,6 +167,8 @@ class Recommendation:
     candidate: CandidateMade
     front: list[str]
     """Candidates that no other beats in both held-out loss and time, cheapest first."""
+    memory_front: list[str]
+    """The same of held-out loss and memory."""
     against: dict[str, Paired]
     """The pick against whatever else was in the last rung."""
     control: str | None
@@ -188,7 +190,8 @@ def recommend(trials: Sequence[TrialFinished], candidates: Mapping[str, Candidat
     return Recommendation(
         pick=pick,
         candidate=candidates[pick.candidate],
-        front=_front(found, candidates),
+        front=_front(found, {name: made.expected_seconds for name, made in candidates.items()}),
+        memory_front=_front(found, {name: made.expected_peak_bytes for name, made in candidates.items()}),
         against=against,
         control=control,
         beats_control=control is not None and against[control].better,
@@ -210,11 +213,11 @@ def _may_be_picked(candidate: CandidateMade) -> bool:
     return candidate.origin not in ("full", "random") and not candidate.exceeds
 
 
-def _front(found: Sequence[Standing], candidates: Mapping[str, CandidateMade]) -> list[str]:
-    """Sorted by time, each one must be better than all that are cheaper."""
+def _front(found: Sequence[Standing], costs: Mapping[str, float]) -> list[str]:
+    """Sorted by cost, each one must be better than all that are cheaper."""
     front: list[str] = []
     best = math.inf
-    for standing in sorted(found, key=lambda own: (candidates[own.candidate].expected_seconds, own.held_out_loss)):
+    for standing in sorted(found, key=lambda own: (costs[own.candidate], own.held_out_loss)):
         if standing.held_out_loss < best:
             front.append(standing.candidate)
             best = standing.held_out_loss
@@ -260,13 +263,13 @@ def _sentences(
     )
     told.append(
         f"Intervals are 95 %, over {len(pick.held_out_losses)} held-out windows and one seed, which say nothing about "
-        "other seeds: the recipe written beside this asks that."
+        "other seeds: run the recipe written beside this, with seven seeds or more, to know."
     )
     return told
 
 
 def _than(difference: Paired) -> str:
-    return "better than" if difference.better else "worse than" if difference.worse else "no different from"
+    return "better than" if difference.better else "worse than" if difference.worse else "not told apart from"
 
 
 def _interval(found: Paired, sign: int = 1) -> str:

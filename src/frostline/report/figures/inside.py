@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import polars as pl
@@ -13,6 +14,8 @@ from frostline.report.style import WIDE, Style
 
 COLUMNS = 2
 CURVE_HEIGHT = 120
+ROWS_OF_NAMES = 22
+"""Names of plans that fit above one another in the figure of the front."""
 
 
 def signal_maps(signals: pl.DataFrame, titles: Mapping[str, str], style: Style, width: int = WIDE) -> AnyChart:
@@ -126,20 +129,23 @@ def _nothing(style: Style) -> alt.Chart:
     return line
 
 
-def front_chart(plans: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
-    """Held-out loss over the time of a step, one dot a plan; the line joins those that no other beats in both.
+def front_chart(plans: pl.DataFrame, title: str, style: Style, width: int = WIDE) -> AnyChart:
+    """Held-out loss over a cost, one dot a plan; the line joins those that no other beats in both.
 
-    Columns: plan, seconds (share of full training's), loss, low, high, kind (`advised`, `random`, `other`), front.
+    Columns: plan, cost (share of full training's, which `title` names), loss, low, high, kind (`advised`, `random`,
+    `other`), front.
     """
     x = alt.X(
-        "seconds:Q",
-        title="time of a step, as a share of full training's",
+        "cost:Q",
+        title=title,
         axis=alt.Axis(format="%", tickCount=5),
-        scale=alt.Scale(domain=domain_of(plans.get_column("seconds").to_list()), zero=False, nice=False),
+        scale=alt.Scale(domain=domain_of(plans.get_column("cost").to_list()), zero=False, nice=False),
     )
     values = plans.get_column("loss").to_list()
     reach = [*plans.get_column("low").to_list(), *plans.get_column("high").to_list()]
-    scale = alt.Scale(domain=domain_of(values, reach=reach), zero=False, nice=False)
+    domain = domain_of(values, reach=reach)
+    scale = alt.Scale(domain=domain, zero=False, nice=False)
+    plans = plans.with_columns(name_at=pl.Series(_apart(values, (domain[1] - domain[0]) / ROWS_OF_NAMES)))
     y = alt.Y("loss:Q", title="held-out loss, nats a token", axis=alt.Axis(tickCount=5), scale=scale)
     palette = style.palette
     kinds = {"advised": palette.accent, "random": palette.refuted, "other": palette.baseline}
@@ -147,15 +153,26 @@ def front_chart(plans: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChar
     colour = alt.Color("kind:N", scale=scale_of_kinds, legend=alt.Legend(title=None))
     base = alt.Chart(data_of(plans))
     line = (
-        alt.Chart(data_of(plans.filter(pl.col("front")).sort("seconds")))
+        alt.Chart(data_of(plans.filter(pl.col("front")).sort("cost")))
         .mark_line(color=palette.line, strokeWidth=2)
         .encode(x=x, y=y)
     )
     low = alt.Y("low:Q", scale=scale)
     rules = base.mark_rule(opacity=0.5, strokeWidth=2, clip=True).encode(x=x, y=low, y2="high:Q", color=colour)
     dots = base.mark_circle(size=80, opacity=1).encode(x=x, y=y, color=colour)
-    names = base.mark_text(align="left", dx=8, dy=-6, color=palette.ink, fontSize=11).encode(x=x, y=y, text="plan:N")
+    names = base.mark_text(align="left", dx=9, color=palette.ink, fontSize=11).encode(
+        x=x, y=alt.Y("name_at:Q", scale=scale), text="plan:N"
+    )
     return finish(stacked(line, rules, dots, names).properties(width=width - 60, height=300), style)
+
+
+def _apart(values: Sequence[float], least: float) -> list[float]:
+    """`values`, moved up where they are nearer than `least` to one below, so that names beside them can be read."""
+    moved = list(values)
+    below = -math.inf
+    for place in sorted(range(len(values)), key=values.__getitem__):
+        moved[place] = below = max(values[place], below + least)
+    return moved
 
 
 def _map(
