@@ -20,6 +20,7 @@ from frostline.journal import CHECKPOINT_FOLDER
 from frostline.launch.handover import saved_model_folder
 from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.signals import look_at, signals_of
+from frostline.launch.trial import EVALUATION_BATCH
 from frostline.plans import map_model
 from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_of
 from frostline.sealed import SealBrokenError, open_sealed
@@ -28,7 +29,6 @@ from frostline.stats.runs import VariantRun, read_run
 from frostline.stats.signal_scores import SignalScore, score_signals
 from frostline.stats.summary import ClaimResult
 
-EVALUATION_BATCH = 8
 HOW_TO_SAVE = "name it under 'save:' in the recipe, and run that."
 
 
