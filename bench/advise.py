@@ -177,7 +177,10 @@ def print_regret(
     best = by_loss[0]
     regret = paired(found.pick.held_out_losses, best.held_out_losses)
     assert advice.ended is not None
-    searched = sum(trial.seconds_in_all for trials in alone.values() for trial in trials)
+    # By the median of each plan's rates: a machine that paused, or another's load, hits single trials.
+    searched = sum(
+        len(trials) * statistics.median(trial.seconds_in_all for trial in trials) for trials in alone.values()
+    )
     print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats.\n")
     print(header("", "plan", "held-out loss, nats", "wall time, s"))
     rows = (
