@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import time
 
 import pytest
 
-from frostline.interruption import Interruption, Stopped
+from frostline.interruption import REMIND_SECONDS, Interruption, Stopped
 
 
 def interrupt() -> None:
@@ -76,3 +78,77 @@ def test_an_error_in_a_deferred_block_is_not_hidden_by_the_interrupt() -> None:
     with pytest.raises(ValueError, match="real"), interruption.listening(), interruption.deferred():
         interrupt()
         raise ValueError("real")
+
+
+class InterruptedWhenDestroyed:
+    """As when a signal comes while a library's object is being destroyed: Python goes on after it."""
+
+    def __del__(self) -> None:
+        interrupt()
+
+
+def test_one_that_a_destructor_swallows_comes_again_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Stopped), Interruption().listening():
+        swallowed = InterruptedWhenDestroyed()
+        del swallowed
+        time.sleep(60)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_that_a_library_swallows_comes_again() -> None:
+    with pytest.raises(Stopped), Interruption().listening():
+        with contextlib.suppress(BaseException):
+            interrupt()
+        time.sleep(60)
+
+
+def test_cleaning_up_is_not_interrupted_by_it_again() -> None:
+    done = []
+    with pytest.raises(Stopped), Interruption().listening():
+        try:
+            interrupt()
+        except Stopped:
+            time.sleep(3 * REMIND_SECONDS)
+            done.append("except")
+            raise
+        finally:
+            time.sleep(3 * REMIND_SECONDS)
+            done.append("finally")
+    assert done == ["except", "finally"]
+
+
+def test_a_deferred_block_is_not_cut_by_one_swallowed_before() -> None:
+    interruption, done = Interruption(), []
+    with pytest.raises(Stopped), interruption.listening():
+        with contextlib.suppress(BaseException):
+            interrupt()
+        with interruption.deferred():
+            time.sleep(3 * REMIND_SECONDS)
+            done.append("block")
+        time.sleep(60)
+    assert done == ["block"]
+
+
+def test_one_that_was_answered_does_not_come_again() -> None:
+    interruption = Interruption()
+    with interruption.listening():
+        try:
+            interrupt()
+        except Stopped:
+            interruption.answer()
+        time.sleep(3 * REMIND_SECONDS)
+
+
+class FailsWhenDestroyed:
+    def __del__(self) -> None:
+        raise ValueError("a real error")
+
+
+def test_what_other_destructors_raise_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[sys.UnraisableHookArgs] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with Interruption().listening():
+        failing = FailsWhenDestroyed()
+        del failing
+    assert [str(one.exc_value) for one in told] == ["a real error"]
+    assert sys.unraisablehook == told.append

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REMIND_SECONDS = 0.2
+"""How soon `Stopped` is raised again where Python or a library has swallowed it, as Python does in a `__del__`."""
 SHOW_CURSOR = b"\x1b[?25h"
 """A progress bar hides it."""
 
@@ -28,12 +34,17 @@ class Stopped(KeyboardInterrupt):  # no error: someone asked for it
 
 
 class Interruption:
-    """Raises `Stopped` at the first signal, but never in the middle of a `deferred` block."""
+    """Raises `Stopped` at the first signal, but never in the middle of a `deferred` block.
+
+    It is raised again, until it has left `listening` or `answer` was called: a destructor or a bare `except` of a
+    library that was running when the signal came would otherwise have the last word.
+    """
 
     def __init__(self) -> None:
         self._deferring = 0
         self._received: int | None = None
         self._pending = False
+        self._answered = False
 
     @property
     def exit_code(self) -> int | None:
@@ -44,11 +55,20 @@ class Interruption:
     def listening(self) -> Iterator[None]:
         """Handle the signals here until the block ends."""
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_reminder)
+        unraisable_before, sys.unraisablehook = sys.unraisablehook, _without_stopped(sys.unraisablehook)
         try:
             yield
         finally:
+            if self._received is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.unraisablehook = unraisable_before
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def answer(self) -> None:
+        """`Stopped` has reached the code that ends the run; what it still does is not disturbed."""
+        self._answered = True
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -70,7 +90,31 @@ class Interruption:
                 os.write(sys.stderr.fileno(), SHOW_CURSOR)
             os._exit(128 + number)
         self._received = number
+        signal.setitimer(signal.ITIMER_REAL, REMIND_SECONDS, REMIND_SECONDS)
         if self._deferring:
             self._pending = True
             return
         raise Stopped(number)
+
+    def _on_reminder(self, number: int, frame: FrameType | None) -> None:
+        if self._received is None or self._answered or self._deferring or _is_being_handled(sys.exception()):
+            return
+        self._pending = False
+        raise Stopped(self._received)
+
+
+def _is_being_handled(error: BaseException | None) -> bool:
+    """Whether `error`, which is being handled now, is `Stopped` or came of it."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _without_stopped(hook: Callable[[UnraisableHookArgs], object]) -> Callable[[UnraisableHookArgs], object]:
+    """`hook`, which prints what a destructor raised, silent about `Stopped`: it will be raised again."""
+
+    def quiet_hook(unraisable: UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, Stopped):
+            hook(unraisable)
+
+    return quiet_hook

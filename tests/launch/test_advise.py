@@ -60,6 +60,8 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     assert result.status == "finished"
     found = result.recommendation
     assert found is not None
+    assert result.advice is not None
+    assert result.advice.ended is not None
     lines = read_journal(result.folder)
     candidates = {made.candidate: made for made in records_of(lines, CandidateMade)}
     assert {"full", "upper-half", "attention", "mlp", "norms-biases", "random-1", "random-2"} <= set(candidates)

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from frostline.errors import FrostlineError
-from frostline.interruption import Interruption
+from frostline.interruption import Interruption, Stopped
 from frostline.text import visible
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def main() -> None:
     try:
         with interruption.listening():
             app()
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)  # before or after typer, which takes care of it in between
     except SystemExit:
         if interruption.exit_code is not None:
             sys.exit(interruption.exit_code)  # typer knows one code for all interruptions

@@ -136,11 +136,11 @@ def _advise(
             found = read_advice(folder)
             assert found is not None
             _race_control(prepared, looked, found, recorder, progress, deciding, cache)
+        if left.ended is None:
+            recorder.append(AdviceEnded("finished", _now(), time.monotonic() - began))
         found = read_advice(folder)
         assert found is not None
         recommendation = recommend(found.trials, found.candidates)
-        if found.ended is None:
-            recorder.append(AdviceEnded("finished", _now(), time.monotonic() - began))
     if recommendation is not None:
         _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, found, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, found)

@@ -186,6 +186,7 @@ def _work(
                     prepared = _prepare(variant, cache, progress, run_folder, left)
                 _run_variant(prepared, index, work)
         except Stopped as stopped:
+            interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
             progress.say(f"Stopped. Go on with: frostline resume {run_folder}")
         spent = time.monotonic() - began
