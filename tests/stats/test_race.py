@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from frostline.journal import CandidateMade, TrialFinished
-from frostline.stats.race import RUNGS, decide, paired, rates_to_try, recommend, standings, steps_of_rungs
+from frostline.stats.race import RATES, RUNGS, decide, next_rate, paired, recommend, standings, steps_of_rungs
 
 WINDOWS = 12
 NOISE = np.random.default_rng(0).normal(size=WINDOWS)
@@ -67,11 +70,30 @@ def test_each_candidate_stands_at_its_best_rate() -> None:
     trials = [trial("a", 3.0, rate=0.1), trial("a", 2.0, rate=0.3), trial("b", 2.5), trial("c", 1.0, failed=True)]
     found = standings(trials, 0)
     assert [(own.candidate, own.learning_rate) for own in found] == [("a", 0.3), ("b", 0.1), ("c", 0.1)]
-    assert rates_to_try([], 0, "a", 0.3) == pytest.approx([0.1, 0.3, 0.9])
+
+
+def test_rates_are_tried_where_the_valley_may_be() -> None:
+    lower, middle, higher = (factor * 0.3 for factor in RATES)
+    assert rates_tried(0, {middle: 2.0, higher: 2.5, lower: 3.0}) == [middle, higher, lower]
+    assert rates_tried(0, {middle: 2.0, higher: 1.9}) == [middle, higher]
+    assert rates_tried(0, {middle: math.inf, higher: math.inf, lower: 3.0}) == [middle, higher, lower]
+
+
+def test_later_rungs_try_the_two_best_rates_and_then_the_best() -> None:
     three = [trial("a", loss, rate=rate) for loss, rate in ((3.0, 0.1), (2.0, 0.3), (2.5, 0.9))]
-    assert rates_to_try(three, 1, "a", 0.3) == [0.3, 0.9]
+    assert rates_tried(1, {0.3: 2.0, 0.9: 1.9}, three) == [0.3, 0.9]
     later = [trial("a", 2.0, rung=1, rate=0.3), trial("a", 1.9, rung=1, rate=0.9)]
-    assert rates_to_try([*three, *later], 2, "a", 0.3) == [0.9]
+    assert rates_tried(2, {0.9: 1.8}, [*three, *later]) == [0.9]
+
+
+def rates_tried(rung: int, losses: dict[float, float], before: Sequence[TrialFinished] = ()) -> list[float]:
+    """All rates of one plan in `rung`, in their order, with base rate 0.3, where each gives its loss in `losses`."""
+    trials = list(before)
+    found: list[float] = []
+    while (rate := next_rate(trials, rung, "a", 0.3)) is not None:
+        found.append(rate)
+        trials.append(trial("a", losses[rate], rung=rung, rate=rate, failed=math.isinf(losses[rate])))
+    return found
 
 
 def test_a_third_goes_on_with_whatever_it_is_compared_with() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from frostline.advise.choose import matrices_of
 from frostline.advise.measure import CHOOSING
 from frostline.plans import ModelMap
 from frostline.recipe import ArmSettings, LoraSettings
@@ -18,6 +19,8 @@ SHARES = (5, 10, 25, 50)
 """Percent of the layers' matrices among which a budget decides: the largest that it allows."""
 USUAL_SHARE = 25
 """Percent, where no budget decides."""
+SMALLEST_ROLE = 0.05
+"""Of the layers' matrices: roles that hold less are not raced alone."""
 CONTROLS = 2
 LORA_RANK = 8
 
@@ -53,6 +56,19 @@ def usual_candidates(model_map: ModelMap) -> list[Candidate]:
     if small:
         found.append(Candidate("norms-biases", _train(*small), "usual", f"{' and '.join(small)} weights alone"))
     return found
+
+
+def role_candidates(model_map: ModelMap) -> list[Candidate]:
+    """Each large role of the layers alone: what the signals, which choose among all matrices, do not come upon."""
+    values: dict[str, int] = {}
+    for (_, role), count in matrices_of(model_map).items():
+        values[role] = values.get(role, 0) + count
+    least = SMALLEST_ROLE * sum(values.values())
+    return [
+        Candidate(role, _train(f"{role}@:"), "usual", f"{role} alone, in every layer")
+        for role, count in values.items()
+        if count >= least and len(values) > 1
+    ]
 
 
 def signal_candidates(share: int, signals: Sequence[str] = CHOOSING) -> list[Candidate]:

@@ -48,7 +48,7 @@ from frostline.machine import describe_machine
 from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
 from frostline.sealed import replace_file
 from frostline.stats.advice import Advice, read_advice
-from frostline.stats.race import RATES, RUNGS, Recommendation, decide, rates_to_try, recommend, steps_of_rungs
+from frostline.stats.race import RATES, RUNGS, Recommendation, decide, next_rate, recommend, steps_of_rungs
 
 RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
@@ -243,20 +243,17 @@ def _race(
             if rung in rungs:
                 alive = rungs[rung].kept
                 continue
-            done = {(trial.candidate, trial.learning_rate) for trial in trials if trial.rung == rung}
-            wanted = [(name, rate) for name in alive for rate in rates_to_try(trials, rung, name, base)]
-            progress.say(f"Rung {rung + 1} of {RUNGS}: {len(alive)} plans, {len(wanted)} trials of {steps} steps")
-            for number, (name, rate) in enumerate(wanted):
-                if (name, rate) in done:
-                    continue
-                # Evaluating is most of a trial this short; the first rung makes do with half of the windows.
-                windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
-                trial = run_trial(sharing, name, rate, rung, steps, windows)
-                with recorder.interruption.deferred():
-                    recorder.append(trial)
-                trials.append(trial)
-                loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
-                progress.say(f"  {number + 1}/{len(wanted)}  {name} at {rate:.2g}: {loss}")
+            progress.say(f"Rung {rung + 1} of {RUNGS}: {len(alive)} plans, {steps} steps each")
+            # Evaluating is most of a trial this short; the first rung makes do with half of the windows.
+            windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
+            for number, name in enumerate(alive):
+                while (rate := next_rate(trials, rung, name, base)) is not None:
+                    trial = run_trial(sharing, name, rate, rung, steps, windows)
+                    with recorder.interruption.deferred():
+                        recorder.append(trial)
+                    trials.append(trial)
+                    loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
+                    progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
             kept, dropped = decide(trials, rung, racing)
             recorder.append(RungEnded(rung, steps, kept, dropped))
             alive = kept

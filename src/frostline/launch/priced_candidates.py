@@ -15,6 +15,7 @@ from frostline.advise.candidates import (
     adapter_candidates,
     full_training,
     random_candidates,
+    role_candidates,
     signal_candidates,
     usual_candidates,
 )
@@ -31,6 +32,9 @@ from frostline.launch.signals import settle_recipe
 from frostline.plans import Plan, parse_selector, require_peft
 from frostline.recipe import ArmSettings
 
+NEARLY_ALL = 0.75
+"""Of what two signals choose, in common: their losses would not be told apart."""
+
 
 def priced_candidates(
     prepared: Prepared, looked: Looked, cache: Path, budget: Budget, progress: RunProgress
@@ -39,7 +43,7 @@ def priced_candidates(
     base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
     prices = fit_prices(prepared, base, say=progress.say)
     progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
-    fixed = [full_training(), *usual_candidates(looked.map), *_adapters()]
+    fixed = [full_training(), *usual_candidates(looked.map), *role_candidates(looked.map), *_adapters()]
     made = _price(prepared, looked, cache, prices, fixed, budget)
     full = made[0]
     for share in sorted(SHARES, reverse=True) if budget != UNLIMITED else (USUAL_SHARE,):
@@ -58,7 +62,7 @@ def priced_candidates(
             f"{100 * cheapest.trained_parameters / looked.map.values:.2g} % of the parameters.",
             "Allow at least that much.",
         )
-    return _without_doubles(made)
+    return _without_doubles(prepared, made)
 
 
 def control_for(
@@ -151,12 +155,32 @@ def _as_written(arm: ArmSettings) -> dict[str, object]:
     return arm.model_dump(mode="json", exclude_defaults=True)
 
 
-def _without_doubles(made: Sequence[CandidateMade]) -> list[CandidateMade]:
-    """Two signals may choose the same plan: it is raced once, under the first's name."""
-    seen: dict[str, CandidateMade] = {}
+def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[CandidateMade]:
+    """Two signals may choose nearly the same: it is raced once, under the first's name, which tells of the others."""
+    arms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made}
+    resolved = with_arms(prepared, arms).resolved
+    trained = {
+        name: {portion.name: portion.values for portion in plan.trained.values()} for name, plan in resolved.items()
+    }
+    kept: dict[str, CandidateMade] = {}
     for own in made:
-        seen.setdefault(own.plan, own)
-    return list(seen.values())
+        double = None
+        for other in kept.values():
+            may_be_one = own.origin == other.origin == "signal" or own.plan == other.plan
+            if may_be_one and _in_common(trained[own.candidate], trained[other.candidate]) >= NEARLY_ALL:
+                double = other
+                break
+        if double is None:
+            kept[own.candidate] = own
+        else:
+            kept[double.candidate] = replace(double, why=f"{double.why}, nearly the same as by {own.candidate}")
+    return list(kept.values())
+
+
+def _in_common(first: dict[str, int], second: dict[str, int]) -> float:
+    """Values that both train, as a share of those that either trains."""
+    either = sum((first | second).values())
+    return sum(first[name] for name in first.keys() & second.keys()) / either if either else 1.0
 
 
 def _adapters() -> list[Candidate]:

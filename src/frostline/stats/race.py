@@ -108,13 +108,23 @@ def standings(trials: Sequence[TrialFinished], rung: int) -> list[Standing]:
     return sorted(found, key=lambda standing: standing.loss)
 
 
-def rates_to_try(trials: Sequence[TrialFinished], rung: int, candidate: str, base: float) -> list[float]:
-    """Learning rates of `candidate` in `rung`: all at first, then the two best, at last the best one."""
+def next_rate(trials: Sequence[TrialFinished], rung: int, candidate: str, base: float) -> float | None:
+    """The learning rate at which `candidate` is to be tried next in `rung`; None where it has been tried enough.
+
+    In the first rung the base rate and the one above it, and the one below unless the one above was better: the loss
+    has one valley over the rate. Then the two best of the rung before, at last the best one.
+    """
+    own = [trial for trial in trials if trial.candidate == candidate]
+    tried = {trial.learning_rate: _loss(trial) for trial in own if trial.rung == rung}
     if rung == 0:
-        return [base * factor for factor in RATES]
-    before = sorted((trial for trial in trials if trial.rung == rung - 1 and trial.candidate == candidate), key=_loss)
-    count = 2 if rung < RUNGS - 1 else 1
-    return sorted(trial.learning_rate for trial in before[:count])
+        lower, middle, higher = (base * factor for factor in RATES)
+        wanted = [middle, higher]
+        if tried.get(middle, math.inf) <= tried.get(higher, math.inf):
+            wanted.append(lower)
+    else:
+        before = sorted((trial for trial in own if trial.rung == rung - 1), key=_loss)
+        wanted = sorted(trial.learning_rate for trial in before[: 2 if rung < RUNGS - 1 else 1])
+    return next((rate for rate in wanted if rate not in tried), None)
 
 
 def decide(
