@@ -43,7 +43,6 @@ class Interruption:
     def __init__(self) -> None:
         self._deferring = 0
         self._received: int | None = None
-        self._pending = False
         self._answered = False
 
     @property
@@ -78,10 +77,7 @@ class Interruption:
             yield
         finally:
             self._deferring -= 1
-        if self._pending and not self._deferring:
-            self._pending = False
-            assert self._received is not None
-            raise Stopped(self._received)
+        self._raise_if_due()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
@@ -91,16 +87,16 @@ class Interruption:
             os._exit(128 + number)
         self._received = number
         signal.setitimer(signal.ITIMER_REAL, REMIND_SECONDS, REMIND_SECONDS)
-        if self._deferring:
-            self._pending = True
-            return
-        raise Stopped(number)
+        self._raise_if_due()
 
     def _on_reminder(self, number: int, frame: FrameType | None) -> None:
-        if self._received is None or self._answered or self._deferring or _is_being_handled(sys.exception()):
-            return
-        self._pending = False
-        raise Stopped(self._received)
+        self._raise_if_due()
+
+    def _raise_if_due(self) -> None:
+        due = self._received is not None and not self._answered and not self._deferring
+        if due and not _is_being_handled(sys.exception()):
+            assert self._received is not None
+            raise Stopped(self._received)
 
 
 def _is_being_handled(error: BaseException | None) -> bool:

@@ -14,7 +14,15 @@ from frostline.advise.budget import parse_budget
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
 from frostline.errors import CorpusError, FrostlineError, RecipeError, RunFolderError
-from frostline.journal import WALL_CLOCK_FIELDS, AdviceEnded, CandidateMade, TrialFinished, read_journal, records_of
+from frostline.journal import (
+    SESSIONS_FILE,
+    WALL_CLOCK_FIELDS,
+    AdviceEnded,
+    CandidateMade,
+    TrialFinished,
+    read_journal,
+    records_of,
+)
 from frostline.launch.advise import AdviceResult, advise
 from frostline.launch.progress import PlainProgress
 from frostline.recipe import load_recipe
@@ -65,6 +73,7 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     lines = read_journal(result.folder)
     candidates = {made.candidate: made for made in records_of(lines, CandidateMade)}
     assert {"full", "upper-half", "attention", "mlp", "norms-biases", "random-1", "random-2"} <= set(candidates)
+    assert candidates["mlp.down"].settled == {"train": ["mlp.down@:"]}
     assert len({made.plan for made in candidates.values()}) == len(candidates)
     trials = records_of(lines, TrialFinished)
     assert not any(trial.cause for trial in trials)
@@ -113,6 +122,10 @@ def test_an_advice_stopped_and_killed_again_and_again_ends_as_one_left_alone(
         assert "Go on with the same command" in output.read_text()
         assert server.run(arguments, cache, output) == 0
     assert what_was_found(tmp_path / "killed") == what_was_found(left_alone.folder)
+    (ended,) = records_of(read_journal(tmp_path / "killed"), AdviceEnded)
+    sessions = [json.loads(line) for line in (tmp_path / "killed" / SESSIONS_FILE).read_text().splitlines()]
+    assert len(sessions) == 4
+    assert ended.seconds > sessions[-1]["seconds_before"] > 0, "the time of all processes counts"
     assert "Traceback" not in output.read_text()
 
 

@@ -42,6 +42,7 @@ from frostline.launch.progress import RunProgress
 from frostline.launch.recorder import Recorder
 from frostline.launch.resume import changes_of_machine
 from frostline.launch.run_lock import run_lock
+from frostline.launch.sessions import begin_session
 from frostline.launch.signals import look_at, signals_of
 from frostline.launch.trial import deciding_windows, run_trial
 from frostline.machine import describe_machine
@@ -112,6 +113,7 @@ def _advise(
     left = _read_left(folder, own, budget, last)
     prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
     deciding = deciding_windows(prepared, last)
+    session = begin_session(folder)
     with Journal(folder) as journal:
         recorder = Recorder(journal, interruption)
         if left is None:
@@ -137,7 +139,7 @@ def _advise(
             assert found is not None
             _race_control(prepared, looked, found, recorder, progress, deciding, cache)
         if left.ended is None:
-            recorder.append(AdviceEnded("finished", _now(), time.monotonic() - began))
+            recorder.append(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         found = read_advice(folder)
         assert found is not None
         recommendation = recommend(found.trials, found.candidates)

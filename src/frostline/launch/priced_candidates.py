@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,7 +156,7 @@ def _as_written(arm: ArmSettings) -> dict[str, object]:
 
 
 def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[CandidateMade]:
-    """Two signals may choose nearly the same: it is raced once, under the first's name, which tells of the others."""
+    """One plan is raced once, and so is what two signals choose nearly alike: the first one tells of the others."""
     arms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made}
     resolved = with_arms(prepared, arms).resolved
     trained = {
@@ -164,23 +164,22 @@ def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[
     }
     kept: dict[str, CandidateMade] = {}
     for own in made:
-        double = None
         for other in kept.values():
-            may_be_one = own.origin == other.origin == "signal" or own.plan == other.plan
-            if may_be_one and _in_common(trained[own.candidate], trained[other.candidate]) >= NEARLY_ALL:
-                double = other
+            both_signals = own.origin == other.origin == "signal"
+            least = NEARLY_ALL if both_signals else 1.0
+            if in_common(trained[own.candidate], trained[other.candidate]) >= least:
+                if both_signals:
+                    kept[other.candidate] = replace(other, why=f"{other.why}, nearly those of {own.candidate}")
                 break
-        if double is None:
-            kept[own.candidate] = own
         else:
-            kept[double.candidate] = replace(double, why=f"{double.why}, nearly the same as by {own.candidate}")
+            kept[own.candidate] = own
     return list(kept.values())
 
 
-def _in_common(first: dict[str, int], second: dict[str, int]) -> float:
-    """Values that both train, as a share of those that either trains."""
-    either = sum((first | second).values())
-    return sum(first[name] for name in first.keys() & second.keys()) / either if either else 1.0
+def in_common(first: Mapping[str, int], second: Mapping[str, int]) -> float:
+    """Values that both train, as a share of those that either trains (Jaccard); their numbers by portion."""
+    either = sum({**first, **second}.values())
+    return sum(first[name] for name in first.keys() & second.keys()) / either if either else 0.0
 
 
 def _adapters() -> list[Candidate]:
