@@ -118,6 +118,21 @@ def test_a_wrong_override_is_named(override: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("trainin.steps=3", "--set trainin.steps, key 'trainin'"),
+        ("training.stepz=3", "--set training.stepz, key 'training.stepz'"),
+        ("training.steps=-3", "--set training.steps, key 'training.steps'"),
+        ("arms.x={trian: [mlp]}", "--set arms.x, key 'arms.x.trian'"),
+    ],
+)
+def test_a_key_that_an_override_made_wrong_is_not_looked_for_in_the_file(override: str, place: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        parse_recipe(f"training: {{steps: 5}}\n{MINIMAL}", [override], path=Path("own.yaml"))
+    assert raised.value.message.startswith(place)
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "https://user:password@example.org/a.txt",

@@ -41,19 +41,25 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class RecipeSource:
-    """Where a recipe came from: its file, and the line of each key, for error messages."""
+    """Where a recipe came from: its file, the line of each key, and the keys set beside it, for error messages."""
 
     path: Path | None
     lines: Lines
+    overridden: tuple[tuple[str, ...], ...] = ()
 
     def place(self, keys: Sequence[str | int]) -> str:
-        """`file:line, key 'a.b'`, going up to the nearest key that has a line."""
+        """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`."""
         where = str(self.path) if self.path is not None else "recipe"
         for length in range(len(keys), -1, -1):
             if tuple(keys[:length]) in self.lines:
                 where += f":{self.lines[tuple(keys[:length])]}"
                 break
         dotted = ".".join(str(key) for key in keys)
+        for override in self.overridden:
+            # The key itself or one below it; or one above it that only the override has made.
+            made = override[: len(keys)] == tuple(keys) and tuple(keys) not in self.lines
+            if made or tuple(keys[: len(override)]) == override:
+                where = f"--set {'.'.join(override)}"
         return f"{where}, key '{dotted}'" if dotted else where
 
 
@@ -92,9 +98,8 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, path: Path | None 
         values = cast("dict[str, object]", loader.construct_document(node))
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise _not_yaml(where, error) from error
-    for override in overrides:
-        _apply_override(values, override)
-    recipe = validate_recipe(values, RecipeSource(path, lines))
+    overridden = tuple(_apply_override(values, override) for override in overrides)
+    recipe = validate_recipe(values, RecipeSource(path, lines, overridden))
     return _with_absolute_paths(recipe, path.resolve().parent) if path is not None else recipe
 
 
@@ -177,7 +182,8 @@ def _record_lines(node: yaml.Node, keys: tuple[str | int, ...], lines: Lines, wh
             _record_lines(item, (*keys, index), lines, where, depth + 1)
 
 
-def _apply_override(values: dict[str, object], override: str) -> None:
+def _apply_override(values: dict[str, object], override: str) -> tuple[str, ...]:
+    """Change `values`; the key that was set."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise RecipeError(f"--set {override}: an override is written key=value.", "Example: --set training.steps=80")
@@ -197,6 +203,7 @@ def _apply_override(values: dict[str, object], override: str) -> None:
         section[name] = inner
         section = inner
     section[keys[-1]] = value
+    return tuple(keys)
 
 
 def _explain(error: ErrorDetails, source: RecipeSource) -> RecipeError:
