@@ -66,7 +66,7 @@ def test_what_was_done_before_a_signal_is_not_done_again(straight: Straight, fro
     shutil.copytree(straight.cache, cache)
     # No checkpoint is due on the way: only the signal's own is there.
     arguments = [*straight.arguments(run_folder), "--set", "checkpoints={every_seconds: null}"]
-    arguments += ["--set", "training.steps=400", "--set", "seeds=[0]"]
+    arguments += ["--set", "training.steps=200", "--set", "seeds=[0]"]
     frostline.begin(arguments, cache, output)
     journal = run_folder / "journal" / "variant0-seed0-full.jsonl"
     while not journal.exists() or journal.read_text().count("StepTaken") < 20:
