@@ -3,10 +3,11 @@
     python -m bench.advise --corpus embedded --out runs/bench-advise
     python -m bench.advise --corpus moby-dick.txt --out runs/bench-advise-moby-dick
 
-The exhaustive search trains each single layer and each single role alone at every learning rate of the race, on the
-same windows in the same order as the race's last rung, so that all losses are comparable window by window. Its best is
-taken with hindsight, by the held-out windows themselves, which flatters it. The pick then meets ten random plans of
-its size, one in each of ten further replicates, and the usual rules. Stopped, it goes on with what --out keeps.
+The exhaustive search trains each single layer and each single role alone, at learning rates up and down until the best
+is found, on the same windows in the same order as the race's last rung, so that all losses are comparable window by
+window. Its best is taken with hindsight, by the held-out windows themselves, which flatters it. The pick then meets ten
+random plans of its size, one in each of ten further replicates, and the usual rules. Stopped, it goes on with what
+--out keeps.
 """
 
 from __future__ import annotations
@@ -40,7 +41,15 @@ from frostline.plans import ModelMap
 from frostline.recipe import ArmSettings, Recipe, Variant
 from frostline.stats.advice import Advice
 from frostline.stats.intervals import t_interval
-from frostline.stats.race import RATES, RUNGS, Recommendation, paired, standings
+from frostline.stats.race import (
+    RUNGS,
+    Recommendation,
+    loss_of,
+    next_in_valley,
+    paired,
+    rates_around,
+    standings,
+)
 from frostline.stats.signal_scores import score_signals
 from frostline.stats.significance import sign_flip_p
 
@@ -135,7 +144,7 @@ def read_kept(path: Path) -> Kept:
 def search_exhaustively(
     prepared: Prepared, model_map: ModelMap, steps: int, kept: Kept, progress: RunProgress
 ) -> dict[str, list[TrialFinished]]:
-    """Each layer and each role alone, at each rate."""
+    """Each layer and each role alone, at each rate that may be its best."""
     roles = dict.fromkeys(portion.role for portion in model_map.portions if portion.layer is not None)
     arms = {f"layer {layer}": ArmSettings(train=(f"all@{layer}",)) for layer in range(model_map.layers)}
     arms |= {role: ArmSettings(train=(f"{role}@:",)) for role in roles}
@@ -143,17 +152,22 @@ def search_exhaustively(
     found: dict[str, list[TrialFinished]] = {}
     with shared_parts(with_arms(prepared, arms), None) as sharing:
         for name in arms:
-            found[name] = [
-                kept.get(f"{name} {rate:.6g}", partial(run_trial, sharing, name, rate, RUNGS - 1, steps, deciding))
-                for rate in rates(prepared)
-            ]
+            train = partial(run_trial, sharing, name, rung=RUNGS - 1, steps=steps, deciding=deciding)
+            found[name] = at_each_rate(prepared, kept, name, train)
             best = best_of(found[name])
             progress.say(f"{name}: {statistics.mean(best.held_out_losses):.4f} at {best.learning_rate:.2g}")
     return found
 
 
-def rates(prepared: Prepared) -> list[float]:
-    return [prepared.recipe.training.learning_rate * factor for factor in RATES]
+def at_each_rate(prepared: Prepared, kept: Kept, what: str, train: Callable[..., TrialFinished]) -> list[TrialFinished]:
+    """Trials from the recipe's learning rate up and down, until the best one is found."""
+    base = prepared.recipe.training.learning_rate
+    trials: dict[float, TrialFinished] = {}
+    losses: dict[float, float] = {}
+    while (rate := next_in_valley(losses, rates_around(base), base)) is not None:
+        trials[rate] = kept.get(f"{what} {rate:.6g}", partial(train, rate=rate))
+        losses[rate] = loss_of(trials[rate])
+    return list(trials.values())
 
 
 def best_of(trials: Sequence[TrialFinished]) -> TrialFinished:
@@ -177,11 +191,10 @@ def print_regret(
     best = by_loss[0]
     regret = paired(found.pick.held_out_losses, best.held_out_losses)
     assert advice.ended is not None
-    # By the median of each plan's rates: a machine that paused, or another's load, hits single trials.
-    searched = sum(
-        len(trials) * statistics.median(trial.seconds_in_all for trial in trials) for trials in alone.values()
-    )
-    print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats.\n")
+    # By the quickest trial of each plan: a machine that paused, or another's load, hits single trials.
+    searched = sum(len(trials) * min(trial.seconds_in_all for trial in trials) for trials in alone.values())
+    print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats. The search made "
+          f"{sum(map(len, alone.values()))} trials, the race {len(advice.trials)}.\n")  # fmt: skip
     print(header("", "plan", "held-out loss, nats", "wall time, s"))
     rows = (
         (
@@ -261,13 +274,8 @@ def meet(
     losses: dict[str, list[float]] = {name: [] for name in ("advised", "random", *rules)}
     with shared_parts(with_arms(prepared, sharing_arms), None) as sharing:
         for name in (*rules, *randoms):
-            tried = [
-                kept.get(
-                    f"rate of {name} {rate:.6g}",
-                    partial(run_trial, sharing, name, rate, 0, max(1, steps // 3), deciding),
-                )
-                for rate in rates(prepared)
-            ]
+            train = partial(run_trial, sharing, name, rung=0, steps=max(1, steps // 3), deciding=deciding)
+            tried = at_each_rate(prepared, kept, f"rate of {sharing.plans[name].text}", train)
             best_rate[name] = best_of(tried).learning_rate
             progress.say(f"{name}: best at {best_rate[name]:.2g}")
         for index, random in enumerate(randoms):
@@ -275,8 +283,10 @@ def meet(
             own = replace(sharing, recipe=sharing.recipe.model_copy(update={"seeds": (seed,)}))
             for kind in losses:
                 arm = random if kind == "random" else kind
-                train = partial(run_trial, own, arm, best_rate[arm], RUNGS - 1, steps, deciding)
-                losses[kind].append(statistics.mean(kept.get(f"seed {seed} {arm}", train).held_out_losses))
+                rate = best_rate[arm]
+                train = partial(run_trial, own, arm, rate, RUNGS - 1, steps, deciding)
+                trial = kept.get(f"seed {seed} at {rate:.6g} {sharing.plans[arm].text}", train)
+                losses[kind].append(statistics.mean(trial.held_out_losses))
             progress.say(f"Replicate {seed} of {len(randoms)}")
     print(
         f"\n{len(randoms)} replicates; each has another seed and another random plan of the size of the advised one.\n"

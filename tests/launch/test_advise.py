@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from frostline.advise.budget import parse_budget
+from frostline.advise.measure import ADVISING
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
-from frostline.errors import CorpusError, FrostlineError, RecipeError, RunFolderError
+from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError, RunFolderError
 from frostline.journal import (
     SESSIONS_FILE,
     WALL_CLOCK_FIELDS,
     AdviceEnded,
     CandidateMade,
+    SignalMeasured,
     TrialFinished,
     read_journal,
     records_of,
@@ -47,10 +51,18 @@ def tiny(folder: Path, **changes: object) -> Path:
     return write_experiment(folder, **(settings | changes))  # type: ignore[arg-type]  # of any type
 
 
-def advise_it(recipe: Path, folder: Path, *budget: str, steps: int | None = STEPS) -> AdviceResult:
+def advise_it(
+    recipe: Path, folder: Path, *budget: str, steps: int | None = STEPS, signals: Sequence[str] = ADVISING
+) -> AdviceResult:
     with PlainProgress(Console(quiet=True)) as progress:
         return advise(
-            load_recipe(recipe), folder, recipe.parent / "cache", progress, budget=parse_budget(budget), steps=steps
+            load_recipe(recipe),
+            folder,
+            recipe.parent / "cache",
+            progress,
+            budget=parse_budget(budget),
+            steps=steps,
+            signals=signals,
         )
 
 
@@ -77,7 +89,7 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     assert len({made.plan for made in candidates.values()}) == len(candidates)
     trials = records_of(lines, TrialFinished)
     assert not any(trial.cause for trial in trials)
-    assert {trial.steps for trial in trials} == {1, 3, 9}
+    assert {trial.steps for trial in trials} == {3, 9}
     assert all(bool(trial.held_out_losses) == (trial.rung == RUNGS - 1) for trial in trials)
     first = {trial.step_losses[0] for trial in trials}
     assert max(first) - min(first) < 1e-5, "all begin from the same weights on the same windows"
@@ -129,6 +141,36 @@ def test_an_advice_stopped_and_killed_again_and_again_ends_as_one_left_alone(
     assert "Traceback" not in output.read_text()
 
 
+def test_an_advice_killed_between_two_of_its_records_writes_the_others(
+    advised: tuple[Path, AdviceResult], tmp_path: Path
+) -> None:
+    recipe, left_alone = advised
+    folder = tmp_path / "advice"
+    shutil.copytree(left_alone.folder, folder)
+    journal = folder / "journal" / "run.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["kind"] for line in lines]
+    for last in (SignalMeasured.__name__, CandidateMade.__name__):
+        journal.write_bytes(b"".join(lines[: kinds.index(last) + 2]))
+        advise_it(recipe, folder)
+        assert what_was_found(folder) == what_was_found(left_alone.folder)
+        again = records_of(read_journal(folder), CandidateMade)
+        assert [own.candidate for own in again] == [
+            own.candidate for own in records_of(read_journal(left_alone.folder), CandidateMade)
+        ]
+
+
+def test_the_signals_that_are_asked_for_choose(tmp_path: Path) -> None:
+    result = advise_it(tiny(tmp_path), tmp_path / "advice", signals=("ablation", "cka"))
+    assert result.advice is not None
+    chosen = {made.candidate for made in result.advice.candidates.values() if made.origin == "signal"}
+    assert chosen == {"ablation"}, "cka tells nothing about where training pays"
+    assert [own.signal for own in result.advice.signals] == ["ablation", "cka"]
+    with pytest.raises(PlanError, match="there is no signal 'fishr'"):
+        advise_it(tiny(tmp_path), tmp_path / "other", signals=("fishr",))
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_budget_is_kept_and_a_plan_that_fails_does_not_stop_the_race(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +220,8 @@ def test_another_question_in_the_same_folder_is_refused(advised: tuple[Path, Adv
         advise_it(recipe, result.folder, "time=50%")
     with pytest.raises(RunFolderError, match="another number of steps"):
         advise_it(recipe, result.folder, steps=12)
+    with pytest.raises(RunFolderError, match="begun with other signals: gradient-norm, gradient-weight, fisher, snr"):
+        advise_it(recipe, result.folder, signals=("ablation",))
     run_tiny(recipe, tmp_path / "run", ("training.steps=1",))
     with pytest.raises(RunFolderError, match="is the folder of a run"):
         advise_it(recipe, tmp_path / "run")

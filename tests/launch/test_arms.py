@@ -40,6 +40,19 @@ def test_arms_share_the_memory_of_what_none_of_them_trains(tmp_path: Path) -> No
     assert len(shared) == len(base) - len(own) - 1
 
 
+@pytest.mark.parametrize(("precision", "questions"), [("fp32", 2), ("bf16", 3)])
+def test_what_is_tried_on_the_model_is_tried_once_for_arms_that_begin_as_the_same_bits(
+    precision: str, questions: int, tmp_path: Path
+) -> None:
+    arms = {"attention": {"train": ["attn@50%:"]}, "mlp": {"train": ["mlp@50%:"]}, "last": {"train": ["mlp@3"]}}
+    prepared = prepared_from(write_experiment(tmp_path, arms=arms), f"training.precision={precision}")
+    with shared_parts(prepared, None) as sharing:
+        for name in arms:
+            make_arm(sharing, name, 0)
+    assert sharing.shared is not None
+    assert len(sharing.shared.settled) == questions, "in bf16, each holds other frozen matrices in other bits"
+
+
 @pytest.mark.parametrize("use", ["auto", "always", "never"])
 @pytest.mark.parametrize("order", ["epochs", "random"])
 def test_the_prefix_cache_has_no_influence_on_any_record(tmp_path: Path, use: str, order: str) -> None:

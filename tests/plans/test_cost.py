@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from frostline.plans.adapters import adapter_modules, inject_adapters
 from frostline.plans.cost import ceiling_sentence, plan_cost
+from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
 from tests.builders.models import VOCABULARY, tiny_model
 
@@ -86,6 +87,8 @@ def test_a_step_with_adapters_costs_what_torch_counts(family: str, targets: str)
     inject_adapters(model, resolved.lora, adapter_modules(model, resolved.targets), seed=0)
     assert cost.step_flops == flops_counted_by_torch(model)
     assert plan_cost(model, resolved, TOKENS, sequence_length=LENGTH) == cost
+    places = places_of(model, resolved)
+    assert plan_cost(model, resolved, TOKENS, sequence_length=LENGTH, places=places) == cost
 
 
 @pytest.mark.parametrize("text", ["train: all", "train: mlp@50%:"])

@@ -10,7 +10,18 @@ import pytest
 from scipy import stats
 
 from frostline.journal import CandidateMade, TrialFinished
-from frostline.stats.race import RATES, RUNGS, decide, next_rate, paired, recommend, standings, steps_of_rungs
+from frostline.stats.race import (
+    FIRST_RATES,
+    RUNGS,
+    decide,
+    next_in_valley,
+    next_rate,
+    paired,
+    rates_around,
+    recommend,
+    standings,
+    steps_of_rungs,
+)
 
 WINDOWS = 12
 NOISE = np.random.default_rng(0).normal(size=WINDOWS)
@@ -48,8 +59,10 @@ def trial(
 
 
 def test_rungs_grow_threefold_up_to_the_last() -> None:
-    assert steps_of_rungs(36) == (4, 12, 36)
-    assert steps_of_rungs(9) == (1, 3, 9)
+    assert steps_of_rungs(36) == {0: 4, 1: 12, 2: 36}
+    assert steps_of_rungs(18) == {1: 6, 2: 18}, "two steps would not tell plans apart"
+    assert steps_of_rungs(9) == {1: 3, 2: 9}
+    assert steps_of_rungs(2) == {2: 2}
 
 
 def test_the_paired_interval_is_scipys() -> None:
@@ -72,18 +85,41 @@ def test_each_candidate_stands_at_its_best_rate() -> None:
     assert [(own.candidate, own.learning_rate) for own in found] == [("a", 0.3), ("b", 0.1), ("c", 0.1)]
 
 
-def test_rates_are_tried_where_the_valley_may_be() -> None:
-    lower, middle, higher = (factor * 0.3 for factor in RATES)
+def test_the_first_rung_tries_the_rates_next_to_the_recipes() -> None:
+    lower, middle, higher = rates_around(0.3, FIRST_RATES)
+    assert (lower, middle, higher) == pytest.approx((0.1, 0.3, 0.9))
     assert rates_tried(0, {middle: 2.0, higher: 2.5, lower: 3.0}) == [middle, higher, lower]
     assert rates_tried(0, {middle: 2.0, higher: 1.9}) == [middle, higher]
     assert rates_tried(0, {middle: math.inf, higher: math.inf, lower: 3.0}) == [middle, higher, lower]
 
 
-def test_later_rungs_try_the_two_best_rates_and_then_the_best() -> None:
-    three = [trial("a", loss, rate=rate) for loss, rate in ((3.0, 0.1), (2.0, 0.3), (2.5, 0.9))]
-    assert rates_tried(1, {0.3: 2.0, 0.9: 1.9}, three) == [0.3, 0.9]
-    later = [trial("a", 2.0, rung=1, rate=0.3), trial("a", 1.9, rung=1, rate=0.9)]
-    assert rates_tried(2, {0.9: 1.8}, [*three, *later]) == [0.9]
+def test_the_middle_rung_looks_for_the_valley_and_the_last_one_takes_its_rate() -> None:
+    lowest, lower, middle, higher, highest, _ = rates_around(0.3)
+    before = [trial("a", loss, rate=rate) for loss, rate in ((2.0, middle), (1.9, higher))]
+    assert rates_tried(1, {higher: 1.8, highest: 1.9, middle: 1.85}, before) == [higher, highest, middle]
+    assert rates_tried(1, {higher: 1.8, highest: 1.9, middle: 1.7, lower: 1.6, lowest: 2.0}, before) == [
+        higher, highest, middle, lower, lowest,
+    ]  # fmt: skip
+    later = [trial("a", 1.7, rung=1, rate=middle), trial("a", 1.8, rung=1, rate=higher)]
+    assert rates_tried(2, {middle: 1.5}, [*before, *later]) == [middle]
+
+
+def test_a_race_of_two_rungs_looks_for_the_valley_at_once() -> None:
+    lower, middle, higher, highest = rates_around(0.3)[1:5]
+    assert rates_tried(1, {middle: 2.0, higher: 1.9, highest: 1.95}) == [middle, higher, highest]
+    assert rates_tried(1, {middle: 2.0, higher: 2.1, lower: 2.05}) == [middle, higher, lower]
+
+
+@pytest.mark.parametrize("start", range(6))
+@pytest.mark.parametrize("best", range(6))
+def test_the_bottom_of_a_valley_is_found_from_anywhere(start: int, best: int) -> None:
+    rates = [10.0**place for place in range(6)]
+    tried: dict[float, float] = {}
+    while (rate := next_in_valley(tried, rates, rates[start])) is not None:
+        assert rate not in tried
+        tried[rate] = abs(rates.index(rate) - best + 0.1)
+    assert min(tried, key=tried.__getitem__) == rates[best]
+    assert {place for place in (best - 1, best + 1) if 0 <= place < 6} <= {rates.index(rate) for rate in tried}
 
 
 def rates_tried(rung: int, losses: dict[float, float], before: Sequence[TrialFinished] = ()) -> list[float]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from frostline.advise.choose import matrices_of
-from frostline.advise.measure import CHOOSING
 from frostline.plans import ModelMap
 from frostline.recipe import ArmSettings, LoraSettings
 
@@ -71,7 +70,7 @@ def role_candidates(model_map: ModelMap) -> list[Candidate]:
     ]
 
 
-def signal_candidates(share: int, signals: Sequence[str] = CHOOSING) -> list[Candidate]:
+def signal_candidates(share: int, signals: Iterable[str]) -> list[Candidate]:
     """The `share` percent of the layers' matrices that each signal ranks highest."""
     return [
         Candidate(name, _train(f"top:{share}% by {name}"), "signal", f"the {share} % that {name} ranks highest")

@@ -297,6 +297,10 @@ def advise(
         typer.Option("--budget", metavar="KEY=LIMIT", help="time=40%, memory=8GB or parameters=5%. Repeatable."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=RUNGS_WANT, help="Steps of the race's last rung.")] = None,
+    signal: Annotated[
+        list[str] | None,
+        typer.Option("--signal", help="Look at this signal. Repeatable.", show_default="those of single matrices"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The advice's folder.", show_default="runs/NAME-advice")
     ] = None,
@@ -308,6 +312,7 @@ def advise(
     Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
     """
     from frostline.advise.budget import parse_budget
+    from frostline.advise.measure import ADVISING
     from frostline.cli.advise import advice_as_json, draw_advice
     from frostline.engine.pretrained import model_title
     from frostline.folders import cache_folder
@@ -321,7 +326,8 @@ def advise(
     folder = out if out is not None else Path("runs") / f"{_folder_name(wanted.name)}-advice"
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
-        result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps)
+        names = tuple(dict.fromkeys(signal)) if signal else ADVISING
+        result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps, signals=names)
         if result.exit_code:
             raise typer.Exit(result.exit_code)
         progress.say("Writing the page")

@@ -59,7 +59,7 @@ class SharedParts:
     keep_base: bool
     """Whether the base model stays in memory beside the arms."""
     settled: dict[str, Settled] = field(default_factory=dict)
-    """What was found out about the model under each plan, so that later replicates need not try again."""
+    """What was found out about the model under each plan, or under all that begin alike, so that it is tried once."""
 
 
 class FastForward:
@@ -165,13 +165,14 @@ class FastForward:
 
     def _settle(self, shared: SharedParts, sample: Batch) -> Settled:
         """Find out, or remember, what is exact for this model under this plan; holds frozen weights accordingly."""
-        known = shared.settled.get(self.applied.plan.text)
+        question = self._question()
+        known = shared.settled.get(question)
         if known is None:
             converted = self._hold_frozen(shared, sample, trying=True)
             head = settle_head(self.model, self.body, sample, self.device, self.precision)
             trial = self._try_prefix(head, sample)
             known = Settled(converted, head, trial, self.prefix.example, self._run_body(sample))
-            shared.settled[self.applied.plan.text] = known
+            shared.settled[question] = known
         elif known.converted:
             self._hold_frozen(shared, sample, trying=False)
         if not known.converted:
@@ -179,6 +180,16 @@ class FastForward:
         if known.prefix is not None and known.prefix.refusal is not None:
             self.notes.append(f"Frozen layers at the bottom are computed in each step: {known.prefix.refusal}.")
         return known
+
+    def _question(self) -> str:
+        """What the answer depends on: the plan; where all arms begin as the same bits, only where its prefixes end."""
+        plan = self.applied.plan
+        if self.precision == "fp32" and plan.lora is None and self.training.frozen_weights != "int8":
+            return f"prefixes of {self._depths()}"
+        return plan.text
+
+    def _depths(self) -> list[int]:
+        return sorted({phase.prefix_layers for phase in self.applied.resolved.phases} - {0})
 
     def _hold_frozen(self, shared: SharedParts, sample: Batch, *, trying: bool) -> bool:
         """Whether the frozen weights could be held in another precision; if so, they are."""
@@ -196,7 +207,8 @@ class FastForward:
                 f"{100 * report.largest_relative_error:.1f} % of their norm."
             )
             return True
-        expected = logits_of(self.model, sample, self.device, self.precision) if trying else None
+        changes = trying and self.precision == "bf16"
+        expected = logits_of(self.model, sample, self.device, self.precision) if changes else None
         self._held = shared.frozen.hold(self.applied)
         if expected is not None and not torch.equal(
             expected, logits_of(self.model, sample, self.device, self.precision)
@@ -210,7 +222,7 @@ class FastForward:
         return True
 
     def _try_prefix(self, head: HeadKind, sample: Batch) -> PrefixTrial | None:
-        depths = sorted({phase.prefix_layers for phase in self.applied.resolved.phases} - {0})
+        depths = self._depths()
         if not depths:
             return None
         if self.body is None or head == "plain":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pathlib import Path
 from frostline import __version__
 from frostline.advise.budget import UNLIMITED, Budget
 from frostline.advise.candidates import CONTROLS, FULL, full_training
-from frostline.advise.measure import Looked
+from frostline.advise.measure import ADVISING, KINDS, Looked, require_signal
 from frostline.advise.signal import Signal
 from frostline.corpus import Batch
 from frostline.errors import RunFolderError
@@ -49,7 +49,18 @@ from frostline.machine import describe_machine
 from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
 from frostline.sealed import replace_file
 from frostline.stats.advice import Advice, read_advice
-from frostline.stats.race import RATES, RUNGS, Recommendation, decide, next_rate, recommend, steps_of_rungs
+from frostline.stats.race import (
+    RUNGS,
+    Recommendation,
+    decide,
+    loss_of,
+    losses_by_rate,
+    next_in_valley,
+    next_rate,
+    rates_around,
+    recommend,
+    steps_of_rungs,
+)
 
 RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
@@ -78,19 +89,22 @@ def advise(
     *,
     budget: Budget = UNLIMITED,
     steps: int | None = None,
+    signals: Sequence[str] = ADVISING,
 ) -> AdviceResult:
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
     Ctrl+C and SIGTERM end it after the trial that runs. Raises `FrostlineError` for what the user can mend, such as a
-    budget that no plan keeps; the cheapest one is named then.
+    budget that no plan keeps; the cheapest one is named then. Of `signals`, those that can choose a plan do.
     """
+    for name in signals:
+        require_signal(name, KINDS)
     last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
     interruption = Interruption()
     try:
         with interruption.listening():
             _make_folder(folder)
             with run_lock(folder, progress.say):
-                return _advise(recipe, folder, cache, progress, interruption, budget, last)
+                return _advise(recipe, folder, cache, progress, interruption, budget, last, signals)
     except Stopped as stopped:
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
         return AdviceResult(folder, "interrupted", stopped.exit_code)
@@ -104,13 +118,14 @@ def _advise(
     interruption: Interruption,
     budget: Budget,
     last: int,
+    names: Sequence[str],
 ) -> AdviceResult:
     began = time.monotonic()
     full = full_training()
     own = recipe.model_copy(
         update={"arms": {full.name: full.arm}, "baseline": full.name, "save": (), "vary": {}, "retention": None}
     )
-    left = _read_left(folder, own, budget, last)
+    left = _read_left(folder, own, budget, last, names)
     prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
     deciding = deciding_windows(prepared, last)
     session = begin_session(folder)
@@ -124,13 +139,13 @@ def _advise(
             recorder.append(started)
             left = Advice(started, [], {}, [], [], None)
         looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
-        signals = signals_of(looked, cache, say=progress.say)
-        if not left.signals:
-            for signal in signals.values():
-                recorder.append(_record_of(signal))
-        if not left.candidates:
-            for made in priced_candidates(prepared, looked, cache, budget, progress):
-                recorder.append(made)
+        signals = signals_of(looked, cache, names, say=progress.say)
+        for signal in list(signals.values())[len(left.signals) :]:
+            recorder.append(_record_of(signal))
+        if not left.trials:  # a process that was killed may have recorded only some of them
+            for made in priced_candidates(prepared, looked, signals, cache, budget, progress):
+                if made.candidate not in left.candidates:
+                    recorder.append(made)
         found = read_advice(folder)
         assert found is not None
         with _quick_collections():
@@ -191,7 +206,7 @@ def _best_rate(advice: Advice, name: str) -> float | None:
     return min(last, key=lambda trial: statistics.mean(trial.window_losses)).learning_rate
 
 
-def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int) -> Advice | None:
+def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: Sequence[str]) -> Advice | None:
     """What an earlier process left; its torn last line is cut off. Raises `RunFolderError` where it fits not."""
     if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
         return None
@@ -216,6 +231,12 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int) -> Advic
             raise RunFolderError(
                 f"{folder}: its advice was begun with another {what}{shown}.", "Choose another folder with --out."
             )
+    measured = [signal.signal for signal in left.signals]
+    if measured != list(names)[: len(measured)]:
+        raise RunFolderError(
+            f"{folder}: its advice was begun with other signals: {', '.join(measured)}.",
+            "Choose another folder with --out.",
+        )
     changes = changes_of_machine(left.started.environment, describe_machine())
     if changes:
         raise RunFolderError(
@@ -241,12 +262,13 @@ def _race(
     alive = list(racing)
     base = prepared.recipe.training.learning_rate
     with shared_parts(settled, cache) as sharing:
-        for rung, steps in enumerate(steps_of_rungs(advice.started.steps)):
+        planned = steps_of_rungs(advice.started.steps)
+        for place, (rung, steps) in enumerate(planned.items()):
             if rung in rungs:
                 alive = rungs[rung].kept
                 continue
-            progress.say(f"Rung {rung + 1} of {RUNGS}: {len(alive)} plans, {steps} steps each")
-            # Evaluating is most of a trial this short; the first rung makes do with half of the windows.
+            progress.say(f"Rung {place + 1} of {len(planned)}: {len(alive)} plans, {steps} steps each")
+            # Evaluating takes as long as the steps of a trial this short; the first rung makes do with half of it.
             windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
             for number, name in enumerate(alive):
                 while (rate := next_rate(trials, rung, name, base)) is not None:
@@ -270,7 +292,7 @@ def _race_control(
     deciding: list[Batch],
     cache: Path,
 ) -> None:
-    """A random choice of the pick's size, where none was raced: at the pick's rate, above it and below."""
+    """A random choice of the pick's size, where none was raced: at the pick's rate, and at others as they promise."""
     found = recommend(advice.trials, advice.candidates)
     if found is None or (found.control is not None and found.control not in _late_controls(advice)):
         return
@@ -281,13 +303,14 @@ def _race_control(
     if name not in advice.candidates:
         recorder.append(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
-    done = {trial.learning_rate for trial in advice.trials if trial.candidate == name}
+    tried = losses_by_rate(advice.trials, RUNGS - 1, name)
+    rates = rates_around(prepared.recipe.training.learning_rate)
     progress.say(f"A random choice of the size of {found.pick.candidate}")
     with shared_parts(settled, cache) as sharing:
-        for rate in (found.pick.learning_rate * factor for factor in RATES):
-            if rate not in done:
-                trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
-                recorder.append(trial)
+        while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:
+            trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
+            recorder.append(trial)
+            tried[rate] = loss_of(trial)
 
 
 def _late_controls(advice: Advice) -> set[str]:

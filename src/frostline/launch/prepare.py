@@ -5,7 +5,7 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from frostline.plans import (
     ResolvedPlan,
     adapter_modules,
     ceiling_sentence,
+    map_untouched,
+    places_of,
     plan_cost,
     require_peft,
     select,
@@ -91,7 +93,7 @@ def prepare(
     except PlanError as error:
         raise PlanError(f"measures.watch: {error.message}", error.hint) from error
     resolved = {name: plan for name, (_, plan) in arms.items()}
-    costs = {name: _cost(recipe, model, plan) for name, plan in resolved.items()}
+    costs = costs_of(recipe, model, resolved)
     for name, cost in costs.items() if len(costs) > 1 or max(cost.ceiling for cost in costs.values()) > 0 else ():
         say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
     if corpus is None:
@@ -120,10 +122,11 @@ def prepare(
 def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan, ResolvedPlan]]:
     """Each arm's plan, and what it means for `model`. Raises `PlanError` naming the arm at fault."""
     resolved = {}
+    model_map = map_untouched(model)
     for name, arm in recipe.arms.items():
         try:
             plan = Plan.from_settings(arm)
-            resolved[name] = (plan, plan.resolve(model))
+            resolved[name] = (plan, plan.resolve(model, model_map))
             if plan.lora is not None:
                 require_peft()
                 adapter_modules(model, resolved[name][1].targets)
@@ -143,8 +146,13 @@ def tokens_of_a_step(recipe: Recipe) -> int:
     return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
 
 
-def _cost(recipe: Recipe, model: PreTrainedModel, resolved: ResolvedPlan) -> PlanCost:
-    return plan_cost(model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
+def costs_of(recipe: Recipe, model: PreTrainedModel, resolved: Mapping[str, ResolvedPlan]) -> dict[str, PlanCost]:
+    """The arithmetic of one step of each arm."""
+    tokens, length = tokens_of_a_step(recipe), recipe.windows.length
+    places = places_of(model, next(iter(resolved.values()))) if resolved else {}
+    return {
+        name: plan_cost(model, plan, tokens, sequence_length=length, places=places) for name, plan in resolved.items()
+    }
 
 
 def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:

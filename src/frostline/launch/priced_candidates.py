@@ -28,7 +28,7 @@ from frostline.launch.estimate_memory import process_bytes
 from frostline.launch.prepare import Prepared
 from frostline.launch.prices import PriceModel, fit_prices, price_of, with_arms
 from frostline.launch.progress import RunProgress
-from frostline.launch.signals import settle_recipe
+from frostline.launch.signals import settle_arm
 from frostline.plans import Plan, parse_selector, require_peft
 from frostline.recipe import ArmSettings
 
@@ -37,18 +37,24 @@ NEARLY_ALL = 0.75
 
 
 def priced_candidates(
-    prepared: Prepared, looked: Looked, cache: Path, budget: Budget, progress: RunProgress
+    prepared: Prepared,
+    looked: Looked,
+    signals: Mapping[str, Signal],
+    cache: Path,
+    budget: Budget,
+    progress: RunProgress,
 ) -> list[CandidateMade]:
     """All plans worth racing, priced. Raises `RecipeError` where none but full training keeps the budget."""
     base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
     prices = fit_prices(prepared, base, say=progress.say)
     progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
     fixed = [full_training(), *usual_candidates(looked.map), *role_candidates(looked.map), *_adapters()]
-    made = _price(prepared, looked, cache, prices, fixed, budget)
+    made = _price(prepared, looked, signals, prices, fixed, budget)
     full = made[0]
+    choosing = [name for name, signal in signals.items() if signal.kind.chooses]
     for share in sorted(SHARES, reverse=True) if budget != UNLIMITED else (USUAL_SHARE,):
-        by_share = [*signal_candidates(share), *random_candidates(share)]
-        chosen = _price(prepared, looked, cache, prices, by_share, budget, full)
+        by_share = [*signal_candidates(share, choosing), *random_candidates(share)]
+        chosen = _price(prepared, looked, signals, prices, by_share, budget, full)
         if all(not own.exceeds for own in chosen) or share == min(SHARES):
             break
     made += chosen
@@ -107,7 +113,7 @@ def _no_signal(name: str) -> Signal:
 def _price(
     prepared: Prepared,
     looked: Looked,
-    cache: Path,
+    signals: Mapping[str, Signal],
     prices: PriceModel,
     candidates: Sequence[Candidate],
     budget: Budget,
@@ -115,9 +121,8 @@ def _price(
 ) -> list[CandidateMade]:
     arms: dict[str, ArmSettings] = {}
     for candidate in candidates:
-        recipe = prepared.recipe.model_copy(update={"arms": {candidate.name: candidate.arm}, "baseline": None})
         try:
-            arms |= settle_recipe(recipe, looked, cache, say=lambda sentence: None)[0].arms
+            arms[candidate.name], _ = settle_arm(candidate.arm, looked.map, signals.__getitem__)
         except PlanError:
             continue  # the share is less than any one of the places that its signal ranks
     others = with_arms(prepared, arms)

@@ -19,8 +19,8 @@ from scipy.optimize import nnls
 from frostline.launch.arms import make_arm, shared_parts
 from frostline.launch.calibration import saved_bytes
 from frostline.launch.estimate_memory import MOMENTS_BYTES, tensor_bytes, trained_values
-from frostline.launch.prepare import Prepared, resolve_arms, tokens_of_a_step
-from frostline.plans import PlanCost, ResolvedPlan, plan_cost
+from frostline.launch.prepare import Prepared, costs_of, resolve_arms
+from frostline.plans import PlanCost, ResolvedPlan
 from frostline.recipe import ArmSettings
 
 TIMED_STEPS = 3
@@ -29,7 +29,6 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "everything": ("all",),
     "half": ("all@50%:",),
     "half-qkv": ("attn.qkv@50%:",),
-    "quarter": ("all@75%:",),
     "attention": ("attn@:",),
     "norms": ("norm",),
 }
@@ -111,16 +110,13 @@ def with_arms(prepared: Prepared, arms: dict[str, ArmSettings]) -> Prepared:
     """`prepared` with other arms, resolved. Raises `PlanError` naming the arm at fault."""
     recipe = prepared.recipe.model_copy(update={"arms": arms, "baseline": None, "save": ()})
     plans = resolve_arms(recipe, prepared.model)
-    costs = {
-        name: plan_cost(prepared.model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
-        for name, (_, resolved) in plans.items()
-    }
+    resolved = {name: own for name, (_, own) in plans.items()}
     return replace(
         prepared,
         recipe=recipe,
         plans={name: plan for name, (plan, _) in plans.items()},
-        resolved={name: resolved for name, (_, resolved) in plans.items()},
-        costs=costs,
+        resolved=resolved,
+        costs=costs_of(recipe, prepared.model, resolved),
         shared=None,
     )
 

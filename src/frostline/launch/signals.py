@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import PreTrainedModel
 
-from frostline.advise.choose import settle_plan, signals_asked_for
+from frostline.advise.choose import MeasureSignal, settle_plan, signals_asked_for
 from frostline.advise.measure import KINDS, Looked, measure_signals, require_signal
 from frostline.advise.sample import take_sample
 from frostline.advise.signal import Signal
@@ -25,7 +25,7 @@ from frostline.errors import CacheError, FrostlineError
 from frostline.launch.code import code_sha256
 from frostline.machine import DECIDING_FACTS, describe_machine
 from frostline.measures import weights_sha256
-from frostline.plans import Plan, map_model
+from frostline.plans import ModelMap, Plan, map_model
 from frostline.recipe import ArmSettings, ChangeSettings, Recipe
 from frostline.sealed import Facts
 
@@ -93,14 +93,21 @@ def settle_recipe(recipe: Recipe, looked: Looked, cache: Path, *, say: Callable[
             arms[name] = arm
             continue
         try:
-            settled = settle_plan(Plan.from_settings(arm), looked.map, measure)
+            arms[name], chosen[name] = settle_arm(arm, looked.map, measure)
         except FrostlineError as error:
             raise type(error)(f"arms.{name}: {error.message}", error.hint) from error
-        arms[name] = _as_settings(arm, settled.plan)
-        chosen[name] = {selector: list(found) for selector, found in settled.chosen.items()}
-        for selector, found in settled.chosen.items():
+        for selector, found in chosen[name].items():
             say(f"Arm {name}: '{selector}' is {', '.join(found)}")
     return recipe.model_copy(update={"arms": arms}), chosen
+
+
+def settle_arm(
+    arm: ArmSettings, model_map: ModelMap, measure: MeasureSignal
+) -> tuple[ArmSettings, dict[str, list[str]]]:
+    """`arm` with every selector that computes replaced, and what each became. Raises `PlanError`."""
+    settled = settle_plan(Plan.from_settings(arm), model_map, measure)
+    chosen = {selector: list(found) for selector, found in settled.chosen.items()}
+    return _as_settings(arm, settled.plan), chosen
 
 
 def _asked(name: str, arm: ArmSettings) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
 from frostline.plans.drawing import draw_plan, plan_as_json
 from frostline.plans.fused import is_split, value_of
+from frostline.plans.order import places_of
 from frostline.plans.plan import Plan, PlanChange
-from frostline.plans.resolve import prefix_depth, resolve_plan, select
+from frostline.plans.resolve import map_untouched, prefix_depth, resolve_plan, select
 from frostline.plans.roles import GROUP_ROLES, LEAF_ROLES, ROLES, decoder_stack, map_model
 from frostline.plans.selectors import Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.plans.types import (
@@ -56,9 +57,11 @@ __all__ = [
     "inject_adapters",
     "is_split",
     "map_model",
+    "map_untouched",
     "merge_adapters",
     "parse_selector",
     "parse_selectors",
+    "places_of",
     "plan_as_json",
     "plan_cost",
     "prefix_depth",

@@ -86,16 +86,18 @@ def plan_cost(
     include_head: bool = True,
     truncated: bool = True,
     step: int = 0,
+    places: Mapping[str, Place] | None = None,
 ) -> PlanCost:
     """The arithmetic of optimizer step `step` under `resolved`, reading `tokens_per_step` tokens.
 
     `sequence_length` (tokens of a window) adds the products inside attention; `include_head=False` counts the decoder
-    layers alone; `truncated=False` counts a backward pass that goes down to the embeddings whatever trains. Looks
-    at the order of the layers with two short forward passes; leaves no trace in the model.
+    layers alone; `truncated=False` counts a backward pass that goes down to the embeddings whatever trains. `places`,
+    of the model's parameters, are looked for (`places_of`) if they are not given; that leaves no trace in the model.
     """
     phase = resolved.phase_at(step)
     trained = phase.trained
-    places = places_of(model, resolved)
+    if places is None:
+        places = places_of(model, resolved)
     starts = [places[portion.name] for portion in _trained_portions(resolved, step)] if truncated else [BOTTOM]
     everything = frozenset(portion.name for portion in resolved.portions)
     plan = _operations(

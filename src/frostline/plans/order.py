@@ -51,7 +51,7 @@ BOTTOM = Place(-1, NORMS, "")
 
 
 def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, Place]:
-    """The place of every portion, by its name."""
+    """The place of every portion, by its name, whatever the plan. Takes two short forward passes."""
     side_by_side = attention_and_mlp_side_by_side(model, resolved)
     role_of = {portion.parameter: portion.role for portion in resolved.portions}
     places = {}

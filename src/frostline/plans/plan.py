@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from frostline.errors import PlanError, nearest
 from frostline.plans.selectors import Selector, parse_selector, parse_selectors
-from frostline.plans.types import ResolvedPlan
+from frostline.plans.types import ModelMap, ResolvedPlan
 from frostline.recipe.settings import ArmSettings, LoraSettings
 
 if TYPE_CHECKING:
@@ -126,11 +126,14 @@ class Plan:
         verb, selectors = ("train", self.train) if self.train is not None else ("freeze", self.freeze)
         return "; ".join([f"{verb}: {_list_text(selectors or ())}", *(change.text for change in self.changes)])
 
-    def resolve(self, model: PreTrainedModel) -> ResolvedPlan:
-        """What the plan means for `model`, which stays untouched. Raises `PlanError` where it does not fit."""
+    def resolve(self, model: PreTrainedModel, model_map: ModelMap | None = None) -> ResolvedPlan:
+        """What the plan means for `model`, which stays untouched. Raises `PlanError` where it does not fit.
+
+        `model_map`, if given, is that of `model` with no plan applied: it need not be made again for each plan.
+        """
         from frostline.plans.resolve import resolve_plan
 
-        return resolve_plan(self, model)
+        return resolve_plan(self, model, model_map)
 
     def apply(self, model: PreTrainedModel, *, seed: int = 0) -> AppliedPlan:
         """Make `model` train by this plan, in place: build the optimizer afterwards.

@@ -15,13 +15,14 @@ from frostline.plans.selectors import Selector, parse_selector
 from frostline.plans.types import Match, ModelMap, Phase, Portion, ResolvedPlan, Verb
 
 
-def resolve_plan(plan: Plan, model: PreTrainedModel) -> ResolvedPlan:
-    """`plan` for `model`, which stays untouched.
+def resolve_plan(plan: Plan, model: PreTrainedModel, model_map: ModelMap | None = None) -> ResolvedPlan:
+    """`plan` for `model`, which stays untouched; `model_map` is its own, made here if it is not given.
 
     Raises `PlanError` for a selector that matches nothing or is out of range, tied weights of which only one side is
     named, and a plan that at some step trains nothing; `ModelError` where the model has no decoder stack.
     """
-    model_map = map_untouched(model)
+    if model_map is None:
+        model_map = map_untouched(model)
     if plan.lora is not None:
         matches = tuple(_match(parse_selector(text), "target", 0, model_map) for text in plan.lora.targets)
         targets = _union(model_map, [match.portions for match in matches])

@@ -21,8 +21,13 @@ from frostline.stats.claims.definitions import SAME_SIZE
 
 FACTOR = 3
 RUNGS = 3
-RATES = (1 / 3, 1.0, 3.0)
+"""At most; the last one is number `RUNGS - 1`, and a short race begins with a later one."""
+FEWEST_STEPS = 3
+"""Of a rung: after fewer, the plans that learn quickest are not those that learn most (bench/RESULTS.md)."""
+RATES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0)
 """Times the recipe's learning rate: a plan that trains little wants a higher one."""
+FIRST_RATES = RATES[1:4]
+"""Of the first of three rungs, which has the most plans; the next one looks further."""
 FEWEST_KEPT = 3
 LEVEL = 0.95
 
@@ -71,9 +76,10 @@ class Standing:
         return float(np.mean(self.held_out_losses))
 
 
-def steps_of_rungs(last: int) -> tuple[int, ...]:
-    """Steps of each rung, of which the last one trains `last`."""
-    return tuple(max(1, round(last / FACTOR ** (RUNGS - 1 - rung))) for rung in range(RUNGS))
+def steps_of_rungs(last: int) -> dict[int, int]:
+    """Steps of each rung by its number; the last one trains `last`."""
+    steps = {rung: round(last / FACTOR ** (RUNGS - 1 - rung)) for rung in range(RUNGS)}
+    return {rung: own for rung, own in steps.items() if own >= FEWEST_STEPS or rung == RUNGS - 1}
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
@@ -94,7 +100,7 @@ def standings(trials: Sequence[TrialFinished], rung: int) -> list[Standing]:
             by_candidate.setdefault(trial.candidate, []).append(trial)
     found = []
     for name, own in by_candidate.items():
-        best = min(own, key=_loss)
+        best = min(own, key=loss_of)
         found.append(
             Standing(
                 name,
@@ -111,20 +117,43 @@ def standings(trials: Sequence[TrialFinished], rung: int) -> list[Standing]:
 def next_rate(trials: Sequence[TrialFinished], rung: int, candidate: str, base: float) -> float | None:
     """The learning rate at which `candidate` is to be tried next in `rung`; None where it has been tried enough.
 
-    In the first rung the base rate and the one above it, and the one below unless the one above was better: the loss
-    has one valley over the rate. Then the two best of the rung before, at last the best one.
+    In the first of three rungs those next to the base rate; in the one before the last all, from the best rate so far
+    to where neither side is better; in the last one that best rate alone.
     """
-    own = [trial for trial in trials if trial.candidate == candidate]
-    tried = {trial.learning_rate: _loss(trial) for trial in own if trial.rung == rung}
-    if rung == 0:
-        lower, middle, higher = (base * factor for factor in RATES)
-        wanted = [middle, higher]
-        if tried.get(middle, math.inf) <= tried.get(higher, math.inf):
-            wanted.append(lower)
-    else:
-        before = sorted((trial for trial in own if trial.rung == rung - 1), key=_loss)
-        wanted = sorted(trial.learning_rate for trial in before[: 2 if rung < RUNGS - 1 else 1])
-    return next((rate for rate in wanted if rate not in tried), None)
+    tried = losses_by_rate(trials, rung, candidate)
+    before = losses_by_rate(trials, rung - 1, candidate)
+    start = min(before, key=before.__getitem__) if before else base
+    if rung == RUNGS - 1 and before:
+        return next_in_valley(tried, [start], start)
+    return next_in_valley(tried, rates_around(base, FIRST_RATES if rung == 0 else RATES), start)
+
+
+def rates_around(base: float, factors: Sequence[float] = RATES) -> list[float]:
+    """The rates that may be tried, lowest first."""
+    return [base * factor for factor in factors]
+
+
+def next_in_valley(tried: Mapping[float, float], rates: Sequence[float], start: float) -> float | None:
+    """The next of `rates` (ascending) to be tried, by the losses of those that were; None where the best is known.
+
+    The loss is taken to have one valley over the rate: from `start` one up, and on until the best rate is one whose
+    neighbours are both no better.
+    """
+    if start not in tried:
+        return start
+    best = rates.index(min(tried, key=tried.__getitem__))
+    neighbours = [rates[place] for place in (best + 1, best - 1) if 0 <= place < len(rates)]
+    return next((rate for rate in neighbours if rate not in tried), None)
+
+
+def losses_by_rate(trials: Sequence[TrialFinished], rung: int, candidate: str) -> dict[float, float]:
+    """Loss of each trial of `candidate` in `rung`, on the windows that decide, by its learning rate."""
+    return {own.learning_rate: loss_of(own) for own in trials if own.rung == rung and own.candidate == candidate}
+
+
+def loss_of(trial: TrialFinished) -> float:
+    """Mean over the windows that decide, in nats per token; infinite where the trial failed."""
+    return float(np.mean(trial.window_losses)) if trial.window_losses else math.inf
 
 
 def decide(
@@ -285,7 +314,3 @@ def _than(difference: Paired) -> str:
 def _interval(found: Paired, sign: int = 1) -> str:
     low, high = sorted((sign * found.low, sign * found.high))
     return f"{sign * found.mean:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _loss(trial: TrialFinished) -> float:
-    return float(np.mean(trial.window_losses)) if trial.window_losses else math.inf
