@@ -27,7 +27,7 @@ from frostline.journal import (
     read_journal,
     records_of,
 )
-from frostline.launch.advise import AdviceResult, advise
+from frostline.launch.advise import LATE_CONTROL, AdviceResult, advise
 from frostline.launch.progress import PlainProgress
 from frostline.recipe import load_recipe
 from frostline.stats.race import RUNGS
@@ -142,7 +142,7 @@ def test_an_advice_stopped_and_killed_again_and_again_ends_as_one_left_alone(
 
 
 def test_an_advice_killed_between_two_of_its_records_writes_the_others(
-    advised: tuple[Path, AdviceResult], tmp_path: Path
+    advised: tuple[Path, AdviceResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, left_alone = advised
     folder = tmp_path / "advice"
@@ -150,22 +150,32 @@ def test_an_advice_killed_between_two_of_its_records_writes_the_others(
     journal = folder / "journal" / "run.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     kinds = [json.loads(line)["kind"] for line in lines]
-    for last in (SignalMeasured.__name__, CandidateMade.__name__):
-        journal.write_bytes(b"".join(lines[: kinds.index(last) + 2]))
-        advise_it(recipe, folder)
-        assert what_was_found(folder) == what_was_found(left_alone.folder)
-        again = records_of(read_journal(folder), CandidateMade)
-        assert [own.candidate for own in again] == [
-            own.candidate for own in records_of(read_journal(left_alone.folder), CandidateMade)
+    whole = read_journal(left_alone.folder)
+    monkeypatch.setattr("frostline.launch.advise._race", stop_before_the_race)
+    for last in (SignalMeasured, CandidateMade):
+        journal.write_bytes(b"".join(lines[: kinds.index(last.__name__) + 2]))
+        with pytest.raises(FrostlineError, match="enough"):
+            advise_it(recipe, folder)
+        again = read_journal(folder)
+        assert records_of(again, SignalMeasured) == records_of(whole, SignalMeasured)
+        names = [
+            made.candidate for made in records_of(whole, CandidateMade) if not made.candidate.startswith(LATE_CONTROL)
         ]
+        assert [made.candidate for made in records_of(again, CandidateMade)] == names
 
 
-def test_the_signals_that_are_asked_for_choose(tmp_path: Path) -> None:
-    result = advise_it(tiny(tmp_path), tmp_path / "advice", signals=("ablation", "cka"))
-    assert result.advice is not None
-    chosen = {made.candidate for made in result.advice.candidates.values() if made.origin == "signal"}
+def stop_before_the_race(*arguments: object) -> None:
+    raise FrostlineError("enough")
+
+
+def test_the_signals_that_are_asked_for_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frostline.launch.advise._race", stop_before_the_race)
+    with pytest.raises(FrostlineError, match="enough"):
+        advise_it(tiny(tmp_path), tmp_path / "advice", signals=("ablation", "cka"))
+    lines = read_journal(tmp_path / "advice")
+    chosen = {made.candidate for made in records_of(lines, CandidateMade) if made.origin == "signal"}
     assert chosen == {"ablation"}, "cka tells nothing about where training pays"
-    assert [own.signal for own in result.advice.signals] == ["ablation", "cka"]
+    assert [own.signal for own in records_of(lines, SignalMeasured)] == ["ablation", "cka"]
     with pytest.raises(PlanError, match="there is no signal 'fishr'"):
         advise_it(tiny(tmp_path), tmp_path / "other", signals=("fishr",))
     assert not (tmp_path / "other").exists()

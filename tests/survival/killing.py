@@ -24,14 +24,9 @@ KINDS: dict[str, dict[str, object]] = {
         "windows": {"length": 16, "held_out": 4, "order": "random"},
         "training": {**TRAINING, "schedule": "one-by-one"},
     },
-    "accumulation and dropout": {
-        "training": {**TRAINING, "accumulation": 3, "dropout": 0.1, "decay": "cosine"},
-        "arms": FULL_AND_FREEZE,
-    },
-    "plans that change over time": {"arms": {"full": {"train": "all"}, "gradual": GRADUAL}, "save": ["gradual"]},
-    "adapters": {
-        "arms": {"full": {"train": "all"}, "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}}},
-        "save": ["lora"],
+    "plans that change over time, adapters": {
+        "arms": {"gradual": GRADUAL, "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}}},
+        "save": ["gradual", "lora"],
     },
     "a half-built prefix cache": {
         "training": {**TRAINING, "steps": 30, "prefix_cache": {"use": "always"}},
@@ -39,7 +34,10 @@ KINDS: dict[str, dict[str, object]] = {
         "seeds": [0],
     },
     "reused arms": {},
-    "bf16": {"training": {**TRAINING, "precision": "bf16"}, "arms": FULL_AND_FREEZE},
+    "bf16, accumulation and dropout": {
+        "training": {**TRAINING, "precision": "bf16", "accumulation": 3, "dropout": 0.1, "decay": "cosine"},
+        "arms": FULL_AND_FREEZE,
+    },
     "variants and a retention corpus": {
         "vary": {"corpus.tokens": [600, 1200]},
         "retention": {"source": "text.txt"},
@@ -86,7 +84,7 @@ def run_straight(frostline: Frostline, kind: str, folder: Path) -> Straight:
             "--set",
             "training.prefix_cache.use=never",
         ]
-        if kind == "plans that change over time":
+        if kind == "plans that change over time, adapters":
             first += ["--set", "arms={full: {train: all}}"]
     run(frostline, first, cache, folder)
     own_cache = folder / "cache-straight"
