@@ -23,7 +23,7 @@ FACTOR = 3
 RUNGS = 3
 """At most; the last one is number `RUNGS - 1`, and a short race begins with a later one."""
 FEWEST_STEPS = 3
-"""Of a rung: after fewer, the plans that learn quickest are not those that learn most (bench/RESULTS.md)."""
+"""Of a rung: on the embedded model, the plan that was best after 18 steps was the seventh after two."""
 RATES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0)
 """Times the recipe's learning rate: a plan that trains little wants a higher one."""
 FIRST_RATES = RATES[1:4]
