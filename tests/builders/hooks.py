@@ -10,6 +10,7 @@ import torch
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
 from frostline.launch import disk
+from frostline.report import gallery
 
 
 def install(name: str) -> None:
@@ -23,6 +24,11 @@ def install(name: str) -> None:
     elif kind:
         arm, _, step = rest.partition(":")
         _fail(kind, arm, int(step))
+
+
+def draw_only(figures: int) -> None:
+    """Leave all but the first `figures` out of reports."""
+    gallery.FIGURES = gallery.FIGURES[:figures]
 
 
 def _fail(kind: str, arm_name: str, at: int) -> None:

@@ -21,6 +21,7 @@ import json, os, signal, sys
 sys.path.insert(0, os.getcwd())
 import frostline.cli, frostline.launch, frostline.report, frostline.stats, frostline.launch.resume
 import tests.builders.hooks as hooks
+hooks.draw_only(int(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:
     order = json.loads(line)
@@ -47,14 +48,15 @@ for line in sys.stdin:
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
+EVERY_FIGURE = 1_000
 
 
 class Frostline:
-    """A server of forks."""
+    """A server of forks. `figures`, if given, is how many each report has: drawing them all takes seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, figures: int | None = None) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
+            [sys.executable, "-c", SERVER, str(EVERY_FIGURE if figures is None else figures)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""A server of `frostline` processes, one for each module of tests."""
+"""A server of `frostline` processes, one for each module of tests, whose reports have one figure."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.builders.processes import Frostline
 
 @pytest.fixture(scope="module")
 def frostline() -> Iterator[Frostline]:
-    with Frostline() as server:
+    with Frostline(figures=1) as server:
         yield server
