@@ -172,7 +172,7 @@ def at_each_rate(prepared: Prepared, kept: Kept, what: str, train: Callable[...,
 
 def best_of(trials: Sequence[TrialFinished]) -> TrialFinished:
     """The one of the best rate, by the windows that decide."""
-    return min((trial for trial in trials if not trial.cause), key=lambda trial: statistics.mean(trial.window_losses))
+    return min(trials, key=loss_of)
 
 
 def untouched_loss(prepared: Prepared) -> float:

@@ -16,62 +16,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from frostline.engine.prefix_file import DIGEST_BYTES, DTYPES, HEADER_BYTES
+from frostline.engine.prefix_file import DTYPES, HEADER_BYTES
 from frostline.engine.prefix_store import (
     PrefixIdentity,
-    PrefixStore,
     default_disk_bytes,
     default_memory_bytes,
     window_key,
 )
-
-MODEL = PrefixIdentity("a" * 64, "bf16, 2 threads")
-OTHER, THIRD = PrefixIdentity("b" * 64, "bf16, 2 threads"), PrefixIdentity("c" * 64, "bf16, 2 threads")
-SHAPE = (4, 6)
-PAYLOAD_BYTES = 4 * 6 * 4
-RECORD_BYTES = HEADER_BYTES + PAYLOAD_BYTES + DIGEST_BYTES
-DEPTH = 3
-PLENTY = 1 << 30
-
-
-def window(number: int) -> bytes:
-    return window_key(np.full(4, number, dtype=np.int64), None)
-
-
-def row(number: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(number)).to(dtype)
-
-
-def open_store(
-    folder: Path | None, identity: PrefixIdentity = MODEL, *, memory_bytes: int = 0, disk_bytes: int = PLENTY
-) -> PrefixStore:
-    return PrefixStore(identity, folder=folder, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
-
-
-def fill(folder: Path, identity: PrefixIdentity = MODEL, rows: int = 3) -> None:
-    with open_store(folder, identity) as store:
-        for number in range(rows):
-            store.put(window(number), DEPTH, row(number))
-
-
-def rows_file(folder: Path, identity: PrefixIdentity = MODEL) -> Path:
-    (path,) = (folder / identity.folder_name).glob("*.rows")
-    return path
-
-
-def flip_bit(path: Path, offset: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[offset] ^= 1
-    path.write_bytes(content)
-
-
-def same_bits(found: Tensor | None, expected: Tensor) -> bool:
-    if found is None or found.dtype != expected.dtype or found.shape != expected.shape:
-        return False
-    return bytes(found.contiguous().view(torch.uint8).numpy()) == bytes(expected.view(torch.uint8).numpy())
-
+from tests.builders.prefix_rows import (
+    DEPTH,
+    MODEL,
+    PAYLOAD_BYTES,
+    PLENTY,
+    RECORD_BYTES,
+    fill,
+    open_store,
+    row,
+    rows_file,
+    same_bits,
+    window,
+)
 
 # What a window is
 
@@ -254,126 +219,6 @@ def test_a_closed_store_finds_and_keeps_nothing_but_its_statistics(tmp_path: Pat
     assert rows_file(tmp_path).stat().st_size == RECORD_BYTES
 
 
-# Damage
-
-REGIONS = {
-    "magic": 0,
-    "window key": 8,
-    "type": 40,
-    "sequence": 48,
-    "hidden": 52,
-    "check of the header": HEADER_BYTES - 1,
-    "first byte of the row": HEADER_BYTES,
-    "last byte of the row": HEADER_BYTES + PAYLOAD_BYTES - 1,
-    "first byte of the digest": HEADER_BYTES + PAYLOAD_BYTES,
-    "last byte of the digest": RECORD_BYTES - 1,
-}
-
-
-@pytest.mark.parametrize("record", [0, 1, 2])
-@pytest.mark.parametrize("region", REGIONS)
-def test_one_flipped_bit_loses_its_row_alone_and_the_row_can_be_written_anew(
-    tmp_path: Path, region: str, record: int
-) -> None:
-    fill(tmp_path)
-    flip_bit(rows_file(tmp_path), record * RECORD_BYTES + REGIONS[region])
-    with open_store(tmp_path) as store:
-        found = [store.find(window(number), DEPTH) for number in range(3)]
-        assert [value is None for value in found] == [number == record for number in range(3)]
-        assert store.statistics().damaged == 1
-        store.put(window(record), DEPTH, row(record))
-        assert same_bits(store.find(window(record), DEPTH), row(record))
-    with open_store(tmp_path) as store:
-        assert all(same_bits(store.find(window(number), DEPTH), row(number)) for number in range(3))
-
-
-@pytest.mark.parametrize("offset", REGIONS.values(), ids=REGIONS)
-def test_damage_is_noticed_while_the_store_is_open(tmp_path: Path, offset: int) -> None:
-    fill(tmp_path)
-    with open_store(tmp_path) as store:
-        flip_bit(rows_file(tmp_path), RECORD_BYTES + offset)
-        assert store.find(window(1), DEPTH) is None
-        assert store.deepest(window(1), DEPTH) is None
-        assert same_bits(store.find(window(2), DEPTH), row(2))
-        assert store.statistics().damaged == 1
-
-
-def test_opening_reads_no_rows(tmp_path: Path) -> None:
-    fill(tmp_path)
-    for record in range(3):
-        flip_bit(rows_file(tmp_path), record * RECORD_BYTES + HEADER_BYTES)
-    with open_store(tmp_path) as store:
-        assert store.statistics().damaged == 0
-
-
-@pytest.mark.parametrize("left", [1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 5, RECORD_BYTES - 1])
-def test_a_half_written_last_record_is_overwritten(tmp_path: Path, left: int) -> None:
-    fill(tmp_path)
-    os.truncate(rows_file(tmp_path), 2 * RECORD_BYTES + left)
-    with open_store(tmp_path) as store:
-        assert store.find(window(2), DEPTH) is None
-        assert store.statistics().damaged == 1
-        store.put(window(2), DEPTH, row(2))
-    assert rows_file(tmp_path).stat().st_size == 3 * RECORD_BYTES
-    with open_store(tmp_path) as store:
-        assert all(same_bits(store.find(window(number), DEPTH), row(number)) for number in range(3))
-        assert store.statistics().damaged == 0
-
-
-@pytest.mark.parametrize("size", [0, HEADER_BYTES, RECORD_BYTES + HEADER_BYTES + 5])
-def test_a_file_cut_short_under_an_open_store_loses_rows_only(tmp_path: Path, size: int) -> None:
-    fill(tmp_path)
-    with open_store(tmp_path) as store:
-        os.truncate(rows_file(tmp_path), size)
-        assert store.find(window(2), DEPTH) is None
-        assert store.find(window(1), DEPTH) is None
-        assert store.statistics().damaged == 2
-        store.put(window(2), DEPTH, row(2))
-        assert same_bits(store.find(window(2), DEPTH), row(2))
-
-
-def test_a_hole_where_a_record_was_not_written_out_is_skipped(tmp_path: Path) -> None:
-    fill(tmp_path)
-    content = bytearray(rows_file(tmp_path).read_bytes())
-    content[RECORD_BYTES : 2 * RECORD_BYTES] = bytes(RECORD_BYTES)
-    rows_file(tmp_path).write_bytes(content)
-    with open_store(tmp_path) as store:
-        found = [store.find(window(number), DEPTH) is not None for number in range(3)]
-        assert found == [True, False, True]
-
-
-def test_rows_of_another_model_are_not_taken_for_its_own(tmp_path: Path) -> None:
-    fill(tmp_path, OTHER)
-    own = tmp_path / MODEL.folder_name
-    own.mkdir()
-    shutil.copy(rows_file(tmp_path, OTHER), own)
-    with open_store(tmp_path) as store:
-        assert all(store.find(window(number), DEPTH) is None for number in range(3))
-        assert store.statistics().damaged == 3
-        store.put(window(0), DEPTH, row(50))
-    with open_store(tmp_path) as store:
-        assert same_bits(store.find(window(0), DEPTH), row(50))
-        assert store.statistics().damaged == 0
-
-
-@pytest.mark.parametrize("name", ["depth-4.4x6.float32.rows", "depth-3.6x4.float32.rows", "depth-3.4x12.bfloat16.rows"])
-def test_a_renamed_file_is_foreign(tmp_path: Path, name: str) -> None:
-    fill(tmp_path)
-    rows_file(tmp_path).rename(tmp_path / MODEL.folder_name / name)
-    with open_store(tmp_path) as store:
-        assert [store.deepest(window(number), 99) for number in range(3)] == [None] * 3
-        assert store.statistics().damaged == 3
-
-
-def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
-    fill(tmp_path)
-    notes = tmp_path / MODEL.folder_name / "notes.rows"
-    notes.write_text("mine")
-    with open_store(tmp_path) as store:
-        assert same_bits(store.find(window(1), DEPTH), row(1))
-    assert notes.read_text() == "mine"
-
-
 # One writer
 
 
@@ -407,119 +252,6 @@ def test_a_reader_does_not_cut_off_what_the_writer_is_at(tmp_path: Path) -> None
         with open_store(tmp_path) as reader:
             assert same_bits(reader.find(window(0), DEPTH), row(0))
         assert rows_file(tmp_path).read_bytes().endswith(b"half a record")
-
-
-# Bounded
-
-
-def test_the_disk_bound_holds_and_rows_go_on_in_memory(tmp_path: Path) -> None:
-    with open_store(tmp_path, memory_bytes=PLENTY, disk_bytes=3 * RECORD_BYTES + 5) as store:
-        for number in range(6):
-            store.put(window(number), DEPTH, row(number))
-        assert all(store.find(window(number), DEPTH) is not None for number in range(6))
-        statistics = store.statistics()
-    assert statistics.disk_bytes == rows_file(tmp_path).stat().st_size == 3 * RECORD_BYTES
-    assert statistics.full
-    assert statistics.reason == (
-        f"The prefix cache in {tmp_path} has reached its bound of 581 B: new prefixes are kept in memory only. "
-        "Raise training.prefix_cache.disk_mb to keep more."
-    )
-
-
-def used_at(folder: Path, identity: PrefixIdentity, seconds: int) -> None:
-    os.utime(folder / identity.folder_name, (seconds, seconds))
-
-
-def test_the_least_recently_used_rows_go_first_when_the_folder_is_above_its_bound(tmp_path: Path) -> None:
-    fill(tmp_path, OTHER)
-    fill(tmp_path, THIRD)
-    used_at(tmp_path, OTHER, 2_000)
-    used_at(tmp_path, THIRD, 1_000)
-    open_store(tmp_path, disk_bytes=4 * RECORD_BYTES).close()
-    assert not (tmp_path / THIRD.folder_name).exists()
-    assert rows_file(tmp_path, OTHER).stat().st_size == 3 * RECORD_BYTES
-
-
-def test_opening_a_store_counts_as_use(tmp_path: Path) -> None:
-    fill(tmp_path, OTHER)
-    fill(tmp_path, THIRD)
-    used_at(tmp_path, OTHER, 1_000)
-    used_at(tmp_path, THIRD, 2_000)
-    open_store(tmp_path, OTHER).close()
-    open_store(tmp_path, disk_bytes=4 * RECORD_BYTES).close()
-    assert not (tmp_path / THIRD.folder_name).exists()
-    assert (tmp_path / OTHER.folder_name).exists()
-
-
-def test_rows_of_other_models_make_way_for_new_ones(tmp_path: Path) -> None:
-    fill(tmp_path, OTHER)
-    with open_store(tmp_path, disk_bytes=5 * RECORD_BYTES) as store:
-        assert (tmp_path / OTHER.folder_name).exists()
-        for number in range(5):
-            store.put(window(number), DEPTH, row(number))
-        assert not store.statistics().full
-        assert store.statistics().disk_bytes == 5 * RECORD_BYTES
-    assert not (tmp_path / OTHER.folder_name).exists()
-
-
-def test_a_store_never_removes_its_own_rows(tmp_path: Path) -> None:
-    fill(tmp_path)
-    with open_store(tmp_path, disk_bytes=RECORD_BYTES) as store:
-        assert all(same_bits(store.find(window(number), DEPTH), row(number)) for number in range(3))
-        store.put(window(3), DEPTH, row(3))
-        assert store.statistics().full
-        assert store.statistics().disk_bytes == 3 * RECORD_BYTES
-
-
-def test_rows_that_another_store_is_at_are_never_removed(tmp_path: Path) -> None:
-    fill(tmp_path, OTHER)
-    with open_store(tmp_path, OTHER) as other, open_store(tmp_path, disk_bytes=4 * RECORD_BYTES) as store:
-        for number in range(3):
-            store.put(window(number), DEPTH, row(number))
-        assert store.statistics().disk_bytes == RECORD_BYTES
-        assert store.statistics().full
-        assert all(same_bits(other.find(window(number), DEPTH), row(number)) for number in range(3))
-
-
-def test_removing_follows_no_links_and_takes_only_what_the_store_made(tmp_path: Path) -> None:
-    cache, elsewhere = tmp_path / "prefixes", tmp_path / "elsewhere"
-    fill(cache, OTHER)
-    fill(elsewhere, THIRD)
-    (cache / THIRD.folder_name).symlink_to(elsewhere / THIRD.folder_name)
-    outside = tmp_path / "outside.rows"
-    outside.write_bytes(bytes(1000))
-    (cache / OTHER.folder_name / "depth-1.1x1.float32.rows").symlink_to(outside)
-    (cache / "holiday").mkdir()
-    (cache / "holiday" / "depth-1.1x1.float32.rows").write_bytes(bytes(1000))
-    open_store(cache, disk_bytes=1).close()
-    assert not (cache / OTHER.folder_name).exists()
-    assert outside.stat().st_size == 1000
-    assert (cache / "holiday" / "depth-1.1x1.float32.rows").exists()
-    assert rows_file(elsewhere, THIRD).stat().st_size == 3 * RECORD_BYTES
-
-
-def test_rows_are_not_written_through_a_link(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.write_bytes(b"mine")
-    own = tmp_path / "prefixes" / MODEL.folder_name
-    own.mkdir(parents=True)
-    (own / "depth-3.4x6.float32.rows").symlink_to(outside)
-    with open_store(tmp_path / "prefixes", memory_bytes=PLENTY) as store:
-        store.put(window(1), DEPTH, row(1))
-        assert same_bits(store.find(window(1), DEPTH), row(1))
-        assert store.statistics().full
-    assert outside.read_bytes() == b"mine"
-
-
-def test_room_is_what_can_be_held_at_once(tmp_path: Path) -> None:
-    assert open_store(None, memory_bytes=1000).room_bytes == 1000
-    fill(tmp_path, OTHER)
-    with open_store(tmp_path, memory_bytes=1000, disk_bytes=5000) as store:
-        assert store.room_bytes == 5000
-        with open_store(tmp_path, OTHER, disk_bytes=5000):
-            assert store.room_bytes == 5000 - 3 * RECORD_BYTES
-        with open_store(tmp_path, memory_bytes=1000, disk_bytes=5000) as reader:
-            assert reader.room_bytes == 1000
 
 
 # Disks that fail

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from frostline.cli.app import app
+from frostline.cli.command import app
 from frostline.engine.pretrained import load_model, load_tokenizer, parameter_count
 from frostline.errors import ModelError, RecipeError
 from frostline.launch.verify import verify_run

@@ -12,7 +12,8 @@ import pytest
 from frostline.stats.claims import DEFINITIONS, judge_claims
 from frostline.stats.runs import read_run
 from frostline.stats.summary import ClaimResult
-from tests.builders.simulated_run import FULL, TRUTHS, ArmTruth, default_truth, write_simulated_run
+from tests.builders.simulated_run import write_simulated_run
+from tests.builders.simulated_truth import FULL, TRUTHS, ArmTruth, default_truth
 
 SEVEN = tuple(range(7))
 """Replicates enough for two arms after Holm."""

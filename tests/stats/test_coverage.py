@@ -11,7 +11,7 @@ import pytest
 
 from frostline.stats.intervals import bootstrap, bootstrap_mean, bootstrap_slope, ratio, t_interval
 from frostline.stats.significance import equivalence_p, holm, sign_flip_p
-from tests.builders.simulated_run import autoregressive
+from tests.builders.simulated_truth import autoregressive
 
 SIMULATIONS = 400
 

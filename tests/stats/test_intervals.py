@@ -21,7 +21,7 @@ from frostline.stats.intervals import (
     slope,
     t_interval,
 )
-from tests.builders.simulated_run import autoregressive
+from tests.builders.simulated_truth import autoregressive
 
 
 def test_the_t_interval_is_that_of_scipy() -> None:

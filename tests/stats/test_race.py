@@ -108,6 +108,9 @@ def test_a_race_of_two_rungs_looks_for_the_valley_at_once() -> None:
     lower, middle, higher, highest = rates_around(0.3)[1:5]
     assert rates_tried(1, {middle: 2.0, higher: 1.9, highest: 1.95}) == [middle, higher, highest]
     assert rates_tried(1, {middle: 2.0, higher: 2.1, lower: 2.05}) == [middle, higher, lower]
+    assert rates_tried(2, {middle: 2.0, higher: 2.1, lower: 2.05}) == [middle, higher, lower], (
+        "where it is the only one"
+    )
 
 
 @pytest.mark.parametrize("start", range(6))

@@ -11,7 +11,8 @@ import pytest
 
 from frostline.stats import scalars, text_scores
 from frostline.stats.runs import ArmRun, read_run
-from tests.builders.simulated_run import PARAMETERS, TRUTHS, UNTIMED, autoregressive, write_simulated_run
+from tests.builders.simulated_run import UNTIMED, write_simulated_run
+from tests.builders.simulated_truth import PARAMETERS, TRUTHS, autoregressive
 
 
 @pytest.fixture(scope="module")

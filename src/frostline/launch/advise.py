@@ -198,12 +198,11 @@ def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommend
 
 
 def _best_rate(advice: Advice, name: str) -> float | None:
-    rungs = [trial for trial in advice.trials if trial.candidate == name and trial.window_losses]
+    rungs = [trial.rung for trial in advice.trials if trial.candidate == name and trial.window_losses]
     if not rungs:
         return None
-    deepest = max(trial.rung for trial in rungs)
-    last = [trial for trial in rungs if trial.rung == deepest]
-    return min(last, key=lambda trial: statistics.mean(trial.window_losses)).learning_rate
+    losses = losses_by_rate(advice.trials, max(rungs), name)
+    return min(losses, key=losses.__getitem__)
 
 
 def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: Sequence[str]) -> Advice | None:

@@ -23,7 +23,7 @@ FACTOR = 3
 RUNGS = 3
 """At most; the last one is number `RUNGS - 1`, and a short race begins with a later one."""
 FEWEST_STEPS = 3
-"""Of a rung: on the embedded model, the plan that was best after 18 steps was the seventh after two."""
+"""Of a rung: the first step or two say little of where a plan gets to."""
 RATES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0)
 """Times the recipe's learning rate: a plan that trains little wants a higher one."""
 FIRST_RATES = RATES[1:4]
@@ -124,7 +124,7 @@ def next_rate(trials: Sequence[TrialFinished], rung: int, candidate: str, base: 
     before = losses_by_rate(trials, rung - 1, candidate)
     start = min(before, key=before.__getitem__) if before else base
     if rung == RUNGS - 1 and before:
-        return next_in_valley(tried, [start], start)
+        return None if start in tried else start
     return next_in_valley(tried, rates_around(base, FIRST_RATES if rung == 0 else RATES), start)
 
 

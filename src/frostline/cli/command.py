@@ -1,0 +1,65 @@
+"""What do all commands have in common? The application, its exit codes, arguments and ways of printing.
+
+Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to mend, 130 Ctrl+C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from frostline.text import visible
+
+SOMETHING_FAILED = 1
+MISTAKE = 2
+
+app = typer.Typer(
+    name="frostline",
+    help="Which weights should I train, and which can I leave frozen? A controlled experiment that answers.",
+    epilog="Begin with: [bold]frostline init demo[/] and then [bold]frostline run demo.yaml[/]",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; wins over the file. Repeatable."),
+]
+TrustedCode = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-remote-code",
+        metavar="PIN",
+        help="Run code that comes with the model, if it is exactly this: a commit, or sha256:... of a folder's code.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def saying(console: Console) -> Callable[[str], None]:
+    """How a command that has no progress bar tells what it does."""
+
+    def say(sentence: str) -> None:
+        console.print(visible(sentence), style="dim", markup=False, highlight=False)
+
+    return say
+
+
+def folder_name(name: str) -> str:
+    """A run's name as a folder of one level, whatever it contains."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-")
+    return safe or "experiment"
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,237 @@
+"""Commands on a recipe or a model: what plans mean and cost, where to train, what is inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from frostline.cli.command import (
+    SOMETHING_FAILED,
+    AsJson,
+    Overrides,
+    RecipeFile,
+    TrustedCode,
+    app,
+    folder_name,
+    print_json,
+    saying,
+)
+
+RUNGS_WANT = 9
+"""Steps of the last rung of a race, at least: the first one trains a third of them."""
+
+
+@app.command(epilog="Examples:  frostline init  ·  frostline init demo  ·  frostline init moby-dick --to recipes")
+def init(
+    name: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder to copy it into.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped recipes, or copy one to change and run."""
+    from frostline.recipe.shipped import copy_recipe, shipped_recipes
+
+    if name is not None:
+        target = copy_recipe(name, to)
+        if as_json:
+            print_json({"recipe": str(target)})
+        else:
+            Console().print(
+                f"Wrote {target}. Next: frostline plan {target}, then frostline run {target}.", soft_wrap=True
+            )
+        return
+    recipes = shipped_recipes()
+    if as_json:
+        print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in recipes])
+        return
+    from rich.table import Table
+
+    table = Table("recipe", "what it does", box=None, pad_edge=False)
+    for recipe in recipes:
+        table.add_row(f"[bold]{recipe.name}[/]", recipe.summary)
+    Console().print(table)
+    Console().print("\nCopy one with: frostline init NAME", highlight=False)
+
+
+@app.command(epilog="Examples:  frostline plan demo.yaml  ·  frostline plan demo.yaml --set 'arms.x.train=[mlp@-4:]'")
+def plan(
+    recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
+) -> None:
+    """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
+    from frostline.cli.plan import plan_overview
+    from frostline.folders import cache_folder
+    from frostline.recipe import load_recipe, trusting
+
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    overview = plan_overview(wanted, cache_folder(), say=saying(Console(stderr=True)))
+    if as_json:
+        print_json(overview.as_json)
+    else:
+        for drawing in overview.drawings:
+            Console().print(drawing)
+
+
+@app.command(epilog="Examples:  frostline estimate demo.yaml  ·  frostline estimate demo.yaml --set training.batch=8")
+def estimate(
+    recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
+) -> None:
+    """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
+    from dataclasses import asdict
+
+    from frostline.cli.estimate import draw_estimate
+    from frostline.folders import cache_folder
+    from frostline.launch.estimate import estimate_recipe
+    from frostline.recipe import load_recipe, trusting
+
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    estimates = estimate_recipe(wanted, cache_folder(), say=saying(Console(stderr=as_json)))
+    if as_json:
+        print_json([asdict(found) for found in estimates])
+        return
+    for found in estimates:
+        Console().print(draw_estimate(found))
+
+
+@app.command(
+    name="time", epilog="Examples:  frostline time demo.yaml  ·  frostline time demo.yaml --rounds 50 --no-memory"
+)
+def time_arms(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each arm.")] = 24,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure each arm's peak memory.")] = True,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
+    from dataclasses import asdict
+
+    from frostline.cli.time import draw_timing
+    from frostline.folders import cache_folder
+    from frostline.launch.timing import time_recipe
+    from frostline.recipe import load_recipe, trusting
+
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    say = saying(Console(stderr=as_json))
+    timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
+    if as_json:
+        print_json([asdict(timing) for timing in timings])
+        return
+    for timing in timings:
+        Console().print(draw_timing(timing))
+
+
+@app.command(
+    epilog="Examples:  frostline advise demo.yaml  ·  frostline advise demo.yaml --budget time=40% --budget memory=8GB"
+)
+def advise(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", metavar="KEY=LIMIT", help="time=40%, memory=8GB or parameters=5%. Repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=RUNGS_WANT, help="Steps of the race's last rung.")] = None,
+    signal: Annotated[
+        list[str] | None,
+        typer.Option("--signal", help="Look at this signal. Repeatable.", show_default="those of single matrices"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The advice's folder.", show_default="runs/NAME-advice")
+    ] = None,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Advise where to train: look inside the model, price plans, race them in short paired runs, recommend one.
+
+    Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
+    """
+    from frostline.advise.budget import parse_budget
+    from frostline.advise.measure import ADVISING
+    from frostline.cli.advise import advice_as_json, draw_advice
+    from frostline.engine.pretrained import model_title
+    from frostline.folders import cache_folder
+    from frostline.launch.advise import advise as find_advice
+    from frostline.launch.progress import run_progress
+    from frostline.recipe import load_recipe, trusting
+    from frostline.report.advice import write_advice
+
+    limits = parse_budget(budget or ())
+    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
+    folder = out if out is not None else Path("runs") / f"{folder_name(wanted.name)}-advice"
+    console = Console(stderr=as_json)
+    with run_progress(console) as progress:
+        names = tuple(dict.fromkeys(signal)) if signal else ADVISING
+        result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps, signals=names)
+        if result.exit_code:
+            raise typer.Exit(result.exit_code)
+        progress.say("Writing the page")
+        page = write_advice(folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
+    if as_json:
+        print_json(advice_as_json(result, page))
+    else:
+        Console().print(draw_advice(result, page))
+    if result.recommendation is None:
+        raise typer.Exit(SOMETHING_FAILED)
+
+
+@app.command(
+    epilog="Examples:  frostline inspect embedded  ·  frostline inspect MODEL --corpus notes.txt  ·  "
+    "frostline inspect runs/demo --arm freeze"
+)
+def inspect(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL|RECIPE", help="A run folder, a model (folder or hub id), or a recipe.")
+    ],
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="The text to look with, for a model.", show_default="embedded")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", min=2, help="Tokens of a window, for a model.", show_default="128")
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option("--arm", help="Whose training is looked at, of a run.", show_default="the first one saved"),
+    ] = None,
+    signal: Annotated[
+        list[str] | None, typer.Option("--signal", help="Only this signal. Repeatable.", show_default="all")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page.", show_default="RUN/inspect.html, or inspect.html")
+    ] = None,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look inside a model: what each layer and role does for a text; of a run, where its training has acted."""
+    from frostline.advise.measure import KINDS, require_signal
+    from frostline.cli.inspect import draw_inspection, inspection_as_json, is_run, recipe_of
+    from frostline.errors import RecipeError
+    from frostline.folders import cache_folder
+    from frostline.launch.inspect import inspect_model, inspect_run
+    from frostline.recipe import trusting
+    from frostline.report.inspection import write_inspection
+
+    names = tuple(dict.fromkeys(signal)) if signal else tuple(KINDS)
+    for name in names:
+        require_signal(name, KINDS)
+    say = saying(Console(stderr=True))
+    if is_run(target):
+        if corpus is not None or length is not None:
+            raise RecipeError(
+                f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
+            )
+        found = inspect_run(Path(target), cache_folder(), names=names, arm=arm, trusted_code=trusted_code, say=say)
+        page = out or Path(target) / "inspect.html"
+    else:
+        if arm is not None:
+            raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
+        recipe = trusting(recipe_of(target, corpus, length), trusted_code)
+        found = inspect_model(recipe, cache_folder(), names=names, say=say)
+        page = out or Path("inspect.html")
+    write_inspection(page, found)
+    if as_json:
+        print_json(inspection_as_json(found, page))
+    else:
+        Console().print(draw_inspection(found, page))
