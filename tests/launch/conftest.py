@@ -9,10 +9,11 @@ import pytest
 
 from frostline.launch import estimate, estimate_memory, priced_candidates
 from frostline.recipe import Recipe
+from frostline.report import gallery
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_empty_process() -> Iterator[None]:
+def quick_reports_and_one_empty_process() -> Iterator[None]:
     """The memory of a process that holds libraries and a tiny tokenizer, whichever recipe asks first."""
     found: list[int] = []
 
@@ -22,6 +23,7 @@ def one_empty_process() -> Iterator[None]:
         return found[0]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "FIGURES", gallery.FIGURES[:1])  # of reports, which other tests look at whole
         for module in (estimate, priced_candidates):
             patch.setattr(module, "process_bytes", process_bytes)
         yield

@@ -192,7 +192,7 @@ def test_a_budget_is_kept_and_a_plan_that_fails_does_not_stop_the_race(
         return take_step(self, batch, step)
 
     monkeypatch.setattr(Arm, "take_step", failing)
-    result = advise_it(tiny(tmp_path), tmp_path / "advice", "parameters=45%", "memory=40GB")
+    result = advise_it(tiny(tmp_path), tmp_path / "advice", "parameters=45%", "memory=40GB", steps=3)
     assert result.recommendation is not None
     lines = read_journal(tmp_path / "advice")
     made = {own.candidate: own for own in records_of(lines, CandidateMade)}

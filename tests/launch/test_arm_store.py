@@ -20,6 +20,14 @@ def recipe(tmp_path: Path) -> Path:
     return write_experiment(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of an experiment that has been run once. No two tests make the same change to it."""
+    recipe = write_experiment(tmp_path_factory.mktemp("trained"))
+    run_tiny(recipe, recipe.parent / "first", fresh=False)
+    return recipe
+
+
 def started(run_folder: Path) -> list[ArmStarted]:
     return records_of(read_journal(run_folder), ArmStarted)
 
@@ -61,10 +69,9 @@ def test_reused_arms_name_the_run_that_trained_them_and_keep_its_times(recipe: P
     ],
 )
 def test_only_what_the_change_touches_is_trained_again(
-    recipe: Path, tmp_path: Path, change: str, retrained: set[tuple[int, str]]
+    trained: Path, tmp_path: Path, change: str, retrained: set[tuple[int, str]]
 ) -> None:
-    run_tiny(recipe, tmp_path / "first", fresh=False)
-    again = run_tiny(recipe, tmp_path / "again", (change,), fresh=False).run_folder
+    again = run_tiny(trained, tmp_path / "again", (change,), fresh=False).run_folder
     assert trained_here(again) == retrained
     assert (again / "checkpoints").exists() == change.startswith("save")
 

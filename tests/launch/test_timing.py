@@ -80,7 +80,7 @@ def test_the_reference_loop_can_be_timed_too(tmp_path: Path) -> None:
 
 
 def test_peak_memory_is_measured_for_each_arm(tmp_path: Path) -> None:
-    recipe = load_recipe(write_experiment(tmp_path))
+    recipe = load_recipe(write_experiment(tmp_path, arms={"full": {"train": "all"}, "freeze": {"train": ["attn@-1:"]}}))
     (timing,) = time_recipe(recipe, tmp_path / "cache", rounds=1, memory=True, say=lambda sentence: None)
     assert all(arm.peak_bytes is not None and arm.peak_bytes > 1e8 for arm in timing.arms)
 

@@ -12,15 +12,10 @@ from frostline.journal import ArmFailed, ArmFinished, read_journal, records_of
 from frostline.launch.run_lock import run_lock
 from tests.builders.experiments import journal_without_clock
 from tests.builders.processes import Frostline
-from tests.survival.killing import Straight, run, run_straight, snapshot
+from tests.survival.killing import Straight, run, snapshot
 
 ARMS = ("full", "freeze", "reversed")
 ENDS = {"memory": "out of memory", "nan": "finite", "defect": "ZeroDivisionError"}
-
-
-@pytest.fixture(scope="module")
-def straight(frostline: Frostline, tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    return run_straight(frostline, "engine, epochs, several replicates", tmp_path_factory.mktemp("failures"))
 
 
 def prepare(straight: Straight, name: str) -> tuple[Path, Path, Path]:

@@ -10,19 +10,22 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.builders.processes import Frostline
-from tests.survival.killing import KINDS, kill_and_go_on, moments_of, run, run_straight, snapshot
+from tests.survival.killing import KINDS, Straight, kill_and_go_on, moments_of, run, snapshot
 
 KILLS = int(os.environ.get("FROSTLINE_KILLS", "7"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_killed_at_random_moments_gives_the_same(kind: str, tmp_path: Path, frostline: Frostline) -> None:
-    straight = run_straight(frostline, kind, tmp_path)
+def test_a_run_killed_at_random_moments_gives_the_same(
+    kind: str, straight_of: Callable[[str], Straight], frostline: Frostline
+) -> None:
+    straight = straight_of(kind)
     generator = random.Random(f"{kind} {KILLS}")
     for trial in range(max(1, KILLS // len(KINDS))):
         moments = moments_of(straight, generator, 1)
@@ -31,18 +34,18 @@ def test_a_run_killed_at_random_moments_gives_the_same(kind: str, tmp_path: Path
         shutil.rmtree(run_folder.parent)
 
 
-def test_five_kills_in_a_row_also_while_it_goes_on(tmp_path: Path, frostline: Frostline) -> None:
-    straight = run_straight(frostline, "engine, epochs, several replicates", tmp_path)
+def test_five_kills_in_a_row_also_while_it_goes_on(straight: Straight, frostline: Frostline) -> None:
     generator = random.Random("five")
     for trial in range(max(1, KILLS // 20)):
         moments = [moment / 2 for moment in moments_of(straight, generator, 5)]
-        run_folder = kill_and_go_on(frostline, straight, moments, f"trial{trial}")
+        run_folder = kill_and_go_on(frostline, straight, moments, f"five{trial}")
         assert snapshot(run_folder) == straight.expected, f"killed after {moments}"
         shutil.rmtree(run_folder.parent)
 
 
-def test_a_run_killed_while_it_writes_its_report_gives_the_same(tmp_path: Path, frostline: Frostline) -> None:
-    straight = run_straight(frostline, "bf16, accumulation and dropout", tmp_path)
+def test_a_run_killed_while_it_writes_its_report_gives_the_same(
+    straight: Straight, tmp_path: Path, frostline: Frostline
+) -> None:
     cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
     shutil.copytree(straight.cache, cache)
     frostline.begin(straight.arguments(run_folder), cache, output)
@@ -55,8 +58,10 @@ def test_a_run_killed_while_it_writes_its_report_gives_the_same(tmp_path: Path, 
     assert snapshot(run_folder) == straight.expected
 
 
-def test_a_damaged_newest_checkpoint_is_told_and_costs_no_bit(tmp_path: Path, frostline: Frostline) -> None:
-    straight = run_straight(frostline, "a half-built prefix cache", tmp_path)
+def test_a_damaged_newest_checkpoint_is_told_and_costs_no_bit(
+    straight_of: Callable[[str], Straight], tmp_path: Path, frostline: Frostline
+) -> None:
+    straight = straight_of("a half-built prefix cache")
     cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
     shutil.copytree(straight.cache, cache)
     frostline.begin(straight.arguments(run_folder), cache, output)

@@ -11,17 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.builders.processes import Frostline
-from tests.survival.killing import Straight, run, run_straight, snapshot
+from tests.survival.killing import Straight, run, snapshot
 
 PLENTY = "size=50m"
 SIZES = [8, 16, 40, 300, 640, 900, 1200, 1500, 1800, 2000]
 """In thousands of bytes: from the first file to the checkpoints of the third step."""
 TRIED = SIZES if "FROSTLINE_KILLS" in os.environ else SIZES[::3]
-
-
-@pytest.fixture(scope="module")
-def straight(frostline: Frostline, tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    return run_straight(frostline, "engine, epochs, several replicates", tmp_path_factory.mktemp("disk"))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """SIGTERM and Ctrl+C save and stop soon, whenever they come; a second one leaves at once.
 
-`FROSTLINE_SIGNALS` sets at how many moments (8 unless set; `make soak` takes 50).
+`FROSTLINE_SIGNALS` sets at how many moments (4 unless set; `make soak` takes 50).
 """
 
 from __future__ import annotations
@@ -15,15 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.builders.processes import Frostline
-from tests.survival.killing import Straight, run, run_straight, snapshot
+from tests.survival.killing import Straight, run, snapshot
 
-SIGNALS = int(os.environ.get("FROSTLINE_SIGNALS", "8"))
+SIGNALS = int(os.environ.get("FROSTLINE_SIGNALS", "4"))
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@pytest.fixture(scope="module")
-def straight(frostline: Frostline, tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    return run_straight(frostline, "engine, epochs, several replicates", tmp_path_factory.mktemp("signals"))
 
 
 def steps_taken(run_folder: Path) -> int:
