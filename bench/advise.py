@@ -42,6 +42,7 @@ from frostline.recipe import ArmSettings, Recipe, Variant
 from frostline.stats.advice import Advice
 from frostline.stats.intervals import t_interval
 from frostline.stats.race import (
+    RATES,
     RUNGS,
     Recommendation,
     loss_of,
@@ -192,7 +193,9 @@ def print_regret(
     regret = paired(found.pick.held_out_losses, best.held_out_losses)
     assert advice.ended is not None
     # By the quickest trial of each plan: a machine that paused, or another's load, hits single trials.
-    searched = sum(len(trials) * min(trial.seconds_in_all for trial in trials) for trials in alone.values())
+    quickest = {name: min(trial.seconds_in_all for trial in trials) for name, trials in alone.items()}
+    searched = sum(len(trials) * quickest[name] for name, trials in alone.items())
+    whole_grid = len(RATES) * sum(quickest.values())
     print(f"\nHeld-out loss before training: {untouched_loss(prepared):.3f} nats. The search made "
           f"{sum(map(len, alone.values()))} trials, the race {len(advice.trials)}.\n")  # fmt: skip
     print(header("", "plan", "held-out loss, nats", "wall time, s"))
@@ -208,7 +211,9 @@ def print_regret(
     for what, plan, loss, seconds in rows:
         print(f"| {what} | {plan} | {loss:.3f} | {seconds:.0f} |")
     print(f"\nRegret: {regret.mean:+.3f} [{regret.low:+.3f}, {regret.high:+.3f}] nats over {regret.windows} held-out "
-          f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice.")  # fmt: skip
+          f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice; at each of the "
+          f"{len(RATES)} rates for each plan ({len(RATES) * len(alone)} trials) it would take "
+          f"{whole_grid / advice.ended.seconds:.1f} times as long.")  # fmt: skip
 
 
 def single_gains(
