@@ -57,6 +57,8 @@ from frostline.stats.significance import sign_flip_p
 BUDGET = "parameters=20%"
 """Which each single layer and each single role of the layers keeps, and a quarter of their matrices too."""
 RANDOM_PLANS = 10
+START = RATES[3]
+"""Times the recipe's learning rate, where the search begins: what trains little wants a higher one."""
 FIRST_NUMBER = 101
 """Of the random plans: none of the advice's own."""
 TRIALS = TypeAdapter(TrialFinished)
@@ -161,11 +163,12 @@ def search_exhaustively(
 
 
 def at_each_rate(prepared: Prepared, kept: Kept, what: str, train: Callable[..., TrialFinished]) -> list[TrialFinished]:
-    """Trials from the recipe's learning rate up and down, until the best one is found."""
-    base = prepared.recipe.training.learning_rate
+    """Trials at learning rates up and down from `START`, until the best one is found."""
+    rates = rates_around(prepared.recipe.training.learning_rate)
+    start = rates[RATES.index(START)]
     trials: dict[float, TrialFinished] = {}
     losses: dict[float, float] = {}
-    while (rate := next_in_valley(losses, rates_around(base), base)) is not None:
+    while (rate := next_in_valley(losses, rates, start)) is not None:
         trials[rate] = kept.get(f"{what} {rate:.6g}", partial(train, rate=rate))
         losses[rate] = loss_of(trials[rate])
     return list(trials.values())

@@ -70,6 +70,17 @@ def test_a_role_in_a_fused_matrix_is_exchanged_alone() -> None:
         assert not torch.equal(own[:, 32:], theirs[:, 32:])
 
 
+def test_a_role_that_did_not_train_has_not_moved_though_its_matrix_has() -> None:
+    untouched = tiny_model("gpt2")
+    tuned = copy.deepcopy(untouched)
+    values = trained(untouched)
+    for layer in range(4):
+        name = f"transformer.h.{layer}.attn.c_attn.weight"
+        tuned.get_parameter(name).data[:, 64:] = values.get_parameter(name).data[:, 64:]
+    found = transplant(untouched, tuned, map_model(untouched), lambda: BATCHES, device=CPU, precision="fp32")
+    assert {role for role, effect in found.roles.items() if effect.moved} == {"attn.v"}
+
+
 def test_patching_is_the_tuned_model_below_and_the_untouched_one_above() -> None:
     untouched = tiny_model("llama", tie_word_embeddings=False)
     tuned = trained(untouched)

@@ -10,9 +10,10 @@ import pytest
 from frostline.advise.measure import KINDS
 from frostline.cli.inspect import recipe_of
 from frostline.errors import RecipeError, RunFolderError
-from frostline.launch.inspect import Inspection, inspect_model, inspect_run
+from frostline.launch.inspect import inspect_model, inspect_run
 from frostline.recipe import load_recipe
 from frostline.report.inspection import write_inspection
+from frostline.stats.inspection import Inspection
 from tests.builders.experiments import run_tiny, write_experiment
 from tests.cli.test_app import frostline
 
@@ -128,6 +129,8 @@ def test_a_model_alone_is_looked_at_with_a_text(tmp_path: Path) -> None:
 def test_a_recipe_has_its_own_text(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="names its own corpus"):
         recipe_of(str(write_experiment(tmp_path)), "other.txt", None)
+    with pytest.raises(RecipeError, match="sha256"):
+        recipe_of("embedded", "https://example.org/text.txt", None)
 
 
 def test_the_command_prints_a_table_and_json_and_names_mistakes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,6 +194,20 @@ def test_a_pick_that_chance_equals_says_so() -> None:
     assert found is not None
     assert not found.beats_control
     assert any("does as well" in sentence and "not shown to matter" in sentence for sentence in found.sentences)
+
+
+def test_a_pick_that_chance_beats_says_so() -> None:
+    candidates = {"full": made("full", "full"), "snr": made("snr", "signal"), "random-1": made("random-1", "random")}
+    lucky = trial("snr", 1.5, rung=2)  # on the windows that decide; on those that judge it is worse
+    trials = [trial("full", 2.0, rung=2), replace(lucky, held_out_losses=trial("snr", 1.7, rung=2).held_out_losses)]
+    found = recommend([*trials, trial("random-1", 1.55, rung=2)], candidates)
+    assert found is not None
+    assert found.pick.candidate == "snr"
+    assert not found.beats_control
+    difference = found.against["random-1"].mean
+    assert difference == pytest.approx(0.15, abs=0.02)
+    assert any(f"(random-1) is better: by {difference:.3f} [" in sentence for sentence in found.sentences)
+    assert not any("does as well" in sentence for sentence in found.sentences)
 
 
 def test_a_control_of_another_size_is_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,29 @@ from frostline.errors import RecipeError
 _SHARE = re.compile(r"(?P<number>[0-9]{1,3}(\.[0-9]{1,6})?)\s*%", re.ASCII)
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,6})?)\s*(?P<unit>[kMGT]?)B", re.ASCII)
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+ROUNDING = 1e-9
+"""Of shares: what is allowed exactly is kept."""
 _HINT = "Examples: time=40% (of full training's time), memory=8GB, parameters=5% (of the model's)."
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step of a plan takes."""
+
+    time: float
+    """As a share of full training's."""
+    memory_bytes: int
+    parameters: float
+    """That train, as a share of the model's."""
+
+    @property
+    def phrases(self) -> tuple[str, str, str]:
+        """Rounded up, so that a limit of what they say is kept."""
+        return (
+            f"{_up(100 * self.time)} % of full training's time",
+            f"{_up(self.memory_bytes / 1e9)} GB of memory",
+            f"{_up(100 * self.parameters)} % of the parameters",
+        )
 
 
 @dataclass(frozen=True)
@@ -37,16 +60,21 @@ class Budget:
             limits.append(f"parameters={100 * self.parameters:g}%")
         return ", ".join(limits) or "none"
 
-    def exceeded(self, *, time: float, memory_bytes: int, parameters: float) -> list[str]:
-        """The limits that a plan of this cost does not keep, in phrases; empty where it keeps all."""
-        found = []
-        if self.time is not None and time > self.time:
-            found.append(f"{100 * time:.0f} % of full training's time")
-        if self.memory_bytes is not None and memory_bytes > self.memory_bytes:
-            found.append(f"{memory_bytes / 1e9:.2g} GB of memory")
-        if self.parameters is not None and parameters > self.parameters:
-            found.append(f"{100 * parameters:.2g} % of the parameters")
-        return found
+    def exceeded(self, needs: Needs) -> list[str]:
+        """The limits that a plan does not keep, as what it needs of them; empty where it keeps all."""
+        return [need for need, share in zip(needs.phrases, self._shares(needs), strict=True) if share > 1 + ROUNDING]
+
+    def excess(self, needs: Needs) -> float:
+        """How far a plan is from the budget: what it needs over the limit, of the limit that it is furthest from."""
+        return max(self._shares(needs))
+
+    def _shares(self, needs: Needs) -> tuple[float, float, float]:
+        """What a plan needs as shares of the limits; 0 where there is none."""
+        return (
+            0.0 if self.time is None else needs.time / self.time,
+            0.0 if self.memory_bytes is None else needs.memory_bytes / self.memory_bytes,
+            0.0 if self.parameters is None else needs.parameters / self.parameters,
+        )
 
 
 UNLIMITED = Budget()
@@ -69,3 +97,11 @@ def parse_budget(texts: Sequence[str]) -> Budget:
             raise RecipeError(f"--budget {text}: a limit is above zero.", _HINT)
     memory = limits.get("memory")
     return Budget(limits.get("time"), None if memory is None else round(memory), limits.get("parameters"))
+
+
+def _up(value: float) -> str:
+    """To two digits, whole numbers from 10 on."""
+    if value <= 0:
+        return "0"
+    unit = 10.0 ** min(0, math.floor(math.log10(value)) - 1)
+    return f"{round(math.ceil(value / unit - ROUNDING) * unit, 9):g}"

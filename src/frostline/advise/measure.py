@@ -23,7 +23,8 @@ from frostline.advise.residual import (
 from frostline.advise.sample import Sample
 from frostline.advise.signal import Signal, SignalKind
 from frostline.advise.spectra import SNR, spectrum_signal
-from frostline.errors import PlanError, nearest
+from frostline.engine.loop import is_out_of_memory
+from frostline.errors import ModelError, PlanError, nearest
 from frostline.plans import ModelMap
 
 GRADIENTS = (GRADIENT_NORM, GRADIENT_WEIGHT, FISHER)
@@ -65,7 +66,15 @@ def measure_signals(
     found: list[Signal] = []
     if wanted & set(GRADIENTS):
         say("Looking at gradients")
-        found += gradient_signals(model, looked.map, sample, device=device, precision=precision)
+        try:
+            found += gradient_signals(model, looked.map, sample, device=device, precision=precision)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                "the gradients of all weights do not fit into memory beside the model.",
+                "Use shorter windows (windows.length), or signals that need no gradient, such as snr.",
+            ) from error
     if SNR in wanted:
         say("Looking at singular values")
         found.append(spectrum_signal(looked.map, dict(model.named_parameters()).__getitem__))

@@ -82,8 +82,7 @@ def transplant(
     own, theirs = dict(untouched.named_parameters()), dict(tuned.named_parameters())
 
     def effect(portions: Sequence[Portion]) -> Effect:
-        names = dict.fromkeys(portion.parameter for portion in portions)
-        if all(torch.equal(own[name], theirs[name].to(own[name])) for name in names):
+        if not any(_moved(portion, own[portion.parameter], theirs[portion.parameter]) for portion in portions):
             return Effect(0.0, 0.0, moved=False)
         with exchanged(untouched, tuned, portions):
             alone = (before - loss(untouched)) / gain
@@ -102,6 +101,11 @@ def transplant(
     say("Patching activations")
     patched = _patch(untouched, tuned, batches, device, precision)
     return Transplant(before, after, layers, roles, {layer: (before - lost) / gain for layer, lost in patched.items()})
+
+
+def _moved(portion: Portion, own: Tensor, trained: Tensor) -> bool:
+    """Whether training changed the values of `portion`; of a fused matrix, those of its role alone."""
+    return not torch.equal(portion.view_of(own), portion.view_of(trained.to(own)))
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
         return Text("No plan came to the end of the race: every trial failed. The folder's journal says why.")
     table = empty_table("plan", "loss", "advised minus it", "rate", "step", "memory", "trains")
     full = advice.candidates[FULL]
-    for standing in sorted(standings(advice.trials, RUNGS - 1), key=lambda own: own.held_out_loss):
+    finalists = [standing for standing in standings(advice.trials, RUNGS - 1) if standing.held_out_losses]
+    for standing in sorted(finalists, key=lambda own: own.held_out_loss):
         made = advice.candidates[standing.candidate]
         advised = standing.candidate == found.pick.candidate
         against = found.against.get(standing.candidate)

@@ -14,9 +14,9 @@ from frostline.advise.signal import Signal
 from frostline.cli.tables import empty_table
 from frostline.errors import RecipeError
 from frostline.journal import JOURNAL_FOLDER
-from frostline.launch.inspect import Inspection
-from frostline.recipe import EMBEDDED, Recipe, load_recipe
+from frostline.recipe import EMBEDDED, Recipe, RecipeSource, load_recipe, validate_recipe
 from frostline.report.inspection import sentences_of
+from frostline.stats.inspection import Inspection
 from frostline.text import one_line
 
 TOP = 3
@@ -43,15 +43,14 @@ def recipe_of(target: str, corpus: str | None, length: int | None) -> Recipe:
         return load_recipe(path)
     source = target if target == EMBEDDED or not path.is_dir() else str(path.resolve())
     text = corpus or EMBEDDED
-    return Recipe.model_validate(
-        {
-            "name": f"inside {one_line(path.name or target)}"[:80],
-            "model": {"source": source},
-            "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).resolve())},
-            "windows": {"length": length or DEFAULT_LENGTH, "held_out": 8},
-            "arms": {"full": {"train": ["all"]}},
-        }
-    )
+    values: dict[str, object] = {
+        "name": f"inside {one_line(path.name or target)}"[:80],
+        "model": {"source": source},
+        "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).resolve())},
+        "windows": {"length": length or DEFAULT_LENGTH, "held_out": 8},
+        "arms": {"full": {"train": ["all"]}},
+    }
+    return validate_recipe(values, RecipeSource(None, {}))
 
 
 def draw_inspection(found: Inspection, page: Path) -> RenderableType:

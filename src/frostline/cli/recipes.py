@@ -20,8 +20,8 @@ from frostline.cli.command import (
     saying,
 )
 
-RUNGS_WANT = 9
-"""Steps of the last rung of a race, at least: the first one trains a third of them."""
+SHORTEST_RACE = 3
+"""Steps of the last rung, at least; there is no other one then."""
 
 
 @app.command(epilog="Examples:  frostline init  ·  frostline init demo  ·  frostline init moby-dick --to recipes")
@@ -133,7 +133,9 @@ def advise(
         list[str] | None,
         typer.Option("--budget", metavar="KEY=LIMIT", help="time=40%, memory=8GB or parameters=5%. Repeatable."),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=RUNGS_WANT, help="Steps of the race's last rung.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=SHORTEST_RACE, help="Steps of the race's last rung.")
+    ] = None,
     signal: Annotated[
         list[str] | None,
         typer.Option("--signal", help="Look at this signal. Repeatable.", show_default="those of single matrices"),

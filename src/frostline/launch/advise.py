@@ -22,11 +22,14 @@ from frostline.advise.measure import ADVISING, KINDS, Looked, require_signal
 from frostline.advise.signal import Signal
 from frostline.corpus import Batch
 from frostline.errors import RunFolderError
+from frostline.folder_lock import LOCK_FILE
 from frostline.interruption import Interruption, Stopped
 from frostline.journal import (
     RECIPE_FILE,
+    SESSIONS_FILE,
     AdviceEnded,
     AdviceStarted,
+    CandidateMade,
     Journal,
     RungEnded,
     SignalMeasured,
@@ -35,12 +38,13 @@ from frostline.journal import (
 from frostline.journal.folder import JOURNAL_FOLDER, RUN_FILE
 from frostline.launch.arms import shared_parts
 from frostline.launch.disk import disk_trouble
+from frostline.launch.facts import facts_of
 from frostline.launch.prepare import Prepared, prepare
 from frostline.launch.priced_candidates import control_for, priced_candidates
 from frostline.launch.prices import with_arms
 from frostline.launch.progress import RunProgress
 from frostline.launch.recorder import Recorder
-from frostline.launch.resume import changes_of_machine
+from frostline.launch.resume import changes_of_machine, require_same_facts
 from frostline.launch.run_lock import run_lock
 from frostline.launch.sessions import begin_session
 from frostline.launch.signals import look_at, signals_of
@@ -93,8 +97,9 @@ def advise(
 ) -> AdviceResult:
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
-    Ctrl+C and SIGTERM end it after the trial that runs. Raises `FrostlineError` for what the user can mend, such as a
-    budget that no plan keeps; the cheapest one is named then. Of `signals`, those that can choose a plan do.
+    Ctrl+C and SIGTERM end it at once; the trial that runs is tried again. Raises `FrostlineError` for what the user can
+    mend, such as a budget that no plan keeps: then the nearest plan is named, and nothing recorded, so that another
+    budget may follow in the same folder. Of `signals`, those that can choose a plan do.
     """
     for name in signals:
         require_signal(name, KINDS)
@@ -128,7 +133,15 @@ def _advise(
     left = _read_left(folder, own, budget, last, names)
     prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
     deciding = deciding_windows(prepared, last)
+    facts = facts_of(prepared)
+    if left is not None and left.facts is not None:
+        require_same_facts(folder, left.facts, facts)
     session = begin_session(folder)
+    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    signals = signals_of(looked, cache, names, say=progress.say)
+    candidates: list[CandidateMade] = []
+    if left is None or not left.trials:  # a process that was killed may have recorded only some of them
+        candidates = priced_candidates(prepared, looked, signals, cache, budget, progress)
     with Journal(folder) as journal:
         recorder = Recorder(journal, interruption)
         if left is None:
@@ -137,15 +150,14 @@ def _advise(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
             )
             recorder.append(started)
-            left = Advice(started, [], {}, [], [], None)
-        looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
-        signals = signals_of(looked, cache, names, say=progress.say)
+            left = Advice(started, None, [], {}, [], [], None)
+        if left.facts is None:
+            recorder.append(facts)
         for signal in list(signals.values())[len(left.signals) :]:
             recorder.append(_record_of(signal))
-        if not left.trials:  # a process that was killed may have recorded only some of them
-            for made in priced_candidates(prepared, looked, signals, cache, budget, progress):
-                if made.candidate not in left.candidates:
-                    recorder.append(made)
+        for made in candidates:
+            if made.candidate not in left.candidates:
+                recorder.append(made)
         found = read_advice(folder)
         assert found is not None
         with _quick_collections():
@@ -210,7 +222,7 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
     if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
         return None
     if not (folder / JOURNAL_FOLDER).is_dir():
-        others = [path.name for path in folder.iterdir() if path.name not in ("lock", RECIPE_FILE)]
+        others = [path.name for path in folder.iterdir() if path.name not in (LOCK_FILE, RECIPE_FILE, SESSIONS_FILE)]
         if any(not name.startswith(".") for name in others):
             raise RunFolderError(f"{folder}: there is something else ('{others[0]}').", "Choose another with --out.")
         return None
@@ -231,7 +243,8 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
                 f"{folder}: its advice was begun with another {what}{shown}.", "Choose another folder with --out."
             )
     measured = [signal.signal for signal in left.signals]
-    if measured != list(names)[: len(measured)]:
+    wanted_signals = list(names) if left.candidates else list(names)[: len(measured)]
+    if measured != wanted_signals:
         raise RunFolderError(
             f"{folder}: its advice was begun with other signals: {', '.join(measured)}.",
             "Choose another folder with --out.",

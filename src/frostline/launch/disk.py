@@ -30,10 +30,10 @@ def disk_trouble(error: OSError, folder: Path, bytes_needed: int | None = None) 
     if error.errno in NO_SPACE:
         needed = f"; {bytes_needed:,} bytes are needed" if bytes_needed is not None else ""
         return RunFolderError(
-            f"{folder}: no space is left on the disk{needed}. The run stopped, and what it has saved is kept.",
-            "Free some space and go on with 'frostline resume'.",
+            f"{folder}: no space is left on the disk{needed}. What was saved is kept.",
+            "Free some space, then go on: a run with 'frostline resume', an advice with the same command.",
         )
     return RunFolderError(
-        f"{folder}: cannot be written ({error.strerror or error}). The run stopped, and what it has saved is kept.",
-        "Mend it, then go on with 'frostline resume'.",
+        f"{folder}: cannot be written ({error.strerror or error}). What was saved is kept.",
+        "Mend it, then go on: a run with 'frostline resume', an advice with the same command.",
     )

@@ -18,20 +18,16 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from frostline import __version__
-from frostline.corpus import Corpus
-from frostline.engine.pretrained import context_length, model_title
 from frostline.errors import CacheError, FrostlineError, TrainingError
 from frostline.interruption import Interruption, Stopped
 from frostline.journal import (
     CHECKPOINT_FOLDER,
     RECIPE_FILE,
-    CorpusFacts,
     Journal,
     PeakMemory,
     RunEnded,
     RunResumed,
     RunStarted,
-    VariantPrepared,
     refuse_existing,
 )
 from frostline.launch.arm_in_training import Replicate, Saving
@@ -40,6 +36,7 @@ from frostline.launch.arms import shared_parts
 from frostline.launch.checkpoints import TRAINING_FOLDER
 from frostline.launch.disk import disk_trouble, require_room
 from frostline.launch.estimate_disk import run_folder_bytes
+from frostline.launch.facts import facts_of
 from frostline.launch.measuring import evaluate_everywhere
 from frostline.launch.memory import MemoryMeasure, measure_peak_memory
 from frostline.launch.prepare import Prepared, prepare
@@ -60,7 +57,6 @@ from frostline.launch.resume import (
 from frostline.launch.run_lock import run_lock
 from frostline.launch.sessions import begin_session, end_session
 from frostline.machine import describe_machine
-from frostline.measures import weights_sha256
 from frostline.recipe import Recipe, Variant, dump_recipe, recipe_hash, variants_of
 from frostline.sealed import replace_file
 
@@ -221,7 +217,7 @@ def _prepare(variant: Variant, cache: Path, progress: RunProgress, run_folder: P
     then = left.variants.get(variant.label)
     if then is None:
         return prepared
-    require_same_facts(run_folder, then, _facts(prepared))
+    require_same_facts(run_folder, then, facts_of(prepared))
     return replace(prepared, schedule=then.schedule)
 
 
@@ -243,7 +239,7 @@ def _write_recipe(run_folder: Path, recipe: Recipe) -> None:
 def _run_variant(prepared: Prepared, index: int, work: _Work) -> None:
     recorder, progress = work.recorder, work.progress
     if prepared.variant not in work.left.variants:
-        recorder.append(_facts(prepared))
+        recorder.append(facts_of(prepared))
     store = None if work.fresh else open_arm_store(prepared, work.cache, work.started_at)
     untouched_losses = remember(lambda: evaluate_everywhere(prepared, prepared.model))
     with shared_parts(prepared, work.cache) as sharing:
@@ -297,41 +293,6 @@ def _measure_memory(
         except CacheError as error:
             progress.say(f"Not kept for later runs: {error}")
     return measured
-
-
-def _facts(prepared: Prepared) -> VariantPrepared:
-    model = prepared.model
-    common = prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens)
-    resolved = next(iter(prepared.resolved.values()))
-    return VariantPrepared(
-        variant=prepared.variant,
-        model=model_title(prepared.recipe.model),
-        model_class=type(model).__name__,
-        model_sha256=weights_sha256(model.named_parameters()),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        layers=resolved.layers,
-        context_length=context_length(model),
-        corpus=_corpus_facts(prepared.corpus),
-        retention=None if prepared.retention is None else _corpus_facts(prepared.retention),
-        precision=prepared.precision,
-        device=str(prepared.device),
-        schedule=prepared.schedule,
-        common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
-        common_share_of_corpus=prepared.corpus.share_of(common),
-        model_code=prepared.recipe.model.trusted_code,
-        chosen=prepared.chosen,
-    )
-
-
-def _corpus_facts(corpus: Corpus) -> CorpusFacts:
-    return CorpusFacts(
-        description=corpus.description,
-        sha256=corpus.sha256,
-        tokens=corpus.tokens,
-        distinct_tokens=corpus.distinct_tokens,
-        windows=corpus.windows,
-        held_out_windows=corpus.held_out_windows,
-    )
 
 
 def _now() -> str:

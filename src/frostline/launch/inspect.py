@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import polars as pl
 
 from frostline.advise.candidates import full_training
 from frostline.advise.measure import KINDS
-from frostline.advise.signal import Signal, as_frame
+from frostline.advise.signal import Signal
 from frostline.advise.transplant import Transplant, transplant
 from frostline.engine.arm import on_device
 from frostline.engine.pretrained import load_model, model_title
@@ -25,42 +22,11 @@ from frostline.plans import map_model
 from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_of
 from frostline.sealed import SealBrokenError, open_sealed
 from frostline.stats.claims import judge_claims
+from frostline.stats.inspection import Inspection, Tuned
 from frostline.stats.runs import VariantRun, read_run
-from frostline.stats.signal_scores import SignalScore, score_signals
-from frostline.stats.summary import ClaimResult
+from frostline.stats.signal_scores import score_signals
 
 HOW_TO_SAVE = "name it under 'save:' in the recipe, and run that."
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What training has done to one arm's model."""
-
-    arm: str
-    seed: int
-    """Of the replicate whose model was saved."""
-    acts: Transplant
-    scores: list[SignalScore]
-    """How well each signal ranks the layers and roles that moved."""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """Everything that the page of `frostline inspect` shows."""
-
-    name: str
-    model: str
-    corpus: str
-    signals: dict[str, Signal]
-    tuned: Tuned | None = None
-    not_tuned: str = ""
-    """Why nothing is said about a trained model; empty where something is, or where there is no run."""
-    claims: tuple[ClaimResult, ...] = ()
-    """C11, of a run."""
-
-    def frame(self) -> pl.DataFrame:
-        """The signals: columns `signal`, `layer`, `role`, `head`, `value`; one row for each place."""
-        return as_frame(self.signals.values())
 
 
 def inspect_model(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from frostline.advise.budget import UNLIMITED, Budget
+from frostline.advise.budget import UNLIMITED, Budget, Needs
 from frostline.advise.candidates import (
     FULL,
     SHARES,
@@ -52,23 +52,28 @@ def priced_candidates(
     made = _price(prepared, looked, signals, prices, fixed, budget)
     full = made[0]
     choosing = [name for name, signal in signals.items() if signal.kind.chooses]
-    for share in sorted(SHARES, reverse=True) if budget != UNLIMITED else (USUAL_SHARE,):
-        by_share = [*signal_candidates(share, choosing), *random_candidates(share)]
-        chosen = _price(prepared, looked, signals, prices, by_share, budget, full)
-        if all(not own.exceeds for own in chosen) or share == min(SHARES):
-            break
-    made += chosen
-    raced = [own for own in made if not own.exceeds and own.origin != "random" and own.candidate != FULL]
-    if not raced:
-        cheapest = min(made[1:], key=lambda own: (len(own.exceeds), own.expected_seconds))
-        time = cheapest.expected_seconds / full.expected_seconds
+    largest: dict[str, CandidateMade] = {}
+    shares = sorted(SHARES, reverse=True) if budget != UNLIMITED else [USUAL_SHARE]
+    raced_share = shares[-1]
+    for share in shares:
+        left = [name for name in choosing if name not in largest or largest[name].exceeds]
+        for own in _price(prepared, looked, signals, prices, signal_candidates(share, left), budget, full):
+            largest[own.candidate] = own
+            if not own.exceeds:
+                raced_share = max(raced_share, share)
+    made += [largest[name] for name in choosing if name in largest]
+    plans = [own for own in made if own.candidate != FULL]
+    if all(own.exceeds for own in plans):
+        needs = {own.candidate: _needs(own, full, looked) for own in plans}
+        cheapest = min(needs, key=lambda name: budget.excess(needs[name]))
         raise RecipeError(
-            f"--budget {budget.text}: no plan keeps it. The cheapest is {cheapest.candidate}: {100 * time:.0f} % of "
-            f"full training's time, {cheapest.expected_peak_bytes / 1e9:.2g} GB of memory, "
-            f"{100 * cheapest.trained_parameters / looked.map.values:.2g} % of the parameters.",
+            f"--budget {budget.text}: no plan keeps it. The one that comes nearest is {cheapest}: "
+            f"{', '.join(needs[cheapest].phrases)}.",
             "Allow at least that much.",
         )
-    return _without_doubles(prepared, made)
+    # Never advised, they need not keep the budget: a random choice often reaches further down than what it meets.
+    controls = _price(prepared, looked, signals, prices, random_candidates(raced_share), UNLIMITED, full)
+    return _without_doubles(prepared, made + controls)
 
 
 def control_for(
@@ -147,13 +152,16 @@ def _price(
             exceeds=[],
         )
         full = made if full is None else full
-        exceeds = budget.exceeded(
-            time=made.expected_seconds / full.expected_seconds,
-            memory_bytes=made.expected_peak_bytes,
-            parameters=made.trained_parameters / looked.map.values,
-        )
-        found.append(replace(made, exceeds=exceeds))
+        found.append(replace(made, exceeds=budget.exceeded(_needs(made, full, looked))))
     return found
+
+
+def _needs(made: CandidateMade, full: CandidateMade, looked: Looked) -> Needs:
+    return Needs(
+        time=made.expected_seconds / full.expected_seconds,
+        memory_bytes=made.expected_peak_bytes,
+        parameters=made.trained_parameters / looked.map.values,
+    )
 
 
 def _as_written(arm: ArmSettings) -> dict[str, object]:

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from frostline.engine.arm import split_batch
+from frostline.engine.loop import is_out_of_memory
+from frostline.errors import TrainingError
 from frostline.launch.arms import make_arm, shared_parts
 from frostline.launch.calibration import saved_bytes
 from frostline.launch.estimate_memory import MOMENTS_BYTES, tensor_bytes, trained_values
@@ -63,33 +66,47 @@ class PriceModel:
 
 
 def fit_prices(prepared: Prepared, base_bytes: int, *, say: Callable[[str], None]) -> PriceModel:
-    """Time a few plans on the whole model, and fit. Their arms are made and gone one after another."""
+    """Time a few plans on the whole model, and fit. Their arms are made and gone one after another.
+
+    One that does not fit into memory is left out; raises `TrainingError` where none does.
+    """
     arms = {name: ArmSettings(train=_that_exist(prepared, selectors)) for name, selectors in REFERENCES.items()}
     settled = with_arms(prepared, arms)
-    batch = prepared.corpus.batch(prepared.recipe.seeds[0], 0, prepared.recipe.training.batch)
-    seconds, kept = [], []
+    measured: dict[str, tuple[float, float]] = {}
     with shared_parts(settled, None) as sharing:
         for name in arms:
             say(f"Timing {name}")
-            arm = make_arm(sharing, name, sharing.recipe.seeds[0])
-            arm.take_step(batch, 0)
-            kept.append(saved_bytes(arm, batch))
-            # The same windows come again: their prefix is stored, if it is stored at all. It is forgotten each time.
-            own = []
-            for step in range(1, TIMED_STEPS + 1):
-                if sharing.shared is not None:
-                    sharing.shared.store.keep_only(())
-                own.append(arm.take_step(batch, step).seconds)
-            seconds.append(min(own))
-            del arm
+            try:
+                measured[name] = _measure(sharing, name)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                say(f"Does not fit into memory: {name}. The others tell its price")
             gc.collect()
-    names = list(arms)
-    accumulation = prepared.recipe.training.accumulation
-    pass_costs = [_operations(settled.costs[name], settled.resolved[name]) for name in names]
-    fitted, misfit = _fit(pass_costs, seconds)
-    held, _ = _fit([_kept_by(settled, settled.resolved[name]) for name in names], [float(value) for value in kept])
-    forward, gradient, trained, rest = fitted
-    return PriceModel((forward, gradient, trained, rest * accumulation), held, base_bytes, misfit)
+    if not measured:
+        raise TrainingError(
+            "not even the norms can be trained in this memory.", "Use a smaller training.batch or windows.length."
+        )
+    seconds, kept = zip(*measured.values(), strict=True)
+    fitted, misfit = _fit([_operations(settled.costs[name], settled.resolved[name]) for name in measured], seconds)
+    held, _ = _fit([_kept_by(settled, settled.resolved[name]) for name in measured], kept)
+    return PriceModel(fitted, held, base_bytes, misfit)
+
+
+def _measure(sharing: Prepared, name: str) -> tuple[float, float]:
+    """Seconds of a step of the arm `name`, and what one pass of it keeps, in bytes."""
+    training = sharing.recipe.training
+    batch = sharing.corpus.batch(sharing.recipe.seeds[0], 0, training.batch * training.accumulation)
+    arm = make_arm(sharing, name, sharing.recipe.seeds[0])
+    arm.take_step(batch, 0)
+    kept = saved_bytes(arm, split_batch(batch, training.accumulation)[0])
+    seconds = []
+    for step in range(1, TIMED_STEPS + 1):
+        # The same windows come again: their prefix is stored, if it is stored at all. It is forgotten each time.
+        if sharing.shared is not None:
+            sharing.shared.store.keep_only(())
+        seconds.append(arm.take_step(batch, step).seconds)
+    return min(seconds), float(kept)
 
 
 def price_of(model: PriceModel, prepared: Prepared, resolved: ResolvedPlan, cost: PlanCost) -> Price:

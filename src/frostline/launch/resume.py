@@ -16,6 +16,7 @@ from frostline.folder_lock import LOCK_FILE
 from frostline.journal import (
     RECIPE_FILE,
     RUN_FILE,
+    AdviceStarted,
     PeakMemory,
     RunEnded,
     RunStarted,
@@ -61,6 +62,11 @@ def standing(run_folder: Path) -> Standing:
             )
         return "nothing"  # killed before its first file
     lines, _ = read_lines(run_folder, RUN_FILE)
+    if records_of(lines, AdviceStarted):
+        raise RunFolderError(
+            f"{run_folder} is the folder of an advice, not of a run.",
+            "Go on with it by the same 'frostline advise' command; a run goes into another folder.",
+        )
     ended = records_of(lines, RunEnded)
     return "finished" if ended and ended[-1].status == "finished" else "begun"
 
@@ -134,7 +140,7 @@ def require_same_facts(run_folder: Path, then: VariantPrepared, now: VariantPrep
             found = f": '{before}' then, '{after}' now" if isinstance(before, str | int | float) else ""
             raise RunFolderError(
                 f"{run_folder}: since it was begun, {field.name.replace('_', ' ')}{place} has changed{found}.",
-                "Bring back what there was, or start a new run with another --out.",
+                "Bring back what there was, or begin anew with another --out.",
             )
 
 

@@ -15,7 +15,7 @@ from frostline.journal import TrialFinished
 from frostline.launch.arms import make_arm
 from frostline.launch.prepare import Prepared
 from frostline.measures import window_losses
-from frostline.stats.race import RUNGS
+from frostline.stats.race import FEWEST_STEPS, RUNGS
 
 DECIDING_WINDOWS = 16
 """Training windows by which the race is decided: the last ones of the first epoch's order, which no trial reads."""
@@ -77,11 +77,12 @@ def deciding_windows(prepared: Prepared, last: int) -> list[Batch]:
             "Use --set windows.order=epochs for the advice.",
         )
     if corpus.windows < read + DECIDING_WINDOWS:
+        possible = (corpus.windows - DECIDING_WINDOWS) // (training.batch * training.accumulation)
+        fewer = f"--steps {possible} or fewer, " if possible >= FEWEST_STEPS else ""
         raise CorpusError(
             f"{corpus.description} has {corpus.windows} training windows; {last} steps read {read} of them and "
             f"{DECIDING_WINDOWS} more decide the race.",
-            f"Use --steps {max(1, (corpus.windows - DECIDING_WINDOWS) // (training.batch * training.accumulation))} or "
-            "fewer, a smaller training.batch, or more text.",
+            f"Use {fewer}a smaller training.batch, shorter windows (windows.length), or more text.",
         )
     seed = prepared.recipe.seeds[0]
     order = [corpus.batch(seed, corpus.windows - DECIDING_WINDOWS + index, 1) for index in range(DECIDING_WINDOWS)]

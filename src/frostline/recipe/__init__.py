@@ -8,6 +8,7 @@ from frostline.recipe.load import (
     parse_recipe,
     recipe_hash,
     trusting,
+    validate_recipe,
     variants_of,
 )
 from frostline.recipe.settings import (
@@ -47,5 +48,6 @@ __all__ = [
     "parse_recipe",
     "recipe_hash",
     "trusting",
+    "validate_recipe",
     "variants_of",
 ]

@@ -8,13 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from frostline.advise.transplant import Effect
-from frostline.launch.inspect import Inspection, Tuned
 from frostline.report import numbers
 from frostline.report.figures.inside import EFFECT_TITLES, layer_effects, patch_curve, role_effects
 from frostline.report.inside import STYLE, signal_sections
 from frostline.report.page import Fact
 from frostline.report.sections import PlainFigure, PlainPage, PlainSection, Table
 from frostline.report.write import write_page
+from frostline.stats.inspection import Inspection, Tuned
 
 NAMED = 3
 """Layers and roles that a sentence names."""

@@ -12,6 +12,7 @@ from frostline.journal import (
     RungEnded,
     SignalMeasured,
     TrialFinished,
+    VariantPrepared,
     read_lines,
     records_of,
 )
@@ -23,6 +24,8 @@ class Advice:
     """What an advice folder holds."""
 
     started: AdviceStarted
+    facts: VariantPrepared | None
+    """None where it was stopped before they were recorded."""
     signals: list[SignalMeasured]
     candidates: dict[str, CandidateMade]
     trials: list[TrialFinished]
@@ -39,6 +42,7 @@ def read_advice(folder: Path) -> Advice | None:
     ended = records_of(lines, AdviceEnded)
     return Advice(
         started=started[0],
+        facts=next(iter(records_of(lines, VariantPrepared)), None),
         signals=records_of(lines, SignalMeasured),
         candidates={made.candidate: made for made in records_of(lines, CandidateMade)},
         trials=records_of(lines, TrialFinished),

@@ -279,6 +279,11 @@ def _sentences(
         told.append("No random choice of its size was raced, so that nothing says whether choosing matters here.")
     elif against[control].better:
         told.append(f"It beats a random choice of its size ({control}) by {_interval(against[control], -1)} nats.")
+    elif against[control].worse:
+        told.append(
+            f"A random choice of its size ({control}) is better: by {_interval(against[control])} nats. Choosing where "
+            "to train was no help here; how much to train may matter."
+        )
     else:
         told.append(
             f"A random choice of its size ({control}) does as well: the difference is {_interval(against[control])} "
