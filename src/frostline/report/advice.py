@@ -133,8 +133,12 @@ def _finalists(advice: Advice, found: Recommendation) -> Table:
                 numbers.share(made.trained_parameters / full.trained_parameters),
             )
         )
-    header = ("plan", "held-out loss", "minus the advised one", "learning rate", "step", "memory", "trains")
-    return Table(header, tuple(rows), "Step: expected, as a share of full training's. Memory: expected peak.")
+    header = ("plan", "loss", "minus the advised one", "rate", "step", "memory", "trains")
+    caption = (
+        "Loss: held out, in nats a token, at the best learning rate found. Step: expected, as a share of full "
+        "training's. Memory: expected peak. Trains: share of the weights."
+    )
+    return Table(header, tuple(rows), caption)
 
 
 def _candidates(advice: Advice) -> Table:
