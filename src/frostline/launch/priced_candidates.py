@@ -65,10 +65,10 @@ def priced_candidates(
     plans = [own for own in made if own.candidate != FULL]
     if all(own.exceeds for own in plans):
         needs = {own.candidate: _needs(own, full, looked) for own in plans}
-        cheapest = min(needs, key=lambda name: budget.excess(needs[name]))
+        nearest = min(needs, key=lambda name: budget.excess(needs[name]))
         raise RecipeError(
-            f"--budget {budget.text}: no plan keeps it. The one that comes nearest is {cheapest}: "
-            f"{', '.join(needs[cheapest].phrases)}.",
+            f"--budget {budget.text}: no plan keeps it. The one that comes nearest is {nearest}: "
+            f"{', '.join(needs[nearest].phrases)}.",
             "Allow at least that much.",
         )
     # Never advised, they need not keep the budget: a random choice often reaches further down than what it meets.
