@@ -23,25 +23,13 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from bench.engine import header, print_machine
-from frostline.advise.budget import parse_budget
-from frostline.advise.candidates import FULL, UPPER_HALF
-from frostline.advise.transplant import Transplant, transplant
-from frostline.corpus import Batch
-from frostline.folders import cache_folder
-from frostline.journal import TrialFinished
-from frostline.launch.advise import advise
-from frostline.launch.arms import make_arm, shared_parts
-from frostline.launch.prepare import Prepared, prepare
-from frostline.launch.priced_candidates import control_for
-from frostline.launch.prices import with_arms
-from frostline.launch.progress import PlainProgress, RunProgress
-from frostline.launch.signals import look_at, signals_of
-from frostline.launch.trial import EVALUATION_BATCH, deciding_windows, run_trial
-from frostline.plans import ModelMap
-from frostline.recipe import ArmSettings, Recipe, Variant
-from frostline.stats.advice import Advice
-from frostline.stats.intervals import t_interval
-from frostline.stats.race import (
+from frostline.advisor.advice import Advice
+from frostline.advisor.advising import advise
+from frostline.advisor.budget import parse_budget
+from frostline.advisor.candidates import FULL, UPPER_HALF
+from frostline.advisor.priced_candidates import control_for
+from frostline.advisor.prices import with_arms
+from frostline.advisor.race import (
     RATES,
     RUNGS,
     Recommendation,
@@ -51,8 +39,21 @@ from frostline.stats.race import (
     rates_around,
     standings,
 )
-from frostline.stats.signal_scores import score_signals
+from frostline.advisor.signal_scores import score_signals
+from frostline.advisor.transplant import Transplant, transplant
+from frostline.advisor.trial import EVALUATION_BATCH, deciding_windows, run_trial
+from frostline.arms.make import make_arm, shared_parts
+from frostline.arms.prepared import Prepared, prepare
+from frostline.corpus import Batch
+from frostline.plans import ModelMap
+from frostline.progress import RunProgress
+from frostline.recipe import ArmSettings, Recipe, Variant
+from frostline.run_folder import TrialFinished
+from frostline.signals.settle import look_at, signals_of
+from frostline.stats.intervals import t_interval
 from frostline.stats.significance import sign_flip_p
+from frostline.storage.folders import cache_folder
+from frostline.terminal.progress import PlainProgress
 
 BUDGET = "parameters=20%"
 """Which each single layer and each single role of the layers keeps, and a quarter of their matrices too."""

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
+from frostline.arms.make import make_arm, shared_parts
+from frostline.arms.prepared import Prepared, prepare
 from frostline.corpus import Batch
 from frostline.engine import Arm
 from frostline.engine.allocator import give_back_freed_memory
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import synchronize
-from frostline.launch.arms import make_arm, shared_parts
-from frostline.launch.prepare import Prepared, prepare
 from frostline.measures import peak_bytes, reset_peak
 from frostline.recipe import parse_recipe, variants_of
 

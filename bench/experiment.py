@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from bench.engine import print_machine
-from frostline.folders import cache_folder
+from frostline.storage.folders import cache_folder
 
 ARMS: dict[str, dict[str, list[str]]] = {
     "full": {"train": ["all"]},

@@ -17,10 +17,10 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from bench.engine import PLANS, print_machine
-from frostline.folders import cache_folder
-from frostline.launch import replicate, run_experiment
-from frostline.launch.progress import PlainProgress
+from frostline.experiment import replicate, run_experiment
 from frostline.recipe import Recipe
+from frostline.storage.folders import cache_folder
+from frostline.terminal.progress import PlainProgress
 
 STEPS = 12
 Arguments = ParamSpec("Arguments")

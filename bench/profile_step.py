@@ -14,9 +14,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.contender import ARM, Setup, prepared_for, windows_of
 from bench.engine import PLANS, header, print_machine
+from frostline.arms.make import make_arm, shared_parts
 from frostline.engine.peak import measured_peak
-from frostline.folders import cache_folder
-from frostline.launch.arms import make_arm, shared_parts
+from frostline.storage.folders import cache_folder
 
 STEPS = 3
 GROUPS = {

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from bench.engine import print_machine
-from frostline.journal import SESSIONS_FILE, WALL_CLOCK_FIELDS
 from frostline.recipe.shipped import copy_recipe
+from frostline.run_folder import SESSIONS_FILE, WALL_CLOCK_FIELDS
 
 
 def main() -> None:

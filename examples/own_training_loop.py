@@ -9,8 +9,8 @@ import torch
 
 import frostline
 from frostline.engine.pretrained import load_model, load_tokenizer
-from frostline.folders import cache_folder
 from frostline.recipe import ModelSettings
+from frostline.storage.folders import cache_folder
 
 tokenizer = load_tokenizer(ModelSettings(), cache_folder())
 model = load_model(ModelSettings(), cache_folder())  # or AutoModelForCausalLM.from_pretrained(...)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
-    from frostline.launch.inspect import inspect_model as inspect_model
-    from frostline.launch.inspect import inspect_run as inspect_run
+    from frostline.advisor import inspect_model as inspect_model
+    from frostline.advisor import inspect_run as inspect_run
     from frostline.plans import Plan as Plan
     from frostline.recipe import Recipe as Recipe
     from frostline.recipe import load_recipe as load_recipe
@@ -28,8 +28,8 @@ _HOMES = {
     "Plan": "frostline.plans",
     "Recipe": "frostline.recipe",
     "load_recipe": "frostline.recipe",
-    "inspect_model": "frostline.launch.inspect",
-    "inspect_run": "frostline.launch.inspect",
+    "inspect_model": "frostline.advisor.inspect",
+    "inspect_run": "frostline.advisor.inspect",
     "open_run": "frostline.report",
 }
 __all__ = [

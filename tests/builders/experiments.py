@@ -9,10 +9,10 @@ import yaml
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from frostline.journal import WALL_CLOCK_FIELDS
-from frostline.launch import RunResult, run_experiment
-from frostline.launch.progress import PlainProgress
+from frostline.experiment import RunResult, run_experiment
 from frostline.recipe import load_recipe
+from frostline.run_folder import WALL_CLOCK_FIELDS
+from frostline.terminal.progress import PlainProgress
 from tests.builders.models import tiny_model
 from tests.builders.tokenizers import word_tokenizer, words
 

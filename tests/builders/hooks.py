@@ -9,8 +9,8 @@ import torch
 
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
-from frostline.launch import disk
 from frostline.report import gallery
+from frostline.storage import disk
 
 
 def install(name: str) -> None:

@@ -19,7 +19,7 @@ from typing import Self
 SERVER = r"""
 import json, os, signal, sys
 sys.path.insert(0, os.getcwd())
-import frostline.cli, frostline.launch, frostline.report, frostline.stats, frostline.launch.resume
+import frostline.cli, frostline.experiment, frostline.report, frostline.stats, frostline.experiment.resume
 import tests.builders.hooks as hooks
 hooks.draw_only(int(sys.argv[1]))
 print("ready", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from frostline.advise.sample import Sample
+from frostline.signals.sample import Sample
 from tests.builders.batches import random_batch
 
 CPU = torch.device("cpu")

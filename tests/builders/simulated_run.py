@@ -14,7 +14,18 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from frostline.journal import (
+from frostline.recipe import (
+    ArmSettings,
+    CorpusSettings,
+    LoraSettings,
+    MeasureSettings,
+    Recipe,
+    SamplingSettings,
+    TrainingSettings,
+    dump_recipe,
+    recipe_hash,
+)
+from frostline.run_folder import (
     RECIPE_FILE,
     ArmFailed,
     ArmFinished,
@@ -34,17 +45,6 @@ from frostline.journal import (
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
-)
-from frostline.recipe import (
-    ArmSettings,
-    CorpusSettings,
-    LoraSettings,
-    MeasureSettings,
-    Recipe,
-    SamplingSettings,
-    TrainingSettings,
-    dump_recipe,
-    recipe_hash,
 )
 from tests.builders.simulated_truth import (
     FULL,

@@ -16,9 +16,9 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
 from frostline.engine.precision import settle_precision
 from frostline.engine.pretrained import load_model, set_dropout
-from frostline.folders import cache_folder
 from frostline.plans import decoder_stack
 from frostline.recipe import ModelSettings
+from frostline.storage.folders import cache_folder
 from tests.builders.batches import random_batch
 from tests.builders.engines import fast_part, make_pair, memory_store
 from tests.builders.models import FAMILIES, tiny_model

@@ -10,8 +10,8 @@ import torch
 
 from frostline.engine.pretrained import context_length, load_model, load_tokenizer, model_location
 from frostline.errors import ModelError
-from frostline.folders import cache_folder
 from frostline.recipe import ModelSettings
+from frostline.storage.folders import cache_folder
 from tests.builders.models import tiny_model
 from tests.builders.tokenizers import word_tokenizer
 

@@ -12,8 +12,9 @@ import typer
 from frostline.cli.command import app
 from frostline.engine.pretrained import load_model, load_tokenizer, parameter_count
 from frostline.errors import ModelError, RecipeError
-from frostline.launch.verify import verify_run
+from frostline.experiment.verify import verify_run
 from frostline.recipe import ModelSettings, load_recipe, trusting
+from frostline.report import render_report
 from tests.builders.experiments import write_experiment
 from tests.cli.test_app import frostline
 
@@ -127,9 +128,11 @@ def test_an_experiment_with_trusted_code_runs_records_it_and_can_be_verified(
     prepared = next(line for line in map(json.loads, lines) if line["kind"] == "VariantPrepared")
     assert prepared["model_code"] == pin
     assert sum(json.loads(line)["kind"] == "PeakMemory" for line in lines) == 1
-    findings = verify_run(run_folder, recipe.parent / "cache", say=lambda _: None, trusted_code=pin)
+    findings = verify_run(
+        run_folder, recipe.parent / "cache", say=lambda _: None, render_report=render_report, trusted_code=pin
+    )
     assert all(finding.holds for finding in findings), findings
-    untrusting = verify_run(run_folder, recipe.parent / "cache", say=lambda _: None)
+    untrusting = verify_run(run_folder, recipe.parent / "cache", say=lambda _: None, render_report=render_report)
     assert {finding.holds for finding in untrusting} == {True, None}
     capsys.readouterr()
 

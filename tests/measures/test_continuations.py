@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from frostline.journal import Continuation
 from frostline.measures import ContinuationMeasures, continuation_losses, describe_continuations
+from frostline.run_folder import Continuation
 from tests.builders.models import VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")

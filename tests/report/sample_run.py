@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.journal import (
+from frostline.run_folder import (
     ArmFailed,
     Continuation,
     CorpusFacts,

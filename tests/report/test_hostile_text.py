@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from frostline.report import show_run, write_report
+from frostline.report import write_report
 from frostline.report.inline import inline_svg
+from frostline.terminal.run import show_run
 from frostline.text import one_line, visible
 from tests.report.conftest import HOSTILE
 from tests.report.markup import Markup

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from frostline.errors import RunFolderError
-from frostline.journal import FrozenChecked, StepTaken
+from frostline.run_folder import FrozenChecked, StepTaken
 from frostline.stats import read_summary, summarise, write_summary
 from frostline.stats.runs import read_run
 from tests.builders.simulated_run import write_simulated_run

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.journal import ArmFailed, ArmFinished, read_journal, records_of
-from frostline.launch.run_lock import run_lock
+from frostline.run_folder import ArmFailed, ArmFinished, read_journal, records_of
+from frostline.run_folder.lock import run_lock
 from tests.builders.experiments import journal_without_clock
 from tests.builders.processes import Frostline
 from tests.survival.killing import Straight, run, snapshot

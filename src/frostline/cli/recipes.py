@@ -31,7 +31,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """List the shipped recipes, or copy one to change and run."""
-    from frostline.recipe.shipped import copy_recipe, shipped_recipes
+    from frostline.recipe import copy_recipe, shipped_recipes
 
     if name is not None:
         target = copy_recipe(name, to)
@@ -60,9 +60,9 @@ def plan(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
     """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
-    from frostline.cli.plan import plan_overview
-    from frostline.folders import cache_folder
     from frostline.recipe import load_recipe, trusting
+    from frostline.storage import cache_folder
+    from frostline.terminal.plan_overview import plan_overview
 
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     overview = plan_overview(wanted, cache_folder(), say=saying(Console(stderr=True)))
@@ -80,10 +80,10 @@ def estimate(
     """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
     from dataclasses import asdict
 
-    from frostline.cli.estimate import draw_estimate
-    from frostline.folders import cache_folder
-    from frostline.launch.estimate import estimate_recipe
+    from frostline.forecast import estimate_recipe
     from frostline.recipe import load_recipe, trusting
+    from frostline.storage import cache_folder
+    from frostline.terminal.estimate import draw_estimate
 
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     estimates = estimate_recipe(wanted, cache_folder(), say=saying(Console(stderr=as_json)))
@@ -108,10 +108,10 @@ def time_arms(
     """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
     from dataclasses import asdict
 
-    from frostline.cli.time import draw_timing
-    from frostline.folders import cache_folder
-    from frostline.launch.timing import time_recipe
+    from frostline.forecast import time_recipe
     from frostline.recipe import load_recipe, trusting
+    from frostline.storage import cache_folder
+    from frostline.terminal.timing import draw_timing
 
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     say = saying(Console(stderr=as_json))
@@ -150,15 +150,15 @@ def advise(
 
     Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
     """
-    from frostline.advise.budget import parse_budget
-    from frostline.advise.measure import ADVISING
-    from frostline.cli.advise import advice_as_json, draw_advice
-    from frostline.engine.pretrained import model_title
-    from frostline.folders import cache_folder
-    from frostline.launch.advise import advise as find_advice
-    from frostline.launch.progress import run_progress
+    from frostline.advisor import advise as find_advice
+    from frostline.advisor import parse_budget
+    from frostline.engine import model_title
     from frostline.recipe import load_recipe, trusting
-    from frostline.report.advice import write_advice
+    from frostline.report import write_advice
+    from frostline.signals import ADVISING
+    from frostline.storage import cache_folder
+    from frostline.terminal.advice import advice_as_json, draw_advice
+    from frostline.terminal.progress import run_progress
 
     limits = parse_budget(budget or ())
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
@@ -207,13 +207,13 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Look inside a model: what each layer and role does for a text; of a run, where its training has acted."""
-    from frostline.advise.measure import KINDS, require_signal
-    from frostline.cli.inspect import draw_inspection, inspection_as_json, is_run, recipe_of
+    from frostline.advisor import inspect_model, inspect_run
     from frostline.errors import RecipeError
-    from frostline.folders import cache_folder
-    from frostline.launch.inspect import inspect_model, inspect_run
     from frostline.recipe import trusting
-    from frostline.report.inspection import write_inspection
+    from frostline.report import write_inspection
+    from frostline.signals import KINDS, require_signal
+    from frostline.storage import cache_folder
+    from frostline.terminal.inspection import draw_inspection, inspection_as_json, is_run, recipe_of
 
     names = tuple(dict.fromkeys(signal)) if signal else tuple(KINDS)
     for name in names:

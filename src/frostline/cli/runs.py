@@ -24,8 +24,8 @@ from frostline.cli.command import (
 )
 
 if TYPE_CHECKING:
-    from frostline.launch import RunResult
-    from frostline.launch.progress import RunProgress
+    from frostline.experiment import RunResult
+    from frostline.progress import RunProgress
 
 
 class Resume(StrEnum):
@@ -55,17 +55,16 @@ def run(
 
     An arm that an earlier run trained in exactly the same way is taken from there, unless --fresh.
     """
-    from frostline.folders import cache_folder
-    from frostline.journal import refuse_existing
     from frostline.recipe import load_recipe, trusting
+    from frostline.run_folder import refuse_existing
+    from frostline.storage import cache_folder
 
     wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     run_folder = out if out is not None else Path("runs") / folder_name(wanted.name)
     if resume is Resume.NEVER:
         refuse_existing(run_folder)
 
-    from frostline.launch import resume_experiment, run_experiment
-    from frostline.launch.resume import standing
+    from frostline.experiment import resume_experiment, run_experiment, standing
 
     def work(progress: RunProgress) -> RunResult:
         if standing(run_folder) == "nothing":
@@ -92,10 +91,9 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was stopped or killed. What it gives is what it would have given, to the byte."""
-    from frostline.folders import cache_folder
-    from frostline.launch import resume_experiment
-    from frostline.launch.resume import recorded_recipe
+    from frostline.experiment import recorded_recipe, resume_experiment
     from frostline.recipe import trusting
+    from frostline.storage import cache_folder
 
     wanted = trusting(recorded_recipe(run_folder, overrides or ()), trusted_code)
 
@@ -114,9 +112,10 @@ def resume(
 
 def _run_and_report(run_folder: Path, work: Callable[[RunProgress], RunResult], as_json: bool) -> None:
     """Do the work on a run, then write its report and print its answer. A signal ends it at once, without a report."""
-    from frostline.launch.progress import run_progress
-    from frostline.report import show_run, write_report
+    from frostline.report import write_report
     from frostline.stats import write_summary
+    from frostline.terminal.progress import run_progress
+    from frostline.terminal.run import show_run
 
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
@@ -173,7 +172,7 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
 
         print_json(asdict(summarise(run_folder)))
         return
-    from frostline.report import show_run
+    from frostline.terminal.run import show_run
 
     Console().print(show_run(run_folder))
 
@@ -183,12 +182,13 @@ def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJ
     """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""
     from dataclasses import asdict
 
-    from frostline.cli.tables import draw_findings
-    from frostline.folders import cache_folder
-    from frostline.launch.verify import verify_run
+    from frostline.experiment import verify_run
+    from frostline.report import render_report
+    from frostline.storage import cache_folder
+    from frostline.terminal.tables import draw_findings
 
     say = saying(Console(stderr=as_json))
-    findings = verify_run(run_folder, cache_folder(), say=say, trusted_code=trusted_code)
+    findings = verify_run(run_folder, cache_folder(), say=say, render_report=render_report, trusted_code=trusted_code)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -21,7 +21,7 @@ from frostline.corpus.read import open_source
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import TextWindows, lay_out_windows
 from frostline.errors import CorpusError
-from frostline.recipe.settings import CorpusSettings, WindowSettings
+from frostline.recipe import CorpusSettings, WindowSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

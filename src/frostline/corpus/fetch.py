@@ -20,8 +20,8 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-from frostline.cache_entry import cache_trouble
 from frostline.errors import CorpusError
+from frostline.storage import cache_trouble
 
 LARGEST_DOWNLOAD_BYTES = 16 << 30
 TIMEOUT_SECONDS = 60

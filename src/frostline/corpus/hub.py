@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from frostline.corpus.tables import Row, missing_column, text_of
 from frostline.errors import CorpusError, MissingExtraError
-from frostline.recipe.settings import CorpusSettings
+from frostline.recipe import CorpusSettings
 
 HUB_PREFIX = "hub:"
 

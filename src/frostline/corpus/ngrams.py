@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.cache_entry import cached_entry
 from frostline.corpus.order import raw_numbers
-from frostline.sealed import Facts
+from frostline.storage import Facts, cached_entry
 
 IN_MEMORY = 1 << 23
 """Up to this many n-grams (64 MiB of hashes) live in memory; more are sorted on disk."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from frostline.corpus.order import below, permutation, positions_of_step
 from frostline.corpus.windows import Rows, choose_held_out
 from frostline.errors import CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

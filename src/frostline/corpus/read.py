@@ -28,7 +28,7 @@ from frostline.corpus.files import (
 from frostline.corpus.hub import HUB_PREFIX, hub_name, read_hub_rows
 from frostline.corpus.tables import Row, read_rows
 from frostline.errors import CorpusError
-from frostline.recipe.settings import EMBEDDED, CorpusSettings
+from frostline.recipe import EMBEDDED, CorpusSettings
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,13 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.cache_entry import cache_trouble, cached_entry
 from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
 from frostline.errors import CorpusError
-from frostline.recipe.settings import CorpusSettings
-from frostline.sealed import Facts, Sealed
+from frostline.recipe import CorpusSettings
+from frostline.storage import Facts, Sealed, cache_trouble, cached_entry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from frostline.corpus.order import below, permutation, positions_of_step, raw_numbers
 from frostline.errors import CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 
 HELD_OUT_KEY = 0
 """The choice of the held-out windows is the same in every replicate."""

@@ -1,7 +1,87 @@
 """How is an arm trained, exactly? The reference step, the fast engine, the loop over arms, the first weights."""
 
-from frostline.engine.arm import Arm, StepOutcome
+from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
+from frostline.engine.arm import Arm, StepOutcome, next_token_loss, on_device, split_batch, to_device
+from frostline.engine.checkpoint import ArmState, read_state, restore, state_of, write_state
+from frostline.engine.clock import PhaseSeconds
+from frostline.engine.compiled import require_compiler
 from frostline.engine.fast import FastForward, SharedParts
-from frostline.engine.loop import ArmStopped, train_in_lock_step
+from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, trained_parameters
+from frostline.engine.head_loss import CHUNK_BYTES
+from frostline.engine.loop import ArmStopped, cause_of, is_out_of_memory, train_in_lock_step, turn_order
+from frostline.engine.peak import measured_peak
+from frostline.engine.precision import autocast, settle_device, settle_precision
+from frostline.engine.prefix_choice import PrefixChoice, choose_prefix, measure_read_rate, measure_write_rate
+from frostline.engine.prefix_store import (
+    PrefixIdentity,
+    PrefixStore,
+    default_disk_bytes,
+    default_memory_bytes,
+    window_key,
+)
+from frostline.engine.pretrained import (
+    context_length,
+    load_model,
+    load_tokenizer,
+    model_title,
+    needs_conversion,
+    parameter_count,
+)
+from frostline.engine.saved_for_backward import saved_bytes
+from frostline.engine.settle import PrefixTrial
+from frostline.engine.stand_in import Forward, answering, handing_out, hidden_of, with_hidden
 
-__all__ = ["Arm", "ArmStopped", "FastForward", "SharedParts", "StepOutcome", "train_in_lock_step"]
+__all__ = [
+    "CHUNK_BYTES",
+    "Arm",
+    "ArmState",
+    "ArmStopped",
+    "FastForward",
+    "Forward",
+    "FrozenWeights",
+    "PhaseSeconds",
+    "PrefixChoice",
+    "PrefixIdentity",
+    "PrefixStore",
+    "PrefixTrial",
+    "SharedParts",
+    "StepOutcome",
+    "answering",
+    "autocast",
+    "cause_of",
+    "choose_prefix",
+    "context_length",
+    "copy_for_arm",
+    "default_disk_bytes",
+    "default_memory_bytes",
+    "give_back_freed_memory",
+    "handing_out",
+    "hidden_of",
+    "is_out_of_memory",
+    "keep_freed_memory",
+    "load_model",
+    "load_tokenizer",
+    "measure_read_rate",
+    "measure_write_rate",
+    "measured_peak",
+    "model_title",
+    "needs_conversion",
+    "next_token_loss",
+    "on_device",
+    "parameter_count",
+    "read_state",
+    "require_compiler",
+    "restore",
+    "saved_bytes",
+    "settle_device",
+    "settle_precision",
+    "split_batch",
+    "state_of",
+    "to_device",
+    "train_in_lock_step",
+    "trained_parameters",
+    "turn_order",
+    "window_key",
+    "with_hidden",
+    "write_state",
+]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from frostline.engine.arm import Arm
 from frostline.errors import RunFolderError
-from frostline.sealed import write_file
+from frostline.storage import write_file
 
 STATE_FILE = "arm.json"
 TENSOR_FILES = "tensors-{:04}.safetensors"

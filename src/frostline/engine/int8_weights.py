@@ -18,9 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
-from frostline.plans import AppliedPlan
-from frostline.plans.fused import FROZEN_SCALE
-from frostline.plans.probe import feature_dimension
+from frostline.plans import FROZEN_SCALE, AppliedPlan, feature_dimension
 
 LARGEST = 127
 """Of the 8-bit values; -128 is left out, so that the range is symmetric."""

@@ -17,9 +17,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
-from frostline.plans import Portion
-from frostline.plans.fused import JoinedPortions
-from frostline.plans.probe import feature_dimension
+from frostline.plans import JoinedPortions, Portion, feature_dimension
 
 Places = slice | Tensor
 """Outputs that a portion computes: an evenly spaced run, or int64 indices."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.folder_lock import LOCK_FILE, lock_file, take_lock
+from frostline.storage import LOCK_FILE, lock_file, take_lock
 
 RESERVED_BYTES = 100_000_000
 """Of the disk that are left free for others."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from frostline.engine.prefix_file import RowFile, RowKind
 from frostline.engine.prefix_folder import RESERVED_BYTES, largest_share, make_room, touch
 from frostline.engine.readable import readable_bytes
-from frostline.folder_lock import take_lock
+from frostline.storage import take_lock
 
 _FORMAT = 1
 """Of the files; another one has folders of its own."""

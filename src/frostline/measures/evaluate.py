@@ -18,6 +18,9 @@ from transformers import PreTrainedModel
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.measures.forward import next_token_losses, untouched_forward
 
+EVALUATION_WINDOWS = 8
+"""Windows of one forward pass of an evaluation."""
+
 
 @dataclass(frozen=True)
 class LossMeasure:

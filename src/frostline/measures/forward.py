@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from frostline.corpus import NOT_COUNTED
-from frostline.engine.precision import autocast
+from frostline.engine import autocast
 
 CHUNK_VALUES = 1 << 24
 """Logits turned to float32 at once: 64 MiB of them."""

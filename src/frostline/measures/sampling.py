@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from frostline.corpus.order import raw_numbers
+from frostline.corpus import raw_numbers
 from frostline.measures.forward import untouched_forward
-from frostline.recipe.settings import SamplingSettings
+from frostline.recipe import SamplingSettings
 
 
 def sample_continuations(
@@ -95,3 +95,12 @@ def gumbel_noise(seed: int, position: int, prompts: int, vocabulary: int) -> Flo
     # 52 bits and a half: u is never 0 or 1, so that the noise is finite.
     uniform = ((np.stack(raw) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return torch.from_numpy(uniform).log_().neg_().log_().neg_()
+
+
+def end_token_ids(model: PreTrainedModel) -> list[int]:
+    """Tokens after which a continuation ends, as the model's generation settings say."""
+    settings = model.generation_config
+    found = None if settings is None else settings.eos_token_id
+    if found is None:
+        return []
+    return [found] if isinstance(found, int) else list(found)

@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 
 from frostline.errors import MissingExtraError, PlanError, nearest
 from frostline.plans.types import Portion
-from frostline.recipe.settings import LoraSettings
+from frostline.recipe import LoraSettings
 
 ADAPTER = "default"
 """The name that peft gives the one adapter of a module; it is part of the adapter's parameter names."""

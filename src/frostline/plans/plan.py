@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from frostline.errors import PlanError, nearest
 from frostline.plans.selectors import Selector, parse_selector, parse_selectors
 from frostline.plans.types import ModelMap, ResolvedPlan
-from frostline.recipe.settings import ArmSettings, LoraSettings
+from frostline.recipe import ArmSettings, LoraSettings
 
 if TYPE_CHECKING:
     from frostline.plans.apply import AppliedPlan

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from frostline.recipe.settings import LoraSettings
+from frostline.recipe import LoraSettings
 
 Side = Literal["below", "layers", "above"]
 """Where a parameter works: below the first decoder layer, in the decoder layers, or above the last one."""

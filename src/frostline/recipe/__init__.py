@@ -26,6 +26,7 @@ from frostline.recipe.settings import (
     TrainingSettings,
     WindowSettings,
 )
+from frostline.recipe.shipped import copy_recipe, shipped_recipes
 
 __all__ = [
     "EMBEDDED",
@@ -43,10 +44,12 @@ __all__ = [
     "TrainingSettings",
     "Variant",
     "WindowSettings",
+    "copy_recipe",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",
     "recipe_hash",
+    "shipped_recipes",
     "trusting",
     "validate_recipe",
     "variants_of",

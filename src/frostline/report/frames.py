@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from frostline.journal import (
+from frostline.run_folder import (
     Continuation,
     Evaluation,
     FinalWeights,
@@ -21,7 +21,7 @@ from frostline.journal import (
     WatchedMatrices,
     WeightChange,
 )
-from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary
+from frostline.stats import ArmSummary, ClaimResult, Estimate, RunSummary
 
 Lines = list[dict[str, object]]
 

@@ -9,7 +9,7 @@ from frostline.report import numbers
 from frostline.report.figures.loss import smoothing_window
 from frostline.report.figures.parts import AnyChart
 from frostline.report.plots import NothingMeasured, RunPlots
-from frostline.stats.summary import ArmSummary, Estimate, RunSummary, VariantSummary
+from frostline.stats import ArmSummary, Estimate, RunSummary, VariantSummary
 from frostline.text import one_line
 
 Facts = tuple[RunSummary, VariantSummary]

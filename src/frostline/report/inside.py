@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from frostline.advise.measure import KINDS
 from frostline.report.figures.inside import head_maps, layer_curves, signal_maps
 from frostline.report.sections import PlainFigure, PlainSection, Table
 from frostline.report.style import Style
+from frostline.signals import KINDS
 
 STYLE = Style((), "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from frostline.stats.summary import Estimate
+from frostline.stats import Estimate
 
 MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from frostline.errors import RunFolderError
-from frostline.journal import RECIPE_FILE, VariantPrepared, records_of
 from frostline.report import gallery, numbers
 from frostline.report.gallery import Absent, Drawing
-from frostline.report.open_run import Run
+from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
-from frostline.stats.summary import ArmSummary, ClaimResult, RunSummary, VariantSummary
+from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
+from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary
 
 SECTIONS = {
     "loss": "Loss",

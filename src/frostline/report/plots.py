@@ -16,10 +16,10 @@ from frostline.errors import RunFolderError, nearest
 from frostline.report.figures import cost, loss, outcome, variants, weights
 from frostline.report.figures.parts import AnyChart
 from frostline.report.style import LIGHT, WIDE, Palette, Style
-from frostline.stats.summary import VariantSummary
+from frostline.stats import VariantSummary
 
 if TYPE_CHECKING:
-    from frostline.report.open_run import Run
+    from frostline.report.opened import Run
 
 
 class NothingMeasured(RunFolderError):  # noqa: N818 - it says what is the matter

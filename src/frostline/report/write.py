@@ -13,22 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from frostline.errors import RunFolderError
-from frostline.journal import REPORT_FILE
 from frostline.report import gallery, page
 from frostline.report.gallery import Drawing
 from frostline.report.inline import inline_svg, png_of, svg_of
-from frostline.report.open_run import Run, open_run
+from frostline.report.opened import Run, open_run
 from frostline.report.sections import PlainPage
 from frostline.report.style import DARK, FONT, LIGHT, WIDE, Palette
-from frostline.sealed import replace_file
-from frostline.stats.summary import VariantSummary
+from frostline.run_folder import REPORT_FILE
+from frostline.stats import VariantSummary
+from frostline.storage import replace_file
 from frostline.text import visible
 
 
 def write_report(run_folder: Path) -> Path:
     """Write `report.html` into the run folder and return its path. Raises `RunFolderError`."""
     target = run_folder / REPORT_FILE
-    _write(target, render_report(open_run(run_folder)).encode("utf-8"))
+    _write(target, render_report(run_folder).encode("utf-8"))
     return target
 
 
@@ -60,10 +60,13 @@ def render_page(plain: PlainPage) -> str:
     return _template("sections.html.j2").render(page=plain, css=Markup(_css())) + "\n"
 
 
-def render_report(run: Run) -> str:
-    """The report as HTML text."""
+def render_report(run_folder: Path) -> str:
+    """The report of `run_folder` as HTML text. Raises `RunFolderError` where it is no run."""
     template = _template("report.html.j2")
-    return template.render(page=page.page_of(run), css=Markup(_css()), inline=_inline, page_module=page) + "\n"
+    return (
+        template.render(page=page.page_of(open_run(run_folder)), css=Markup(_css()), inline=_inline, page_module=page)
+        + "\n"
+    )
 
 
 def _template(name: str) -> Template:

@@ -1,6 +1,29 @@
 """What does it mean? Paired comparisons, intervals, claims: from the journal of a run to its summary."""
 
-from frostline.stats.summarise import read_summary, summarise, write_summary
-from frostline.stats.summary import RunSummary
+from frostline.stats.checks import check
+from frostline.stats.claims import judge_claims
+from frostline.stats.claims.definitions import SAME_SIZE
+from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
+from frostline.stats.runs import Run, VariantRun, read_run
+from frostline.stats.summarising import read_summary, summarise, write_summary
+from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary, VariantSummary
 
-__all__ = ["RunSummary", "read_summary", "summarise", "write_summary"]
+__all__ = [
+    "OVER_BLOCKS",
+    "SAME_SIZE",
+    "ArmSummary",
+    "ClaimResult",
+    "Estimate",
+    "Run",
+    "RunSummary",
+    "VariantRun",
+    "VariantSummary",
+    "bootstrap",
+    "check",
+    "judge_claims",
+    "ratio",
+    "read_run",
+    "read_summary",
+    "summarise",
+    "write_summary",
+]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.journal import ArmFailed, Continuation
+from frostline.run_folder import ArmFailed, Continuation
 from frostline.stats import scalars, text_scores, timing
 from frostline.stats.intervals import (
     OVER_BLOCKS,

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.errors import RunFolderError
-from frostline.journal import (
+from frostline.recipe import Recipe, load_recipe, variants_of
+from frostline.run_folder import (
     RECIPE_FILE,
     ArmFailed,
     ArmFinished,
@@ -35,7 +36,6 @@ from frostline.journal import (
     read_journal,
     records_of,
 )
-from frostline.recipe import Recipe, load_recipe, variants_of
 
 Floats = NDArray[np.float64]
 Place = tuple[str, int, str]

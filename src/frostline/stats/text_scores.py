@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.journal import Continuation
+from frostline.run_folder import Continuation
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, bootstrap, nothing, ratio
 from frostline.stats.runs import ArmRun
 from frostline.stats.summary import Estimate

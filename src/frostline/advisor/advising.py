@@ -1,0 +1,352 @@
+"""Where should this model be trained? Looks inside it, prices plans, races those that keep the budget, recommends.
+
+Whatever has been found stands in the journal of the advice folder: an advice that was stopped or killed goes on with
+the first trial that is not recorded there, and ends as it would have ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from frostline import __version__
+from frostline.advisor.advice import Advice, read_advice
+from frostline.advisor.budget import UNLIMITED, Budget
+from frostline.advisor.candidates import CONTROLS, FULL, full_training
+from frostline.advisor.priced_candidates import control_for, priced_candidates
+from frostline.advisor.prices import with_arms
+from frostline.advisor.race import (
+    RUNGS,
+    Recommendation,
+    decide,
+    loss_of,
+    losses_by_rate,
+    next_in_valley,
+    next_rate,
+    rates_around,
+    recommend,
+    steps_of_rungs,
+)
+from frostline.advisor.trial import deciding_windows, run_trial
+from frostline.arms import Prepared, facts_of, prepare, shared_parts
+from frostline.corpus import Batch
+from frostline.errors import RunFolderError
+from frostline.interruption import Interruption, Stopped
+from frostline.machine import describe_machine
+from frostline.progress import RunProgress
+from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
+from frostline.run_folder import (
+    JOURNAL_FOLDER,
+    RECIPE_FILE,
+    RUN_FILE,
+    SESSIONS_FILE,
+    AdviceEnded,
+    AdviceStarted,
+    CandidateMade,
+    Journal,
+    Recorder,
+    RungEnded,
+    SignalMeasured,
+    begin_session,
+    changes_of_machine,
+    read_lines,
+    require_same_facts,
+    run_lock,
+)
+from frostline.signals import ADVISING, KINDS, Looked, Signal, look_at, require_signal, signals_of
+from frostline.storage import LOCK_FILE, disk_trouble, replace_file
+
+RECOMMENDED_FILE = "recommended.yaml"
+LATE_CONTROL = "random-as-"
+"""Begins the name of a control that is made for a pick."""
+LATE_CONTROL_NUMBER = CONTROLS + 1
+"""Of its random choice: the candidates have the ones before."""
+LONGEST_RACE = 36
+"""Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
+
+
+@dataclass(frozen=True)
+class AdviceResult:
+    folder: Path
+    status: str
+    """`finished` or `interrupted`."""
+    exit_code: int
+    recommendation: Recommendation | None = None
+    advice: Advice | None = None
+
+
+def advise(
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    progress: RunProgress,
+    *,
+    budget: Budget = UNLIMITED,
+    steps: int | None = None,
+    signals: Sequence[str] = ADVISING,
+) -> AdviceResult:
+    """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
+
+    Ctrl+C and SIGTERM end it at once; the trial that runs is tried again. Raises `FrostlineError` for what the user can
+    mend, such as a budget that no plan keeps: then the nearest plan is named, and nothing recorded, so that another
+    budget may follow in the same folder. Of `signals`, those that can choose a plan do.
+    """
+    for name in signals:
+        require_signal(name, KINDS)
+    last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
+    interruption = Interruption()
+    try:
+        with interruption.listening():
+            _make_folder(folder)
+            with run_lock(folder, progress.say):
+                return _advise(recipe, folder, cache, progress, interruption, budget, last, signals)
+    except Stopped as stopped:
+        progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
+        return AdviceResult(folder, "interrupted", stopped.exit_code)
+
+
+def _advise(
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    progress: RunProgress,
+    interruption: Interruption,
+    budget: Budget,
+    last: int,
+    names: Sequence[str],
+) -> AdviceResult:
+    began = time.monotonic()
+    full = full_training()
+    own = recipe.model_copy(
+        update={"arms": {full.name: full.arm}, "baseline": full.name, "save": (), "vary": {}, "retention": None}
+    )
+    left = _read_left(folder, own, budget, last, names)
+    prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
+    deciding = deciding_windows(prepared, last)
+    facts = facts_of(prepared)
+    if left is not None and left.facts is not None:
+        require_same_facts(folder, left.facts, facts)
+    session = begin_session(folder)
+    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    signals = signals_of(looked, cache, names, say=progress.say)
+    candidates: list[CandidateMade] = []
+    if left is None or not left.trials:  # a process that was killed may have recorded only some of them
+        candidates = priced_candidates(prepared, looked, signals, cache, budget, progress)
+    with Journal(folder) as journal:
+        recorder = Recorder(journal, interruption)
+        if left is None:
+            _write(folder / RECIPE_FILE, dump_recipe(own))
+            started = AdviceStarted(
+                __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
+            )
+            recorder.append(started)
+            left = Advice(started, None, [], {}, [], [], None)
+        if left.facts is None:
+            recorder.append(facts)
+        for signal in list(signals.values())[len(left.signals) :]:
+            recorder.append(_record_of(signal))
+        for made in candidates:
+            if made.candidate not in left.candidates:
+                recorder.append(made)
+        found = read_advice(folder)
+        assert found is not None
+        with _quick_collections():
+            _race(prepared, found, recorder, progress, deciding, cache)
+            found = read_advice(folder)
+            assert found is not None
+            _race_control(prepared, looked, found, recorder, progress, deciding, cache)
+        if left.ended is None:
+            recorder.append(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
+        found = read_advice(folder)
+        assert found is not None
+        recommendation = recommend(found.trials, found.candidates)
+    if recommendation is not None:
+        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, found, recommendation)))
+    return AdviceResult(folder, "finished", 0, recommendation, found)
+
+
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Each trial collects what it leaves; what was there before it, such as every imported module, is passed over."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommendation) -> Recipe:
+    """The user's recipe with the plan that is recommended, what it was compared with, and each at its best rate."""
+    names = [FULL, recommendation.pick.candidate, *([recommendation.control] if recommendation.control else [])]
+    best = {name: _best_rate(advice, name) for name in names}
+    arms = {}
+    for name in names:
+        if name in advice.candidates and best[name] is not None:
+            wanted = ArmSettings.model_validate(advice.candidates[name].asked)
+            arms["advised" if name == recommendation.pick.candidate else name] = wanted.model_copy(
+                update={"learning_rate": best[name]}
+            )
+    return recipe.model_copy(
+        update={
+            "name": f"{recipe.name[:60]}, as advised",
+            "question": "Does the advised plan hold its promise against full training and a random choice of its size?",
+            "arms": arms,
+            "baseline": FULL if FULL in arms else "advised",
+            "save": ("advised",),
+            "vary": {},
+        }
+    )
+
+
+def _best_rate(advice: Advice, name: str) -> float | None:
+    rungs = [trial.rung for trial in advice.trials if trial.candidate == name and trial.window_losses]
+    if not rungs:
+        return None
+    losses = losses_by_rate(advice.trials, max(rungs), name)
+    return min(losses, key=losses.__getitem__)
+
+
+def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: Sequence[str]) -> Advice | None:
+    """What an earlier process left; its torn last line is cut off. Raises `RunFolderError` where it fits not."""
+    if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
+        return None
+    if not (folder / JOURNAL_FOLDER).is_dir():
+        others = [path.name for path in folder.iterdir() if path.name not in (LOCK_FILE, RECIPE_FILE, SESSIONS_FILE)]
+        if any(not name.startswith(".") for name in others):
+            raise RunFolderError(f"{folder}: there is something else ('{others[0]}').", "Choose another with --out.")
+        return None
+    left = read_advice(folder)
+    lines, ends = read_lines(folder, RUN_FILE)
+    if lines and left is None:
+        raise RunFolderError(f"{folder} is the folder of a run, not of an advice.", "Choose another with --out.")
+    with Journal(folder) as journal:
+        journal.cut_run_file(ends[-1] if ends else 0)
+    if left is None:
+        return None
+    wanted = (recipe_hash(recipe), budget.text, last)
+    before = (left.started.recipe_sha256, left.started.budget, left.started.steps)
+    for what, then, now in zip(("recipe", "budget", "number of steps"), before, wanted, strict=True):
+        if then != now:
+            shown = "" if what == "recipe" else f": '{then}' then, '{now}' now"
+            raise RunFolderError(
+                f"{folder}: its advice was begun with another {what}{shown}.", "Choose another folder with --out."
+            )
+    measured = [signal.signal for signal in left.signals]
+    wanted_signals = list(names) if left.candidates else list(names)[: len(measured)]
+    if measured != wanted_signals:
+        raise RunFolderError(
+            f"{folder}: its advice was begun with other signals: {', '.join(measured)}.",
+            "Choose another folder with --out.",
+        )
+    changes = changes_of_machine(left.started.environment, describe_machine())
+    if changes:
+        raise RunFolderError(
+            f"{folder}: since it was begun, {'; '.join(changes)}: trials would no longer be comparable.",
+            "Begin anew in another folder with --out.",
+        )
+    return left
+
+
+def _race(
+    prepared: Prepared,
+    advice: Advice,
+    recorder: Recorder,
+    progress: RunProgress,
+    deciding: list[Batch],
+    cache: Path,
+) -> None:
+    """Every trial that is not recorded yet, rung by rung."""
+    racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
+    arms = {name: ArmSettings.model_validate(made.settled) for name, made in racing.items()}
+    settled = with_arms(prepared, arms)
+    trials, rungs = list(advice.trials), {rung.rung: rung for rung in advice.rungs}
+    alive = list(racing)
+    base = prepared.recipe.training.learning_rate
+    with shared_parts(settled, cache) as sharing:
+        planned = steps_of_rungs(advice.started.steps)
+        for place, (rung, steps) in enumerate(planned.items()):
+            if rung in rungs:
+                alive = rungs[rung].kept
+                continue
+            progress.say(f"Rung {place + 1} of {len(planned)}: {len(alive)} plans, {steps} steps each")
+            # Evaluating takes as long as the steps of a trial this short; the first rung makes do with half of it.
+            windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
+            for number, name in enumerate(alive):
+                while (rate := next_rate(trials, rung, name, base)) is not None:
+                    trial = run_trial(sharing, name, rate, rung, steps, windows)
+                    with recorder.interruption.deferred():
+                        recorder.append(trial)
+                    trials.append(trial)
+                    loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
+                    progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
+            kept, dropped = decide(trials, rung, racing)
+            recorder.append(RungEnded(rung, steps, kept, dropped))
+            alive = kept
+
+
+def _race_control(
+    prepared: Prepared,
+    looked: Looked,
+    advice: Advice,
+    recorder: Recorder,
+    progress: RunProgress,
+    deciding: list[Batch],
+    cache: Path,
+) -> None:
+    """A random choice of the pick's size, where none was raced: at the pick's rate, and at others as they promise."""
+    found = recommend(advice.trials, advice.candidates)
+    if found is None or (found.control is not None and found.control not in _late_controls(advice)):
+        return
+    name = f"{LATE_CONTROL}{found.pick.candidate}"
+    made = advice.candidates.get(name) or control_for(prepared, looked, found.candidate, name, LATE_CONTROL_NUMBER)
+    if made is None:
+        return
+    if name not in advice.candidates:
+        recorder.append(made)
+    settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
+    tried = losses_by_rate(advice.trials, RUNGS - 1, name)
+    rates = rates_around(prepared.recipe.training.learning_rate)
+    progress.say(f"A random choice of the size of {found.pick.candidate}")
+    with shared_parts(settled, cache) as sharing:
+        while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:
+            trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
+            recorder.append(trial)
+            tried[rate] = loss_of(trial)
+
+
+def _late_controls(advice: Advice) -> set[str]:
+    return {name for name in advice.candidates if name.startswith(LATE_CONTROL)}
+
+
+def _record_of(signal: Signal) -> SignalMeasured:
+    return SignalMeasured(
+        signal.kind.name,
+        [layer for layer, _ in signal.values],
+        [role for _, role in signal.values],
+        list(signal.values.values()),
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_trouble(error, folder) from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise disk_trouble(error, path) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

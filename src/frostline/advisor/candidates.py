@@ -1,0 +1,96 @@
+"""Which plans are worth racing? The usual ones, those that the signals choose, random ones of their size, adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from frostline.plans import ModelMap
+from frostline.recipe import ArmSettings, LoraSettings
+from frostline.signals import matrices_of
+
+Origin = Literal["full", "usual", "signal", "random", "adapter"]
+FULL = "full"
+UPPER_HALF = "upper-half"
+"""The rule that a choice by signals must not be worse than."""
+SHARES = (5, 10, 25, 50)
+"""Percent of the layers' matrices among which a budget decides: the largest that it allows."""
+USUAL_SHARE = 25
+"""Percent, where no budget decides."""
+SMALLEST_ROLE = 0.05
+"""Of the layers' matrices: roles that hold less are not raced alone."""
+CONTROLS = 2
+LORA_RANK = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    name: str
+    arm: ArmSettings
+    origin: Origin
+    why: str
+    """In a phrase, for a reader."""
+
+
+def full_training() -> Candidate:
+    """What all others are measured against."""
+    return Candidate(FULL, ArmSettings(train=("all",)), "full", "everything trains")
+
+
+def usual_candidates(model_map: ModelMap) -> list[Candidate]:
+    """Plans that people use, as far as this model has what they name."""
+    layers = model_map.layers
+    quarter = max(1, layers // 4)
+    small = tuple(role for role in ("norm", "bias") if any(portion.role == role for portion in model_map.portions))
+    found = [
+        Candidate(UPPER_HALF, _train("attn@50%:", "mlp@50%:"), "usual", "the upper half of the layers"),
+        Candidate("upper-half-qkv", _train("attn.qkv@50%:"), "usual", "query, key and value of the upper half"),
+        Candidate(f"last-{quarter}", _train(f"all@-{quarter}:"), "usual", "the last quarter of the layers"),
+        Candidate("attention", _train("attn@:"), "usual", "attention in every layer"),
+        Candidate("mlp", _train("mlp@:"), "usual", "the MLP in every layer"),
+        Candidate("alternating", _train("all@1::2"), "usual", "every second layer"),
+        Candidate("reverse", ArmSettings(freeze=("attn@50%:",)), "usual", "all but the attention of the upper half"),
+    ]
+    if small:
+        found.append(Candidate("norms-biases", _train(*small), "usual", f"{' and '.join(small)} weights alone"))
+    return found
+
+
+def role_candidates(model_map: ModelMap) -> list[Candidate]:
+    """Each large role of the layers alone: what the signals, which choose among all matrices, do not come upon."""
+    values: dict[str, int] = {}
+    for (_, role), count in matrices_of(model_map).items():
+        values[role] = values.get(role, 0) + count
+    least = SMALLEST_ROLE * sum(values.values())
+    return [
+        Candidate(role, _train(f"{role}@:"), "usual", f"{role} alone, in every layer")
+        for role, count in values.items()
+        if count >= least and len(values) > 1
+    ]
+
+
+def signal_candidates(share: int, signals: Iterable[str]) -> list[Candidate]:
+    """The `share` percent of the layers' matrices that each signal ranks highest."""
+    return [
+        Candidate(name, _train(f"top:{share}% by {name}"), "signal", f"the {share} % that {name} ranks highest")
+        for name in signals
+    ]
+
+
+def random_candidates(share: int, count: int = CONTROLS) -> list[Candidate]:
+    """`count` random choices of the same size: what a signal must beat."""
+    return [
+        Candidate(f"random-{number}", _train(f"top:{share}% by random-{number}"), "random", f"a random {share} %")
+        for number in range(1, count + 1)
+    ]
+
+
+def adapter_candidates() -> list[Candidate]:
+    """Low-rank adapters, for comparison: they freeze all of the model itself."""
+    lora = LoraSettings(rank=LORA_RANK, targets=("attn.qkv",))
+    return [Candidate("lora", ArmSettings(lora=lora), "adapter", f"adapters of rank {LORA_RANK} on attention")]
+
+
+def _train(*selectors: str) -> ArmSettings:
+    return ArmSettings(train=selectors)

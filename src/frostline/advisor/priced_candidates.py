@@ -1,0 +1,199 @@
+"""Which plans are raced? All that there are for this model, settled and priced; those that keep the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from frostline.advisor.budget import UNLIMITED, Budget, Needs
+from frostline.advisor.candidates import (
+    FULL,
+    SHARES,
+    USUAL_SHARE,
+    Candidate,
+    adapter_candidates,
+    full_training,
+    random_candidates,
+    role_candidates,
+    signal_candidates,
+    usual_candidates,
+)
+from frostline.advisor.prices import PriceModel, fit_prices, price_of, with_arms
+from frostline.arms import Prepared, process_bytes
+from frostline.errors import MissingExtraError, PlanError, RecipeError
+from frostline.plans import Plan, parse_selector, require_peft
+from frostline.progress import RunProgress
+from frostline.recipe import ArmSettings
+from frostline.run_folder import CandidateMade
+from frostline.signals import Looked, Signal, as_selectors, choose_places, matrices_of, settle_arm
+
+NEARLY_ALL = 0.75
+"""Of what two signals choose, in common: their losses would not be told apart."""
+
+
+def priced_candidates(
+    prepared: Prepared,
+    looked: Looked,
+    signals: Mapping[str, Signal],
+    cache: Path,
+    budget: Budget,
+    progress: RunProgress,
+) -> list[CandidateMade]:
+    """All plans worth racing, priced. Raises `RecipeError` where none but full training keeps the budget."""
+    base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
+    prices = fit_prices(prepared, base, say=progress.say)
+    progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
+    fixed = [full_training(), *usual_candidates(looked.map), *role_candidates(looked.map), *_adapters()]
+    made = _price(prepared, looked, signals, prices, fixed, budget)
+    full = made[0]
+    choosing = [name for name, signal in signals.items() if signal.kind.chooses]
+    largest: dict[str, CandidateMade] = {}
+    shares = sorted(SHARES, reverse=True) if budget != UNLIMITED else [USUAL_SHARE]
+    raced_share = shares[-1]
+    for share in shares:
+        left = [name for name in choosing if name not in largest or largest[name].exceeds]
+        for own in _price(prepared, looked, signals, prices, signal_candidates(share, left), budget, full):
+            largest[own.candidate] = own
+            if not own.exceeds:
+                raced_share = max(raced_share, share)
+    made += [largest[name] for name in choosing if name in largest]
+    plans = [own for own in made if own.candidate != FULL]
+    if all(own.exceeds for own in plans):
+        needs = {own.candidate: _needs(own, full, looked) for own in plans}
+        nearest = min(needs, key=lambda name: budget.excess(needs[name]))
+        raise RecipeError(
+            f"--budget {budget.text}: no plan keeps it. The one that comes nearest is {nearest}: "
+            f"{', '.join(needs[nearest].phrases)}.",
+            "Allow at least that much.",
+        )
+    # Never advised, they need not keep the budget: a random choice often reaches further down than what it meets.
+    controls = _price(prepared, looked, signals, prices, random_candidates(raced_share), UNLIMITED, full)
+    return _without_doubles(prepared, made + controls)
+
+
+def control_for(
+    prepared: Prepared, looked: Looked, pick: CandidateMade, name: str, number: int
+) -> CandidateMade | None:
+    """The random choice `number` of the size of `pick`; None where there is none: adapters, norms alone, all layers.
+
+    It is never advised, so that it has the pick's price.
+    """
+    total = sum(matrices_of(looked.map).values())
+    share = 100 * pick.trained_parameters / total
+    trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.settled)).lora is None and share <= 100
+    if not trains_matrices:
+        return None
+    asked = f"top:{share:.3f}% by random-{number}"
+    choice = parse_selector(asked).choice
+    assert choice is not None
+    try:
+        selectors = as_selectors(choose_places(choice, looked.map, _no_signal), looked.map)
+    except PlanError:
+        return None  # smaller than any one matrix, such as norms alone
+    arm = ArmSettings(train=tuple(selectors))
+    others = with_arms(prepared, {name: arm})
+    return replace(
+        pick,
+        candidate=name,
+        plan=others.plans[name].text,
+        asked=_as_written(ArmSettings(train=(asked,))),
+        settled=_as_written(arm),
+        origin="random",
+        why=f"a random choice of the size of {pick.candidate}",
+        trained_parameters=others.resolved[name].trained_values,
+        prefix_layers=others.resolved[name].prefix_layers,
+        ceiling=others.costs[name].ceiling,
+    )
+
+
+def _no_signal(name: str) -> Signal:
+    raise AssertionError(f"a random choice asks for no signal ({name})")
+
+
+def _price(
+    prepared: Prepared,
+    looked: Looked,
+    signals: Mapping[str, Signal],
+    prices: PriceModel,
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    full: CandidateMade | None = None,
+) -> list[CandidateMade]:
+    arms: dict[str, ArmSettings] = {}
+    for candidate in candidates:
+        try:
+            arms[candidate.name], _ = settle_arm(candidate.arm, looked.map, signals.__getitem__)
+        except PlanError:
+            continue  # the share is less than any one of the places that its signal ranks
+    others = with_arms(prepared, arms)
+    found = []
+    for candidate in (candidate for candidate in candidates if candidate.name in arms):
+        resolved = others.resolved[candidate.name]
+        price = price_of(prices, others, resolved, others.costs[candidate.name])
+        made = CandidateMade(
+            candidate=candidate.name,
+            plan=others.plans[candidate.name].text,
+            asked=_as_written(candidate.arm),
+            settled=_as_written(arms[candidate.name]),
+            origin=candidate.origin,
+            why=candidate.why,
+            trained_parameters=resolved.trained_values,
+            prefix_layers=resolved.prefix_layers,
+            ceiling=others.costs[candidate.name].ceiling,
+            expected_seconds=price.step_seconds,
+            expected_seconds_cached=price.step_seconds_cached,
+            expected_peak_bytes=price.peak_bytes,
+            optimizer_bytes=price.optimizer_bytes,
+            exceeds=[],
+        )
+        full = made if full is None else full
+        found.append(replace(made, exceeds=budget.exceeded(_needs(made, full, looked))))
+    return found
+
+
+def _needs(made: CandidateMade, full: CandidateMade, looked: Looked) -> Needs:
+    return Needs(
+        time=made.expected_seconds / full.expected_seconds,
+        memory_bytes=made.expected_peak_bytes,
+        parameters=made.trained_parameters / looked.map.values,
+    )
+
+
+def _as_written(arm: ArmSettings) -> dict[str, object]:
+    return arm.model_dump(mode="json", exclude_defaults=True)
+
+
+def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[CandidateMade]:
+    """One plan is raced once, and so is what two signals choose nearly alike: the first one tells of the others."""
+    arms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made}
+    resolved = with_arms(prepared, arms).resolved
+    trained = {
+        name: {portion.name: portion.values for portion in plan.trained.values()} for name, plan in resolved.items()
+    }
+    kept: dict[str, CandidateMade] = {}
+    for own in made:
+        for other in kept.values():
+            both_signals = own.origin == other.origin == "signal"
+            least = NEARLY_ALL if both_signals else 1.0
+            if in_common(trained[own.candidate], trained[other.candidate]) >= least:
+                if both_signals:
+                    kept[other.candidate] = replace(other, why=f"{other.why}, nearly those of {own.candidate}")
+                break
+        else:
+            kept[own.candidate] = own
+    return list(kept.values())
+
+
+def in_common(first: Mapping[str, int], second: Mapping[str, int]) -> float:
+    """Values that both train, as a share of those that either trains (Jaccard); their numbers by portion."""
+    either = sum({**first, **second}.values())
+    return sum(first[name] for name in first.keys() & second.keys()) / either if either else 0.0
+
+
+def _adapters() -> list[Candidate]:
+    try:
+        require_peft()
+    except MissingExtraError:
+        return []
+    return adapter_candidates()

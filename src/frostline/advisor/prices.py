@@ -1,0 +1,177 @@
+"""What does any plan cost? A line through the measured cost of a few, over the arithmetic that each needs.
+
+Time = a x forward operations + b x gradient operations + c x trained values + d, all of them zero or more, fitted to
+timed steps of reference plans on the whole model. What a forward pass keeps for the backward pass is fitted in the
+same way, over the layers above the frost line and the inputs of the matrices that train. Other sizes follow from the
+plan.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from frostline.arms import (
+    MOMENTS_BYTES,
+    Prepared,
+    costs_of,
+    make_arm,
+    resolve_arms,
+    shared_parts,
+    tensor_bytes,
+    trained_values,
+)
+from frostline.engine import is_out_of_memory, saved_bytes, split_batch
+from frostline.errors import TrainingError
+from frostline.plans import PlanCost, ResolvedPlan
+from frostline.recipe import ArmSettings
+
+TIMED_STEPS = 3
+"""Of each reference plan, after one that warms up; the least counts."""
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "everything": ("all",),
+    "half": ("all@50%:",),
+    "half-qkv": ("attn.qkv@50%:",),
+    "attention": ("attn@:",),
+    "norms": ("norm",),
+}
+"""Plans that differ in each of the terms."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Of one plan."""
+
+    step_seconds: float
+    """With the prefix computed each time."""
+    step_seconds_cached: float
+    """With the prefix stored, as in later epochs."""
+    peak_bytes: int
+    """Alone in a process: on CPU the resident set, on CUDA the tensors."""
+    optimizer_bytes: int
+
+
+@dataclass(frozen=True)
+class PriceModel:
+    """Fitted on this machine, for this model, batch and precision."""
+
+    seconds: tuple[float, ...]
+    """Of one forward operation, one gradient operation, one trained value; and of what every step takes."""
+    kept: tuple[float, ...]
+    """Bytes kept by a layer above the frost line, times the input of a trained matrix, and by every pass."""
+    base_bytes: int
+    """Of a process that holds no weights; 0 where tensors alone are counted."""
+    misfit: float
+    """Largest error over the reference plans, as a share of the measured time."""
+
+
+def fit_prices(prepared: Prepared, base_bytes: int, *, say: Callable[[str], None]) -> PriceModel:
+    """Time a few plans on the whole model, and fit. Their arms are made and gone one after another.
+
+    One that does not fit into memory is left out; raises `TrainingError` where none does.
+    """
+    arms = {name: ArmSettings(train=_that_exist(prepared, selectors)) for name, selectors in REFERENCES.items()}
+    settled = with_arms(prepared, arms)
+    measured: dict[str, tuple[float, float]] = {}
+    with shared_parts(settled, None) as sharing:
+        for name in arms:
+            say(f"Timing {name}")
+            try:
+                measured[name] = _measure(sharing, name)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                say(f"Does not fit into memory: {name}. The others tell its price")
+            gc.collect()
+    if not measured:
+        raise TrainingError(
+            "not even the norms can be trained in this memory.", "Use a smaller training.batch or windows.length."
+        )
+    seconds, kept = zip(*measured.values(), strict=True)
+    fitted, misfit = _fit([_operations(settled.costs[name], settled.resolved[name]) for name in measured], seconds)
+    held, _ = _fit([_kept_by(settled, settled.resolved[name]) for name in measured], kept)
+    return PriceModel(fitted, held, base_bytes, misfit)
+
+
+def _measure(sharing: Prepared, name: str) -> tuple[float, float]:
+    """Seconds of a step of the arm `name`, and what one pass of it keeps, in bytes."""
+    training = sharing.recipe.training
+    batch = sharing.corpus.batch(sharing.recipe.seeds[0], 0, training.batch * training.accumulation)
+    arm = make_arm(sharing, name, sharing.recipe.seeds[0])
+    arm.take_step(batch, 0)
+    kept = saved_bytes(arm, split_batch(batch, training.accumulation)[0])
+    seconds = []
+    for step in range(1, TIMED_STEPS + 1):
+        # The same windows come again: their prefix is stored, if it is stored at all. It is forgotten each time.
+        if sharing.shared is not None:
+            sharing.shared.store.keep_only(())
+        seconds.append(arm.take_step(batch, step).seconds)
+    return min(seconds), float(kept)
+
+
+def price_of(model: PriceModel, prepared: Prepared, resolved: ResolvedPlan, cost: PlanCost) -> Price:
+    """What one step of a plan costs."""
+    terms = _operations(cost, resolved)
+    prefix = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops
+    step = _times(model.seconds, terms)
+    kept = round(_times(model.kept, _kept_by(prepared, resolved)))
+    return Price(
+        step_seconds=step,
+        step_seconds_cached=max(0.0, step - model.seconds[0] * prefix),
+        peak_bytes=model.base_bytes + tensor_bytes(prepared, resolved, kept),
+        optimizer_bytes=MOMENTS_BYTES * trained_values(resolved),
+    )
+
+
+def with_arms(prepared: Prepared, arms: dict[str, ArmSettings]) -> Prepared:
+    """`prepared` with other arms, resolved. Raises `PlanError` naming the arm at fault."""
+    recipe = prepared.recipe.model_copy(update={"arms": arms, "baseline": None, "save": ()})
+    plans = resolve_arms(recipe, prepared.model)
+    resolved = {name: own for name, (_, own) in plans.items()}
+    return replace(
+        prepared,
+        recipe=recipe,
+        plans={name: plan for name, (plan, _) in plans.items()},
+        resolved=resolved,
+        costs=costs_of(recipe, prepared.model, resolved),
+        shared=None,
+    )
+
+
+def _that_exist(prepared: Prepared, selectors: tuple[str, ...]) -> tuple[str, ...]:
+    portions = next(iter(prepared.resolved.values())).portions
+    roles = {portion.role for portion in portions}
+    return selectors if selectors != ("norm",) or "norm" in roles else ("all@-1:",)
+
+
+def _operations(cost: PlanCost, resolved: ResolvedPlan) -> tuple[float, ...]:
+    gradients = cost.input_gradient_flops + cost.weight_gradient_flops
+    return (cost.forward_flops, gradients, float(trained_values(resolved)), 1.0)
+
+
+def _kept_by(prepared: Prepared, resolved: ResolvedPlan) -> tuple[float, ...]:
+    """Layers above the frost line, values of the inputs of trained matrices, one."""
+    portions = resolved.targets if resolved.lora is not None else tuple(resolved.trained.values())
+    matrices = [portion for portion in portions if len(portion.shape) >= 2 and portion.layer is not None]
+    inputs = sum(min(portion.shape[-2:]) for portion in matrices)
+    tokens = prepared.recipe.training.batch * prepared.recipe.windows.length
+    return (float(resolved.layers - resolved.prefix_layers), float(tokens * inputs), 1.0)
+
+
+def _fit(terms: Sequence[tuple[float, ...]], measured: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """Coefficients, none negative, that give `measured` with the least squared relative error; and the largest one."""
+    matrix: NDArray[np.float64] = np.array(terms) / np.array(measured)[:, None]
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0] = 1.0
+    found, _ = nnls(matrix / scale, np.ones(len(measured)))
+    coefficients = found / scale
+    return tuple(coefficients.tolist()), float(np.abs(matrix @ coefficients - 1).max())
+
+
+def _times(coefficients: tuple[float, ...], terms: tuple[float, ...]) -> float:
+    return sum(coefficient * term for coefficient, term in zip(coefficients, terms, strict=True))

@@ -1,0 +1,44 @@
+"""How much disk will a run take? Its journal, the checkpoints that exist at once, the trained models that it saves."""
+
+from __future__ import annotations
+
+from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, trained_values
+from frostline.arms.prepared import Prepared
+from frostline.plans import ResolvedPlan
+
+JOURNAL_BYTES_OF_A_STEP = 600
+JOURNAL_BYTES_OF_A_NORM = 44
+"""Two numbers for each watched matrix."""
+
+
+def run_folder_bytes(prepared: Prepared) -> int:
+    """What one variant writes into its run folder, at its fullest."""
+    recipe = prepared.recipe
+    sizes = [checkpoint_bytes(resolved) for resolved in prepared.resolved.values()]
+    together = sum(sizes) if prepared.schedule == "lock-step" else max(sizes)
+    kept = recipe.checkpoints.keep + 1  # one more while it is being written
+    models = sum(saved_model_bytes(prepared.resolved[name]) for name in recipe.save)
+    return together * kept + models + journal_bytes(prepared)
+
+
+def checkpoint_bytes(resolved: ResolvedPlan) -> int:
+    """Of one checkpoint of an arm: what it has trained, and two moments of what trains, in fp32."""
+    if resolved.lora is not None:
+        return (FP32_BYTES + MOMENTS_BYTES) * resolved.trained_values
+    trained = frozenset().union(*(phase.trained for phase in resolved.phases))
+    values = sum(portion.values for portion in resolved.portions if portion.name in trained)
+    return FP32_BYTES * values + MOMENTS_BYTES * trained_values(resolved)
+
+
+def saved_model_bytes(resolved: ResolvedPlan) -> int:
+    """Of a trained model, in fp32."""
+    return FP32_BYTES * resolved.map.values
+
+
+def journal_bytes(prepared: Prepared) -> int:
+    """Of the journal of all replicates."""
+    recipe = prepared.recipe
+    watched = sum(portion.layer is not None for portion in next(iter(prepared.resolved.values())).portions)
+    every = recipe.measures.weight_change_every
+    lines = JOURNAL_BYTES_OF_A_STEP + (JOURNAL_BYTES_OF_A_NORM * watched // every if every else 0)
+    return recipe.training.steps * len(recipe.seeds) * len(recipe.arms) * lines

@@ -1,0 +1,45 @@
+"""What is trained on what? A variant's model, corpora, precision and device, as the journal tells of them."""
+
+from __future__ import annotations
+
+from frostline.arms.prepared import Prepared
+from frostline.corpus import Corpus
+from frostline.engine import context_length, model_title
+from frostline.measures import weights_sha256
+from frostline.run_folder import CorpusFacts, VariantPrepared
+
+
+def facts_of(prepared: Prepared) -> VariantPrepared:
+    """The record of what is trained on what, by which a later process knows it again."""
+    model = prepared.model
+    common = prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens)
+    resolved = next(iter(prepared.resolved.values()))
+    return VariantPrepared(
+        variant=prepared.variant,
+        model=model_title(prepared.recipe.model),
+        model_class=type(model).__name__,
+        model_sha256=weights_sha256(model.named_parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=resolved.layers,
+        context_length=context_length(model),
+        corpus=_corpus_facts(prepared.corpus),
+        retention=None if prepared.retention is None else _corpus_facts(prepared.retention),
+        precision=prepared.precision,
+        device=str(prepared.device),
+        schedule=prepared.schedule,
+        common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
+        common_share_of_corpus=prepared.corpus.share_of(common),
+        model_code=prepared.recipe.model.trusted_code,
+        chosen=prepared.chosen,
+    )
+
+
+def _corpus_facts(corpus: Corpus) -> CorpusFacts:
+    return CorpusFacts(
+        description=corpus.description,
+        sha256=corpus.sha256,
+        tokens=corpus.tokens,
+        distinct_tokens=corpus.distinct_tokens,
+        windows=corpus.windows,
+        held_out_windows=corpus.held_out_windows,
+    )

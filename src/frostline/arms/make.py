@@ -1,0 +1,212 @@
+"""How does an arm come to be? A copy of the base model that shares what stays frozen, its plan, and an engine."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from frostline.arms.prepared import Prepared
+from frostline.corpus import Batch
+from frostline.engine import (
+    Arm,
+    FastForward,
+    FrozenWeights,
+    PrefixChoice,
+    PrefixIdentity,
+    PrefixStore,
+    PrefixTrial,
+    SharedParts,
+    choose_prefix,
+    copy_for_arm,
+    default_disk_bytes,
+    default_memory_bytes,
+    keep_freed_memory,
+    measure_read_rate,
+    measure_write_rate,
+    window_key,
+)
+from frostline.machine import describe_machine
+from frostline.measures import weights_sha256
+from frostline.plans import AppliedPlan
+
+SAMPLE_WINDOWS = 2
+"""On which the engine tries its shortcuts beside the plain model."""
+MEGABYTE = 1_000_000
+
+
+@contextmanager
+def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = True) -> Iterator[Prepared]:
+    """`prepared` with what its arms share: frozen weights, and stored prefixes, on disk too if `cache` is a folder.
+
+    Without `keep_base` the base model itself becomes the one arm that is made.
+    """
+    keep_freed_memory()
+    with _open_store(prepared, cache) as store:
+        yield replace(prepared, shared=_parts(prepared, store, keep_base=keep_base))
+
+
+def alone(prepared: Prepared, name: str) -> Prepared:
+    """`prepared`, with stored prefixes for the arm `name` alone; frozen weights stay shared."""
+    if prepared.shared is None:
+        return prepared
+    depths = _depths(prepared, [name])
+    return replace(prepared, shared=replace(prepared.shared, store=_memory_store(prepared), depths=depths))
+
+
+def make_arm(
+    prepared: Prepared,
+    name: str,
+    seed: int,
+    *,
+    model: PreTrainedModel | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Arm:
+    """The arm `name` at its first step, by the engine that the recipe names; `say` is told what it can and cannot use.
+
+    `model` is what `model_for_arm` gives. Outside `shared_parts` stored prefixes are the arm's own, in memory.
+    """
+    recipe = prepared.recipe
+    shared = prepared.shared or _parts(prepared, _memory_store(prepared), keep_base=True)
+    fast = recipe.training.engine == "fast"
+
+    def fast_forward(applied: AppliedPlan) -> FastForward:
+        return FastForward(
+            applied,
+            shared,
+            recipe.training,
+            device=prepared.device,
+            precision=prepared.precision,
+            sample=prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS),
+        )
+
+    arm = Arm(
+        name,
+        model_for_arm(prepared, name) if model is None else model,
+        prepared.plans[name],
+        recipe.training,
+        learning_rate=recipe.learning_rate_of(name),
+        weight_decay=recipe.weight_decay_of(name),
+        seed=seed,
+        device=prepared.device,
+        precision=prepared.precision,
+        forward=fast_forward if fast else None,
+    )
+    if isinstance(arm.forward, FastForward):
+        for note in arm.forward.notes:
+            say(f"Arm {name}: {note}")
+        # None where the plan has no prefix that could be stored, which a note has told.
+        if arm.forward.prefix_trial is not None and prepared.resolved[name].prefix_layers > 0:
+            choice = choose_for(prepared, name, arm.forward.prefix_trial, shared.store.room_bytes)
+            arm.forward.prefix.keep = choice.use
+            say(f"Arm {name}: {choice.sentence}")
+    return arm
+
+
+def choose_for(prepared: Prepared, name: str, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:
+    """Whether storing the prefix of the arm `name` pays, by what one window's prefix took in `trial`."""
+    recipe, resolved = prepared.recipe, prepared.resolved[name]
+    training = recipe.training
+    windows_of_a_step = training.batch * training.accumulation
+    windows = windows_of_a_step * training.steps * len(recipe.seeds)
+    cost = prepared.costs[name]
+    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
+    sharing = sum(other.prefix_layers > 0 for other in prepared.resolved.values())
+    return choose_prefix(
+        wanted=training.prefix_cache.use,
+        depth=resolved.prefix_layers,
+        layers=resolved.layers,
+        row_bytes=trial.row_bytes,
+        row_flops=flops,
+        flops_per_second=flops / trial.seconds,
+        read_bytes_per_second=measure_read_rate(),
+        write_bytes_per_second=measure_write_rate(),
+        reads_per_window=sharing * (1.0 if recipe.windows.order == "random" else windows / prepared.corpus.windows),
+        order=recipe.windows.order,
+        arms_sharing=sharing,
+        deterministic=True,
+        room_bytes=room_bytes,
+        windows=prepared.corpus.windows,
+    )
+
+
+def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
+    """With random offsets no window comes back: stored prefixes serve the arms of one step, then go."""
+    if prepared.shared is None or prepared.recipe.windows.order == "epochs":
+        return
+    masks = batch.attention_mask
+    prepared.shared.store.keep_only(
+        window_key(row, None if masks is None else masks[index]) for index, row in enumerate(batch.input_ids)
+    )
+
+
+def model_for_arm(prepared: Prepared, name: str) -> PreTrainedModel:
+    """The untouched model for the arm `name` to train: a copy, sharing what the arm never trains where it can."""
+    if prepared.shared is not None and not prepared.shared.keep_base:
+        return prepared.model
+    if prepared.recipe.training.engine == "reference":
+        return copy.deepcopy(prepared.model)
+    return copy_for_arm(prepared.model, prepared.resolved[name])
+
+
+def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
+    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared, prepared.resolved), keep_base)
+
+
+def _depths(prepared: Prepared, names: Iterable[str]) -> tuple[int, ...]:
+    phases = [phase for name in names for phase in prepared.resolved[name].phases]
+    return tuple(sorted({phase.prefix_layers for phase in phases} - {0}))
+
+
+def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
+    training, order = prepared.recipe.training, prepared.recipe.windows.order
+    wanted = (
+        training.engine == "fast"
+        and training.prefix_cache.use != "never"
+        and bool(_depths(prepared, prepared.resolved))
+    )
+    if cache is None or not wanted or order == "random":
+        return _memory_store(prepared)
+    folder = cache / "prefixes"
+    identity = PrefixIdentity(
+        model_sha256=weights_sha256(prepared.model.named_parameters()),
+        configuration=_configuration(prepared),
+    )
+    memory, disk = training.prefix_cache.memory_mb, training.prefix_cache.disk_mb
+    return PrefixStore(
+        identity,
+        folder=folder,
+        memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
+        disk_bytes=default_disk_bytes(cache) if disk is None else disk * MEGABYTE,
+    )
+
+
+def _memory_store(prepared: Prepared) -> PrefixStore:
+    memory = prepared.recipe.training.prefix_cache.memory_mb
+    return PrefixStore(
+        PrefixIdentity("", ""),
+        folder=None,
+        memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
+        disk_bytes=0,
+    )
+
+
+def _configuration(prepared: Prepared) -> str:
+    """Whatever besides weights and window may change a bit of a hidden state."""
+    facts = describe_machine()
+    kept = ("torch", "transformers", "processor", "torch threads", "blas", "gpu")
+    return "\n".join(
+        [
+            prepared.model.config.to_json_string(use_diff=False),
+            str(prepared.device),
+            prepared.precision,
+            platform.machine(),
+            *(f"{name}: {facts[name]}" for name in kept),
+            prepared.recipe.training.frozen_weights,
+        ]
+    )

@@ -1,0 +1,76 @@
+"""How much memory does one arm need? Its peak, measured with that arm alone in a process of its own.
+
+`python -m frostline.arms.peak_memory` is that process: it trains the arm for two steps (the second has the optimizer's
+state) and prints the peak as JSON. Loading the model is not counted: the peak is reset when training begins.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frostline.errors import TrainingError
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class MemoryMeasure:
+    method: str
+    peak_bytes: int
+    model_bytes: int
+
+
+def measure_peak_memory(
+    recipe_file: Path, variant_index: int, arm: str, cache: Path, *, trusted_code: str | None = None
+) -> MemoryMeasure:
+    """Peak memory of `arm`, in bytes. Raises `TrainingError` when the process fails, as it does out of memory."""
+    command = [
+        sys.executable,
+        "-m",
+        "frostline.arms.peak_memory",
+        str(recipe_file),
+        str(variant_index),
+        arm,
+        str(cache),
+    ]
+    command.append(trusted_code or "")
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise TrainingError(f"arm {arm}: its memory could not be measured ({last[0]}).", "Set measures.memory=false.")
+    return MemoryMeasure(**json.loads(finished.stdout.splitlines()[-1]))
+
+
+def measure_here(
+    recipe_file: Path, variant_index: int, arm_name: str, cache: Path, *, trusted_code: str | None
+) -> MemoryMeasure:
+    """Train `arm_name` for a few steps in this process and read its peak."""
+    from frostline.arms.make import make_arm, shared_parts
+    from frostline.arms.prepared import prepare
+    from frostline.engine import give_back_freed_memory
+    from frostline.measures import memory_method, peak_bytes, reset_peak
+    from frostline.recipe import load_recipe, trusting, variants_of
+
+    variant = variants_of(trusting(load_recipe(recipe_file), trusted_code))[variant_index]
+    # Only this arm: nothing that belongs to another may be in memory.
+    recipe = variant.recipe.model_copy(update={"arms": {arm_name: variant.recipe.arms[arm_name]}, "retention": None})
+    loaded = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
+    training, seed = recipe.training, recipe.seeds[0]
+    with shared_parts(loaded, None, keep_base=False) as prepared:
+        arm = make_arm(prepared, arm_name, seed)
+        give_back_freed_memory()
+        reset_peak(prepared.device)
+        for step in range(min(STEPS, training.steps)):
+            arm.take_step(prepared.corpus.batch(seed, step, training.batch * training.accumulation), step)
+    model_bytes = sum(parameter.numel() * parameter.element_size() for parameter in arm.model.parameters())
+    return MemoryMeasure(memory_method(prepared.device), peak_bytes(prepared.device), model_bytes)
+
+
+if __name__ == "__main__":
+    recipe_file, variant_index, arm, cache, trusted_code = sys.argv[1:]
+    found = measure_here(Path(recipe_file), int(variant_index), arm, Path(cache), trusted_code=trusted_code or None)
+    print(json.dumps(asdict(found)))

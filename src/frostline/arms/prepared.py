@@ -1,0 +1,233 @@
+"""Is everything there that the experiment needs? Model, corpus and plans of one variant, loaded and checked.
+
+All that can be wrong with a recipe is found here, before a run folder exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from frostline.corpus import Corpus, open_corpus
+from frostline.engine import (
+    SharedParts,
+    context_length,
+    load_model,
+    load_tokenizer,
+    needs_conversion,
+    on_device,
+    require_compiler,
+    settle_device,
+    settle_precision,
+)
+from frostline.errors import FrostlineError, PlanError, RecipeError
+from frostline.plans import (
+    Plan,
+    PlanCost,
+    ResolvedPlan,
+    adapter_modules,
+    ceiling_sentence,
+    map_untouched,
+    places_of,
+    plan_cost,
+    require_peft,
+    select,
+)
+from frostline.recipe import CorpusSettings, Recipe, Variant
+from frostline.signals import Chosen, asks_for_signals, look_at, settle_recipe
+
+ADAM_BYTES_PER_WEIGHT = 12
+"""Gradient and two moments in fp32 of each trained weight."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One variant, ready to train: the untouched model on its device, its corpora, and each arm's plan."""
+
+    variant: str
+    recipe: Recipe
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+    retention: Corpus | None
+    plans: dict[str, Plan]
+    resolved: dict[str, ResolvedPlan]
+    costs: dict[str, PlanCost]
+    """Of one step of each arm, as its plan begins."""
+    device: torch.device
+    precision: str
+    schedule: str
+    chosen: Chosen = field(default_factory=dict)
+    """What the selectors of the recipe that compute became; `recipe` here has them settled."""
+    shared: SharedParts | None = None
+    """What the arms have in common while they train; see `launch.arms`."""
+
+
+def prepare(
+    variant: Variant,
+    cache: Path,
+    *,
+    say: Callable[[str], None],
+    reading: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Load and check everything of `variant`. Raises `FrostlineError` with the key at fault."""
+    recipe = variant.recipe
+    device = settle_device(recipe.training.device)
+    precision = settle_precision(recipe.training.precision, device)
+    if recipe.training.compile and recipe.training.engine == "fast":
+        require_compiler(device.type)
+    say(f"Model: {recipe.model.source}")
+    if needs_conversion(recipe.model, cache):
+        say("Converting the embedded model to safetensors, once")
+    tokenizer = load_tokenizer(recipe.model, cache)
+    model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
+    _check_window_length(recipe, model)
+    corpus: Corpus | None = None
+    chosen: Chosen = {}
+    if asks_for_signals(recipe):
+        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
+        looked = look_at(on_device(model, device), corpus, device=device, precision=precision)
+        recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
+    arms = resolve_arms(recipe, model)
+    try:
+        select(model, recipe.measures.watch)
+    except PlanError as error:
+        raise PlanError(f"measures.watch: {error.message}", error.hint) from error
+    resolved = {name: plan for name, (_, plan) in arms.items()}
+    costs = costs_of(recipe, model, resolved)
+    for name, cost in costs.items() if len(costs) > 1 or max(cost.ceiling for cost in costs.values()) > 0 else ():
+        say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
+    if corpus is None:
+        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
+    retention = None
+    if recipe.retention is not None:
+        say(f"Retention corpus: {recipe.retention.source}")
+        retention = _open(recipe.retention, recipe, tokenizer, cache, reading)
+    return Prepared(
+        variant=variant.label,
+        recipe=recipe,
+        model=on_device(model, device),
+        tokenizer=tokenizer,
+        corpus=corpus,
+        retention=retention,
+        plans={name: plan for name, (plan, _) in arms.items()},
+        resolved=resolved,
+        costs=costs,
+        device=device,
+        precision=precision,
+        schedule=_settle_schedule(recipe, model, resolved, device),
+        chosen=chosen,
+    )
+
+
+def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan, ResolvedPlan]]:
+    """Each arm's plan, and what it means for `model`. Raises `PlanError` naming the arm at fault."""
+    resolved = {}
+    model_map = map_untouched(model)
+    for name, arm in recipe.arms.items():
+        try:
+            plan = Plan.from_settings(arm)
+            resolved[name] = (plan, plan.resolve(model, model_map))
+            if plan.lora is not None:
+                require_peft()
+                adapter_modules(model, resolved[name][1].targets)
+        except PlanError as error:
+            raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
+        late = [change.at for change in arm.changes if change.at >= recipe.training.steps]
+        if late:
+            raise PlanError(
+                f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
+                f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
+            )
+    return resolved
+
+
+def tokens_of_a_step(recipe: Recipe) -> int:
+    """Tokens that one step of an arm reads."""
+    return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
+
+
+def costs_of(recipe: Recipe, model: PreTrainedModel, resolved: Mapping[str, ResolvedPlan]) -> dict[str, PlanCost]:
+    """The arithmetic of one step of each arm."""
+    tokens, length = tokens_of_a_step(recipe), recipe.windows.length
+    places = places_of(model, next(iter(resolved.values()))) if resolved else {}
+    return {
+        name: plan_cost(model, plan, tokens, sequence_length=length, places=places) for name, plan in resolved.items()
+    }
+
+
+def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
+    sampling = recipe.measures.sampling
+    if sampling.prompts and sampling.prompt_tokens > recipe.windows.length:
+        raise RecipeError(
+            f"measures.sampling.prompt_tokens: {sampling.prompt_tokens} tokens are more than a window of "
+            f"{recipe.windows.length}, from which prompts are taken.",
+            f"Use {recipe.windows.length} or less.",
+        )
+    limit = context_length(model)
+    if limit is None:
+        return
+    if recipe.windows.length > limit:
+        raise RecipeError(
+            f"windows.length: {recipe.windows.length} tokens are more than the {limit} that the model "
+            f"'{recipe.model.source}' can read at once.",
+            f"Use {limit} or less.",
+        )
+    if sampling.prompts and sampling.prompt_tokens + sampling.new_tokens > limit:
+        raise RecipeError(
+            f"measures.sampling: {sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more "
+            f"than the {limit} that the model can read at once.",
+            "Use fewer.",
+        )
+
+
+def _open_corpus(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    say: Callable[[str], None],
+    reading: Callable[[int, int], None] | None,
+) -> Corpus:
+    say(f"Corpus: {recipe.corpus.source}")
+    return _open(recipe.corpus, recipe, tokenizer, cache, reading)
+
+
+def _open(
+    corpus: CorpusSettings,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    reading: Callable[[int, int], None] | None,
+) -> Corpus:
+    try:
+        return open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
+    except FrostlineError as error:
+        key = "retention" if corpus is recipe.retention else "corpus"
+        raise type(error)(f"{key}: {error.message}", error.hint) from error
+
+
+def _settle_schedule(
+    recipe: Recipe, model: PreTrainedModel, resolved: dict[str, ResolvedPlan], device: torch.device
+) -> str:
+    """`lock-step` where all arms fit into two thirds of the free memory at once, else `one-by-one`."""
+    if recipe.training.schedule != "auto":
+        return recipe.training.schedule
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    fast = recipe.training.engine == "fast"
+    # The fast engine's arms share what they do not train, once in fp32 and once in the precision of its use.
+    needed = 6 * weights if fast else 4 * weights
+    for plan in resolved.values():
+        trained = max(sum(p.values for p in plan.trained_at(phase.at).values()) for phase in plan.phases)
+        trained = plan.trained_values if plan.lora is not None else trained
+        needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained
+    # Activations and the logits of one step, which the arms use in turn.
+    config = model.config.get_text_config()
+    tokens = recipe.training.batch * recipe.windows.length
+    needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return "lock-step" if needed < free * 2 / 3 else "one-by-one"

@@ -1,0 +1,136 @@
+"""Was this arm trained before? Then its records are taken from the cache folder, and it is not trained again.
+
+An arm of a replicate is a pure function of what its key hashes: model, corpora, order, plan, settings, seed, measures,
+versions, precision, device and threads. What is kept is its journal, under that key, written whole or not at all and
+checked byte for byte when it is read. Only arms that finished are kept. Their times belong to the run that took them:
+`ArmStarted.reused_from` names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from frostline.arms import Prepared
+from frostline.corpus import Corpus, tokenizer_sha256
+from frostline.machine import DECIDING_FACTS, describe_machine
+from frostline.measures import weights_sha256
+from frostline.recipe import CorpusSettings
+from frostline.storage import Facts, cached_entry, code_sha256, open_entry
+
+LINES_FILE = "journal.jsonl"
+LARGEST_BYTES = 1_000_000_000
+"""Of all that is kept; what was not used for longest goes first."""
+DECIDING_PACKAGES = ("arms", "corpus", "engine", "experiment", "measures", "plans")
+"""Those of Frostline's own packages whose code decides what an arm's records hold."""
+
+Line = dict[str, object]
+
+
+@dataclass(frozen=True)
+class KeptArm:
+    """What is known about an arm that was trained before."""
+
+    trained_by: str
+    """Name of the experiment and when it began."""
+    lines: list[Line]
+    """Of its journal, in order."""
+
+
+@dataclass(frozen=True)
+class ArmStore:
+    """The arms of one variant of a run, in the cache folder."""
+
+    folder: Path
+    origin: str
+    """The run that keeps what it trains: name and time."""
+    identity: str
+    """What all arms of the variant have in common, as JSON."""
+
+    def key(self, prepared: Prepared, arm: str, seed: int, what: str = "journal") -> str:
+        """SHA-256 of all that decides the records of `arm`; '' is the untouched model."""
+        recipe = prepared.recipe
+        own: dict[str, object] = {"what": what, "seed": seed}
+        if arm:
+            own |= {
+                "arm": recipe.arms[arm].model_dump(mode="json"),
+                "learning_rate": recipe.learning_rate_of(arm),
+                "weight_decay": recipe.weight_decay_of(arm),
+            }
+        return hashlib.sha256(f"{self.identity}\n{json.dumps(own, sort_keys=True)}".encode()).hexdigest()
+
+    def find(self, key: str) -> KeptArm | None:
+        """What is kept under `key`, if it is whole."""
+        entry = open_entry(self.folder, key)
+        if entry is None:
+            return None
+        with suppress(OSError):
+            entry.folder.touch()  # used now: others go first
+        text = (entry.folder / LINES_FILE).read_text(encoding="utf-8")
+        return KeptArm(str(entry.facts["trained_by"]), [json.loads(line) for line in text.splitlines()])
+
+    def keep(self, key: str, lines: bytes) -> None:
+        """Keep `lines` under `key`. Raises `CacheError` where the cache folder cannot be written."""
+
+        def write(folder: Path) -> Facts:
+            (folder / LINES_FILE).write_bytes(lines)
+            return {"trained_by": self.origin}
+
+        cached_entry(self.folder, key, write)
+        _make_room(self.folder)
+
+
+def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore:
+    """The store for the arms of `prepared`; `started_at` is when this run began."""
+    recipe = prepared.recipe
+    machine = describe_machine()
+    identity = {
+        "model": weights_sha256(prepared.model.named_parameters()),
+        "configuration": prepared.model.config.to_json_string(use_diff=False),
+        "generation": None if prepared.model.generation_config is None else prepared.model.generation_config.to_dict(),
+        "model's own code": recipe.model.trusted_code,
+        "tokenizer": tokenizer_sha256(prepared.tokenizer),
+        "corpus": _corpus_identity(prepared.corpus, recipe.corpus),
+        "retention": None
+        if prepared.retention is None or recipe.retention is None
+        else _corpus_identity(prepared.retention, recipe.retention),
+        "windows": recipe.windows.model_dump(mode="json"),
+        "training": recipe.training.model_dump(mode="json", exclude={"schedule"}),
+        # It changes no result, but arms that trained one after another have times that do not compare.
+        "schedule": prepared.schedule,
+        "measures": recipe.measures.model_dump(mode="json", exclude={"memory"}),
+        "device": str(prepared.device),
+        "precision": prepared.precision,
+        "versions": {name: machine[name] for name in DECIDING_FACTS},
+        "code": code_sha256(DECIDING_PACKAGES),
+    }
+    return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True, default=str))
+
+
+def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, object]:
+    """By content; where it lay does not matter."""
+    return {
+        "content": corpus.sha256,
+        "tokens": corpus.tokens_sha256,
+        "settings": settings.model_dump(mode="json", exclude={"source", "sha256"}),
+    }
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what was not used for longest until the rest is within bounds."""
+    entries = []
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                size = sum(file.stat().st_size for file in path.iterdir())
+                entries.append((path.stat().st_mtime, size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= LARGEST_BYTES:
+            break
+        shutil.rmtree(path, ignore_errors=True)
+        total -= size

@@ -1,0 +1,132 @@
+"""What did an earlier process leave in a run folder, and may this one go on with it?
+
+The rules are those of the table in `docs/survival.md`: what would make a different experiment is refused, what could
+change a bit is refused unless the user accepts it (then the journal and the report say so), the rest may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from frostline.errors import RunFolderError
+from frostline.recipe import CheckpointSettings, Recipe, load_recipe, recipe_hash
+from frostline.run_folder import (
+    RECIPE_FILE,
+    RUN_FILE,
+    AdviceStarted,
+    PeakMemory,
+    RunEnded,
+    RunStarted,
+    VariantPrepared,
+    changes_of_machine,
+    read_lines,
+    records_of,
+)
+from frostline.storage import LOCK_FILE
+
+Standing = Literal["nothing", "begun", "finished"]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the run's own file of the journal holds."""
+
+    started: RunStarted | None
+    variants: dict[str, VariantPrepared]
+    memory: frozenset[tuple[str, str]]
+    """Variants and arms whose memory was measured."""
+    bytes_kept: int
+    """Of the file: what comes after, such as the line of an end that was none, is written anew."""
+
+
+NOTHING = Left(None, {}, frozenset(), 0)
+
+
+def standing(run_folder: Path) -> Standing:
+    """What there is at `run_folder`. Raises `RunFolderError` where it is something else than a run."""
+    if run_folder.is_symlink() or (run_folder.exists() and not run_folder.is_dir()):
+        raise RunFolderError(f"{run_folder}: not a folder.", "Choose another with --out.")
+    if not run_folder.exists():
+        return "nothing"
+    if not (run_folder / RECIPE_FILE).exists():
+        foreign = [path.name for path in run_folder.iterdir() if path.name != LOCK_FILE and path.suffix != ".part"]
+        if foreign:
+            raise RunFolderError(
+                f"{run_folder}: not a run folder: it has no {RECIPE_FILE}, but '{sorted(foreign)[0]}'.",
+                "Choose another with --out.",
+            )
+        return "nothing"  # killed before its first file
+    lines, _ = read_lines(run_folder, RUN_FILE)
+    if records_of(lines, AdviceStarted):
+        raise RunFolderError(
+            f"{run_folder} is the folder of an advice, not of a run.",
+            "Go on with it by the same 'frostline advise' command; a run goes into another folder.",
+        )
+    ended = records_of(lines, RunEnded)
+    return "finished" if ended and ended[-1].status == "finished" else "begun"
+
+
+def read_left(run_folder: Path) -> Left:
+    """What an earlier process left. Raises `RunFolderError` where its journal is damaged."""
+    lines, ends = read_lines(run_folder, RUN_FILE)
+    kept = [index for index, line in enumerate(lines) if line["kind"] != RunEnded.__name__]
+    started = records_of(lines, RunStarted)
+    return Left(
+        started=started[0] if started else None,
+        variants={facts.variant: facts for facts in records_of(lines, VariantPrepared)},
+        memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
+        bytes_kept=ends[kept[-1]] if kept else 0,
+    )
+
+
+def recorded_recipe(run_folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that the run was begun with, with overrides. Raises `RunFolderError` or `RecipeError`."""
+    path = run_folder / RECIPE_FILE
+    if not path.is_file():
+        raise RunFolderError(
+            f"{run_folder}: not a run folder (it has no '{RECIPE_FILE}').",
+            "Give the folder that 'frostline run' made; start one with 'frostline run RECIPE'.",
+        )
+    return load_recipe(path, overrides)
+
+
+def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
+    """Raise `RunFolderError`, naming a key, unless the run was begun with `wanted`, `checkpoints` left aside."""
+    begun = _without_checkpoints(recorded_recipe(run_folder))
+    wanted = _without_checkpoints(wanted)
+    if recipe_hash(begun) == recipe_hash(wanted):
+        return
+    key = _first_difference(begun.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    raise RunFolderError(
+        f"{run_folder}: it was begun with another recipe: '{key}' differs.",
+        f"Go on with the recipe that it has ('frostline resume {run_folder}'), or choose another folder with --out.",
+    )
+
+
+def changes_since(started: RunStarted, machine: Mapping[str, str]) -> list[str]:
+    """What may decide a bit and is not as it was when the run was begun, in phrases."""
+    return changes_of_machine(started.environment, machine)
+
+
+def require_accepted(run_folder: Path, changes: list[str], accepted: bool) -> None:
+    """Raise `RunFolderError` where there are changes that the user has not accepted."""
+    if changes and not accepted:
+        raise RunFolderError(
+            f"{run_folder}: since it was begun, {'; '.join(changes)}: results would no longer be the same to the bit.",
+            "Go on where it was begun; or accept that with --accept-changes, and the report will say so.",
+        )
+
+
+def _without_checkpoints(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"checkpoints": CheckpointSettings()})
+
+
+def _first_difference(then: object, now: object, path: str = "") -> str:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*then, *(key for key in now if key not in then)]:
+            if then.get(key) != now.get(key):
+                return _first_difference(then.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    return path

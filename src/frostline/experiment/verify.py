@@ -1,0 +1,218 @@
+"""Is a run folder what it says it is? Every hash is computed again, and whatever follows from others derived anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from frostline.arms import Prepared, prepare
+from frostline.corpus import Corpus
+from frostline.engine import load_model
+from frostline.errors import FrostlineError, ModelError, RunFolderError
+from frostline.experiment.checkpoints import TRAINING_FOLDER
+from frostline.measures import weights_sha256
+from frostline.plans import value_of
+from frostline.recipe import ModelSettings, recipe_hash, trusting, variants_of
+from frostline.run_folder import (
+    CHECKPOINT_FOLDER,
+    REPORT_FILE,
+    SUMMARY_FILE,
+    VariantPrepared,
+    run_lock,
+    saved_model_folder,
+)
+from frostline.stats import Run, VariantRun, check, read_run, read_summary, summarise
+from frostline.storage import SealBrokenError, open_sealed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    what: str
+    holds: bool | None
+    """None where it could not be checked."""
+    sentence: str
+
+
+def verify_run(
+    run_folder: Path,
+    cache: Path,
+    *,
+    say: Callable[[str], None],
+    render_report: Callable[[Path], str],
+    trusted_code: str | None = None,
+) -> list[Finding]:
+    """Check the whole of `run_folder`; model and corpus are loaded for it, the model's own code only if trusted.
+
+    `render_report` makes the report's page of a run folder anew (`frostline.report`).
+
+    Raises `RunFolderError` where it is no run folder, its journal is damaged, or a process is at work there.
+    """
+    run = read_run(run_folder)
+    with run_lock(run_folder, say):
+        return list(_findings(run, run_folder, cache, say, render_report, trusted_code))
+
+
+def _findings(
+    run: Run,
+    run_folder: Path,
+    cache: Path,
+    say: Callable[[str], None],
+    render_report: Callable[[Path], str],
+    trusted_code: str | None,
+) -> Iterator[Finding]:
+    same = recipe_hash(run.recipe) == run.started.recipe_sha256
+    yield Finding("recipe", same, "It has the hash that the journal begins with." if same else "It was changed.")
+    yield Finding("journal", True, "Every line is whole, and none is missing.")
+    for variant in run.variants:
+        checks = check(variant)
+        own_weights = all(arm.started.initial_sha256 == variant.prepared.model_sha256 for arm in variant.runs.values())
+        yield _of(variant, "pairing", checks.pairing_holds, checks.pairing)
+        if not own_weights:
+            yield _of(variant, "pairing", False, "An arm did not begin from the weights that the run names.")
+        yield _of(variant, "frozen weights", checks.frozen_holds, checks.frozen)
+    yield from _sealed(run_folder)
+    settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
+    for variant in run.variants:
+        try:
+            prepared = prepare(settings[variant.label], cache, say=say)
+        except FrostlineError as error:
+            yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error.message}")
+            continue
+        yield _facts(variant, prepared)
+        yield _windows(variant, prepared.corpus)
+        yield from _saved_models(variant, prepared, run_folder, cache)
+    yield from _derived(run_folder, render_report)
+
+
+def _of(variant: VariantRun, what: str, holds: bool | None, sentence: str) -> Finding:
+    return Finding(f"{what}, {variant.label}" if variant.label else what, holds, sentence)
+
+
+def _facts(variant: VariantRun, prepared: Prepared) -> Finding:
+    then = variant.prepared
+    model = weights_sha256(prepared.model.named_parameters())
+    wrong = [
+        name
+        for name, before, now in (
+            ("the model", then.model_sha256, model),
+            ("the corpus", then.corpus.sha256, prepared.corpus.sha256),
+            (
+                "the retention corpus",
+                _retention(then),
+                None if prepared.retention is None else prepared.retention.sha256,
+            ),
+        )
+        if before != now
+    ]
+    sentence = f"Not what it was: {', '.join(wrong)}." if wrong else "They have the hashes that the journal names."
+    return _of(variant, "model and corpus", not wrong, sentence)
+
+
+def _retention(then: VariantPrepared) -> str | None:
+    return None if then.retention is None else then.retention.sha256
+
+
+def _windows(variant: VariantRun, corpus: Corpus) -> Finding:
+    """Every step's windows, drawn again from the seed."""
+    training = variant.recipe.training
+    drawn: dict[tuple[int, int], str] = {}
+    steps = 0
+    for (seed, arm), run in variant.runs.items():
+        for taken in run.steps:
+            place = (seed, taken.step)
+            if place not in drawn:
+                drawn[place] = corpus.batch(seed, taken.step, training.batch * training.accumulation).windows_sha256
+            if drawn[place] != taken.windows_sha256:
+                return _of(
+                    variant,
+                    "order",
+                    False,
+                    f"Step {taken.step} of {arm}, seed {seed}, read other windows than its seed gives.",
+                )
+            steps += 1
+    return _of(variant, "order", True, f"Seed and step give the windows of each of {steps:,} steps.")
+
+
+def _sealed(run_folder: Path) -> Iterator[Finding]:
+    """Checkpoints of arms in training, and trained models."""
+    folder = run_folder / CHECKPOINT_FOLDER
+    training = sorted((folder / TRAINING_FOLDER).glob("*/[0-9]*")) if folder.is_dir() else []
+    models = sorted(path for path in folder.iterdir() if path.name != TRAINING_FOLDER) if folder.is_dir() else []
+    if not training and not models:
+        yield Finding("checkpoints", True, "There are none.")
+        return
+    for path in [*models, *training]:
+        try:
+            open_sealed(path.parent, path.name)
+        except SealBrokenError as error:
+            yield Finding("checkpoints", False, str(error))
+        else:
+            name = path.relative_to(folder)
+            yield Finding("checkpoints", True, f"{name}: every byte is as it was written.")
+
+
+def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cache: Path) -> Iterator[Finding]:
+    """In a trained model, whatever its plan froze is the base model's, and the rest is what the journal hashed."""
+    for name in variant.recipe.save:
+        folder = saved_model_folder(run_folder, variant.label, name)
+        run = variant.runs.get((variant.seeds[0], name))
+        if run is None or run.finished is None or not folder.is_dir():
+            continue
+        try:
+            model = load_model(ModelSettings(source=str(folder)).trusting(prepared.recipe.model.trusted_code), cache)
+        except ModelError as error:
+            yield _of(variant, f"trained model {name}", None, f"It cannot be loaded: {error.message}")
+            continue
+        resolved = prepared.resolved[name]
+        trained = frozenset().union(*(phase.trained for phase in resolved.phases))
+        trained |= {portion.name for portion in resolved.targets}
+        frozen = [portion for portion in resolved.portions if portion.name not in trained]
+        moved = [
+            portion.name
+            for portion in frozen
+            if not torch.equal(value_of(model, portion), value_of(prepared.model, portion).cpu())
+        ]
+        values = sum(portion.values for portion in frozen)
+        yield _of(
+            variant,
+            f"trained model {name}",
+            not moved,
+            f"Frozen, and yet not the base model's: {', '.join(moved[:3])}."
+            if moved
+            else f"{values:,} frozen values are the base model's, to the byte.",
+        )
+        if resolved.lora is None:
+            applied = prepared.plans[name].apply(model, seed=run.seed)
+            applied.advance(variant.recipe.training.steps - 1)
+            same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
+            found = "have the hash that the journal ends with" if same else "are not what the journal ends with"
+            yield _of(variant, f"trained model {name}", same, f"Its trained weights {found}.")
+
+
+def _derived(run_folder: Path, render_report: Callable[[Path], str]) -> Iterator[Finding]:
+    """Summary and report, made again from the journal."""
+
+    def report_follows(run_folder: Path) -> bool:
+        return (run_folder / REPORT_FILE).read_text(encoding="utf-8") == render_report(run_folder)
+
+    for file, make in ((SUMMARY_FILE, _summary_follows), (REPORT_FILE, report_follows)):
+        if not (run_folder / file).exists():
+            yield Finding(file, None, "It has not been written: 'frostline report' does.")
+            continue
+        try:
+            follows = make(run_folder)
+        except RunFolderError as error:
+            yield Finding(file, False, str(error))
+        else:
+            yield Finding(
+                file, follows, "It follows from the journal." if follows else "It does not follow from the journal."
+            )
+
+
+def _summary_follows(run_folder: Path) -> bool:
+    return asdict(read_summary(run_folder)) == asdict(summarise(run_folder))

@@ -1,0 +1,274 @@
+"""What will the experiment take, before it runs? Memory, time and disk of each arm, and what it saves.
+
+That the weights fit into memory is checked on a model without memory (torch's meta device). Sizes follow from the
+plan; times, and what a forward pass keeps, from passes of a model cut down to a few layers (`calibration`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from frostline.arms import (
+    FP32_BYTES,
+    MEGABYTE,
+    MOMENTS_BYTES,
+    Prepared,
+    choose_for,
+    journal_bytes,
+    make_arm,
+    prepare,
+    process_bytes,
+    run_folder_bytes,
+    saved_model_bytes,
+    tensor_bytes,
+    trained_values,
+)
+from frostline.arms import STEPS as MEMORY_STEPS
+from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, parameter_count, settle_device
+from frostline.errors import TrainingError
+from frostline.forecast.calibration import StepParts, calibrate_arm, cut_prepared
+from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
+from frostline.recipe import Recipe, Variant, variants_of
+
+SAMPLED_POSITIONS = 8
+"""Of a continuation that is timed."""
+EVALUATED_WINDOWS = 2
+SETTLING_FORWARDS = 10
+"""Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
+
+
+@dataclass(frozen=True)
+class ArmEstimate:
+    """One arm, alone."""
+
+    arm: str
+    plan: str
+    step_seconds: float
+    """With its prefix stored, if it is."""
+    first_visit_seconds: float | None
+    """A step on windows whose prefix is not stored yet; None where nothing is stored."""
+    total_seconds: float
+    """T: all steps of one replicate, after the first visits of its windows."""
+    saving: float | None
+    """r against the baseline, of steps with the prefix stored; None for the baseline."""
+    ceiling: float
+    ceiling_cached: float
+    peak_bytes: int
+    """Alone in a process: on CPU the resident set, on CUDA the tensors."""
+    optimizer_bytes: int
+    saved_model_bytes: int
+    """On disk, where the recipe saves its model; else 0."""
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """A variant of the experiment."""
+
+    variant: str
+    baseline: str
+    device: str
+    precision: str
+    arms: list[ArmEstimate]
+    seconds: float
+    """The whole run: training, evaluation, sampling, measuring memory."""
+    training_seconds: float
+    """Of it, all steps of all arms and replicates."""
+    disk_bytes: int
+    """Run folder and cache folder together."""
+    prefix_disk_bytes: int
+    """Of it, stored prefixes."""
+    free_memory_bytes: int
+    free_disk_bytes: int
+    warnings: list[str]
+    """What will not go well, in sentences; empty where everything fits."""
+
+
+def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:
+    """Estimate every variant. Raises `FrostlineError`, where the model's weights alone do not fit too."""
+    return [_estimate(variant, cache, say) for variant in variants_of(recipe)]
+
+
+def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunEstimate:
+    recipe = variant.recipe
+    device = settle_device(recipe.training.device)
+    free = _free_memory(device)
+    weights = FP32_BYTES * parameter_count(recipe.model, cache)
+    if weights > free:
+        raise TrainingError(
+            f"model.source: the weights of '{recipe.model.source}' alone take {weights / 1e9:.1f} GB in fp32, and "
+            f"{free / 1e9:.1f} GB of memory are free.",
+            "Use a smaller model, or a machine with more memory.",
+        )
+    prepared = prepare(variant, cache, say=say)
+    training, windows = recipe.training, prepared.corpus.windows
+    batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
+    base = process_bytes(recipe, cache) if device.type == "cpu" else 0
+    memory_room, disk_room = _rooms(recipe, cache)
+    parts, arms = {}, []
+    stored: dict[int, int] = {}  # bytes of all windows' rows by depth, which arms of one depth share
+    for name, resolved in prepared.resolved.items():
+        say(f"Calibrating {name}")
+        parts[name] = calibrate_arm(prepared, name, batch, free)
+        trial = _try_prefix(prepared, name) if resolved.prefix_layers else None
+        arms.append(_arm(prepared, name, parts, trial, base, max(memory_room, disk_room)))
+        if trial is not None and arms[-1].first_visit_seconds is not None:
+            stored[resolved.prefix_layers] = windows * trial.row_bytes
+    say("Calibrating evaluation and sampling")
+    training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
+    prefix_disk = min(sum(stored.values()), disk_room)
+    # The journal once more: it is kept for later runs as well.
+    disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk
+    free_disk = psutil.disk_usage(str(cache if cache.exists() else Path())).free
+    found = RunEstimate(
+        variant=variant.label,
+        baseline=recipe.baseline_arm,
+        device=str(prepared.device),
+        precision=prepared.precision,
+        arms=arms,
+        seconds=training_seconds + _seconds_around(prepared, arms),
+        training_seconds=training_seconds,
+        prefix_disk_bytes=prefix_disk,
+        disk_bytes=disk,
+        free_memory_bytes=free,
+        free_disk_bytes=free_disk,
+        warnings=[],
+    )
+    found.warnings.extend(_warnings(prepared, found))
+    return found
+
+
+def _arm(
+    prepared: Prepared, name: str, parts: dict[str, StepParts], trial: PrefixTrial | None, base: int, room: int
+) -> ArmEstimate:
+    recipe, resolved, cost = prepared.recipe, prepared.resolved[name], prepared.costs[name]
+    training, own = recipe.training, parts[name]
+    step = training.accumulation * own.pass_seconds + own.optimizer_seconds
+    windows_of_a_step = training.batch * training.accumulation
+    visits = windows_of_a_step * training.steps
+    prefix_seconds, stored = 0.0, False
+    if trial is not None:
+        prefix_seconds = trial.seconds * windows_of_a_step
+        stored = choose_for(prepared, name, trial, room).use and recipe.windows.order == "epochs"
+    first_visits = min(prepared.corpus.windows, visits) if stored else visits
+    step_seconds = step if stored else step + prefix_seconds
+    baseline = parts.get(recipe.baseline_arm)
+    saving = None
+    if name != recipe.baseline_arm and baseline is not None:
+        saving = 1 - step_seconds / (training.accumulation * baseline.pass_seconds + baseline.optimizer_seconds)
+    trained = trained_values(resolved)
+    return ArmEstimate(
+        arm=name,
+        plan=prepared.plans[name].text,
+        step_seconds=step_seconds,
+        first_visit_seconds=step + prefix_seconds if stored else None,
+        total_seconds=training.steps * step + first_visits * prefix_seconds / windows_of_a_step,
+        saving=saving,
+        ceiling=cost.ceiling,
+        ceiling_cached=cost.ceiling_cached,
+        peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
+        optimizer_bytes=MOMENTS_BYTES * trained,
+        saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
+    )
+
+
+def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
+    """What the prefix of a window costs, from a cut model whose prefix is shorter."""
+    resolved = prepared.resolved[name]
+    short = min(2, resolved.prefix_layers)
+    top = min(resolved.prefix_layers, resolved.layers - 1)
+    trials = []
+    for depth in sorted({1, short}):
+        cut = cut_prepared(prepared, name, [*range(depth), top])
+        forward = make_arm(cut, name, cut.recipe.seeds[0], model=cut.model).forward
+        trial = getattr(forward, "prefix_trial", None)
+        if trial is None:
+            return None
+        trials.append(trial)
+    first, last = trials[0], trials[-1]
+    per_layer = (last.seconds - first.seconds) / max(1, short - 1) if short > 1 else 0.0
+    seconds = first.seconds + max(0.0, per_layer) * (resolved.prefix_layers - 1)
+    return PrefixTrial(None, seconds, first.row_bytes)
+
+
+def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
+    """Everything but the steps: evaluation, sampling, trying shortcuts, measuring memory."""
+    recipe, layers = prepared.recipe, next(iter(prepared.resolved.values())).layers
+    name = recipe.baseline_arm
+    one, two = (_evaluation_and_sampling(cut_prepared(prepared, name, list(range(depth)))) for depth in (1, 2))
+    window, position = (first + max(0.0, second - first) * (layers - 1) for first, second in zip(one, two, strict=True))
+    held_out = prepared.corpus.held_out_windows
+    if prepared.retention is not None:
+        held_out += prepared.retention.held_out_windows
+    measures, steps = recipe.measures, recipe.training.steps
+    sampling = measures.sampling
+    # The untouched model reads what was written, too.
+    read = sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens) / recipe.windows.length
+    text = sampling.new_tokens * position + read * window if sampling.prompts else 0.0
+    evaluations = 1 + ((steps - 1) // measures.evaluate_every if measures.evaluate_every else 0)
+    settling = SETTLING_FORWARDS * 2 * window
+    of_an_arm = evaluations * held_out * window + text
+    of_a_replicate = held_out * window + text + len(arms) * of_an_arm
+    memory = 0.0
+    if measures.memory:
+        loading = 10.0
+        memory = sum(loading + settling + MEMORY_STEPS * arm.step_seconds for arm in arms)
+    return len(recipe.seeds) * of_a_replicate + settling * len(arms) + memory
+
+
+def _evaluation_and_sampling(cut: Prepared) -> tuple[float, float]:
+    """Seconds to evaluate one window, and to sample one position of all continuations."""
+    sampling = cut.recipe.measures.sampling
+    batch = next(iter(cut.corpus.held_out_batches(min(EVALUATED_WINDOWS, EVALUATION_WINDOWS))))
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        evaluate_loss(cut.model, [batch], device=cut.device, precision=cut.precision)
+        seconds.append((time.perf_counter() - started) / len(batch.input_ids))
+    if not sampling.prompts:
+        return min(seconds), 0.0
+    prompts = cut.corpus.prompts(cut.recipe.seeds[0], sampling.prompts, sampling.prompt_tokens)
+    few = sampling.model_copy(update={"new_tokens": min(SAMPLED_POSITIONS, sampling.new_tokens)})
+    started = time.perf_counter()
+    sample_continuations(
+        cut.model, prompts, few, 0, end_token_ids(cut.model), device=cut.device, precision=cut.precision
+    )
+    return min(seconds), (time.perf_counter() - started) / few.new_tokens
+
+
+def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:
+    """Bytes that stored prefixes may take in memory and on disk."""
+    settings = recipe.training.prefix_cache
+    memory = default_memory_bytes() if settings.memory_mb is None else settings.memory_mb * MEGABYTE
+    disk = default_disk_bytes(cache) if settings.disk_mb is None else settings.disk_mb * MEGABYTE
+    return memory, disk
+
+
+def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
+    warnings = []
+    for arm in found.arms:
+        if arm.peak_bytes > found.free_memory_bytes:
+            warnings.append(
+                f"Arm {arm.arm} needs {arm.peak_bytes / 1e9:.1f} GB and {found.free_memory_bytes / 1e9:.1f} GB "
+                "of memory are free: use a smaller training.batch with training.accumulation to make up, "
+                "training.checkpointing=true, or shorter windows."
+            )
+    if prepared.schedule == "one-by-one" and prepared.recipe.training.schedule == "auto" and len(found.arms) > 1:
+        warnings.append("The arms do not fit into memory together: they train one after another.")
+    if found.disk_bytes > found.free_disk_bytes:
+        warnings.append(
+            f"The run needs {found.disk_bytes / 1e9:.1f} GB of disk and {found.free_disk_bytes / 1e9:.1f} GB are free: "
+            "free some, save fewer models, or set training.prefix_cache.disk_mb."
+        )
+    return warnings
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

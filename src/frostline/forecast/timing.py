@@ -1,0 +1,258 @@
+"""How long does a step of each arm take? The arms alone, step by step in turns, nothing measured around them.
+
+All arms take a step on the same windows before any takes the next, and the order turns round each time (A B, B A, ...),
+so that a change of the machine's speed hits all alike. Windows are visited more than once: the first visit computes
+what the engine can store, later ones start from it. Each arm has stored prefixes of its own: none works for another.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.arms import Prepared, alone, make_arm, measure_peak_memory, prepare, shared_parts, tokens_of_a_step
+from frostline.corpus import Batch
+from frostline.engine import Arm, FastForward, StepOutcome, is_out_of_memory, measured_peak, turn_order
+from frostline.errors import TrainingError
+from frostline.plans import ceiling_sentence
+from frostline.recipe import Recipe, Variant, dump_recipe, variants_of
+from frostline.stats import OVER_BLOCKS, Estimate, bootstrap, ratio
+
+FIRST_VISITS = 4
+"""Steps on windows not seen before; the first of them also warms up machine and optimizer and is left out."""
+LATER_VISITS = 24
+"""Timed steps on windows seen before, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class MeanSeconds:
+    """Where the time of a step goes, mean over the timed steps."""
+
+    data: float
+    """Cutting the step's windows out of the corpus: once for all arms."""
+    prefix: float
+    forward: float
+    backward: float
+    optimizer: float
+
+
+@dataclass(frozen=True)
+class ArmTiming:
+    """One arm."""
+
+    arm: str
+    plan: str
+    step_seconds: Estimate
+    """Without `data`, on windows seen before."""
+    phases: MeanSeconds
+    first_visit_seconds: float | None
+    """Median step on windows not seen before; None where nothing is stored, so that each visit is like the first, or
+    where the corpus has too few windows to tell."""
+    saving: Estimate | None
+    """r against the baseline; None for the baseline."""
+    ceiling: float
+    """Largest r that the needed operations allow, prefix recomputed."""
+    ceiling_cached: float
+    """The same with the prefix stored."""
+    ceiling_sentence: str
+    needed_flops: float
+    """Of a step on windows seen before; a stored prefix needs none."""
+    share_of_peak: float
+    """needed_flops / step time / the machine's measured peak."""
+    peak_bytes: int | None
+    """Memory of the arm alone in a process; None where not measured."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All arms of one variant."""
+
+    variant: str
+    baseline: str
+    tokens: int
+    """Of a step."""
+    precision: str
+    device: str
+    rounds: int
+    """Timed steps of each arm."""
+    interleaved: bool
+    """False where the arms do not fit into memory together and were timed one after another."""
+    peak_flops_per_second: float
+    arms: list[ArmTiming]
+
+
+def time_recipe(
+    recipe: Recipe,
+    cache: Path,
+    *,
+    rounds: int = LATER_VISITS,
+    memory: bool = True,
+    say: Callable[[str], None],
+) -> list[Timing]:
+    """Time every arm of `recipe`, once for each model that it varies over. Raises `FrostlineError`.
+
+    A plan that changes over time is timed as it begins.
+    """
+    timings = []
+    seen_models = set()
+    for index, variant in enumerate(variants_of(recipe)):
+        if variant.recipe.model in seen_models:
+            continue  # the corpus varies, and its length has no part in the time of a step
+        seen_models.add(variant.recipe.model)
+        prepared = _prepare(variant, cache, say)
+        visits = _take_turns(prepared, rounds, say)
+        peaks = _peak_memory(recipe, index, cache, say) if memory else {}
+        timings.append(_timing(prepared, visits, rounds, peaks))
+    return timings
+
+
+@dataclass(frozen=True)
+class _Visits:
+    """The steps of one arm."""
+
+    stores_prefix: bool
+    """Whether a later visit of a window differs from the first."""
+    first: list[StepOutcome]
+    later: list[StepOutcome]
+    data_seconds: list[float]
+
+
+def _prepare(variant: Variant, cache: Path, say: Callable[[str], None]) -> Prepared:
+    # The retention corpus is for measures, which have no part in this.
+    recipe = variant.recipe.model_copy(update={"retention": None})
+    return prepare(Variant(variant.label, recipe), cache, say=say)
+
+
+def _take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> dict[str, _Visits]:
+    seed, training = prepared.recipe.seeds[0], prepared.recipe.training
+    windows = training.batch * training.accumulation
+    # With random offsets windows do not come back: each visit is a first one.
+    come_back = prepared.recipe.windows.order == "epochs"
+    names = list(prepared.recipe.arms)
+    together = prepared.schedule == "lock-step"
+    if not together:
+        say("The arms do not fit into memory together: they are timed one after another.")
+    found: dict[str, _Visits] = {}
+    for group in [names] if together else [[name] for name in names]:
+        say(f"Timing {', '.join(group)}")
+        with shared_parts(prepared, None) as sharing:
+            arms = [make_arm(alone(sharing, name), name, seed, say=say) for name in group]
+            visits = {arm.name: _Visits(_stores_prefix(arm) and come_back, [], [], []) for arm in arms}
+            for turn in range(FIRST_VISITS + rounds):
+                started = time.perf_counter()
+                batch = prepared.corpus.batch(seed, turn % FIRST_VISITS if come_back else turn, windows)
+                data_seconds = time.perf_counter() - started
+                for arm in turn_order(arms, turn):
+                    outcome = _step(arm, batch)
+                    own = visits[arm.name]
+                    (own.first if turn < FIRST_VISITS else own.later).append(outcome)
+                    own.data_seconds.append(data_seconds)
+            found |= visits
+    return found
+
+
+def _stores_prefix(arm: Arm) -> bool:
+    return isinstance(arm.forward, FastForward) and arm.forward.prefix.keep
+
+
+def _step(arm: Arm, batch: Batch) -> StepOutcome:
+    try:
+        return arm.take_step(batch, 0)
+    except TrainingError as error:
+        raise TrainingError(f"arm {arm.name}: {error.message}", error.hint) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"arm {arm.name}: memory ran out.", "Use a smaller training.batch, with training.accumulation to make up."
+        ) from error
+
+
+def _peak_memory(recipe: Recipe, index: int, cache: Path, say: Callable[[str], None]) -> dict[str, int]:
+    peaks = {}
+    with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
+        recipe_file = Path(folder) / "recipe.yaml"
+        recipe_file.write_text(dump_recipe(recipe), encoding="utf-8")
+        for arm in recipe.arms:
+            say(f"Memory of {arm}, alone in a process of its own")
+            try:
+                peaks[arm] = measure_peak_memory(
+                    recipe_file, index, arm, cache, trusted_code=recipe.model.trusted_code
+                ).peak_bytes
+            except TrainingError as error:
+                say(f"Not measured: {error}")
+    return peaks
+
+
+def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: dict[str, int]) -> Timing:
+    recipe = prepared.recipe
+    peak = measured_peak(prepared.device, prepared.precision)
+    arms = []
+    for name, own in visits.items():
+        cost, resolved = prepared.costs[name], prepared.resolved[name]
+        needed = cost.step_flops
+        if own.stores_prefix:
+            needed = (1 - cost.ceiling_cached) * cost.full_step_flops
+        seconds = _seconds(own.later)
+        is_baseline = name == recipe.baseline_arm
+        paired = np.column_stack([seconds, _seconds(visits[recipe.baseline_arm].later)])
+        found = bootstrap([np.column_stack([seconds, np.ones(len(seconds))])], ratio)
+        arms.append(
+            ArmTiming(
+                arm=name,
+                plan=prepared.plans[name].text,
+                step_seconds=found.estimate("seconds", OVER_BLOCKS),
+                phases=_mean_seconds(own),
+                first_visit_seconds=_first_visit(prepared, own),
+                saving=None
+                if is_baseline
+                else bootstrap([paired], lambda totals: 1 - ratio(totals)).estimate("share", OVER_BLOCKS),
+                ceiling=cost.ceiling,
+                ceiling_cached=cost.ceiling_cached,
+                ceiling_sentence=ceiling_sentence(cost, resolved),
+                needed_flops=needed,
+                share_of_peak=needed / found.value / peak if math.isfinite(found.value) else math.nan,
+                peak_bytes=peaks.get(name),
+            )
+        )
+    return Timing(
+        variant=prepared.variant,
+        baseline=recipe.baseline_arm,
+        tokens=tokens_of_a_step(recipe),
+        precision=prepared.precision,
+        device=str(prepared.device),
+        rounds=rounds,
+        interleaved=prepared.schedule == "lock-step",
+        peak_flops_per_second=peak,
+        arms=arms,
+    )
+
+
+def _first_visit(prepared: Prepared, visits: _Visits) -> float | None:
+    training = prepared.recipe.training
+    epoch = prepared.corpus.windows // (training.batch * training.accumulation)
+    unseen = visits.first[1:epoch]
+    return float(np.median(_seconds(unseen))) if visits.stores_prefix and unseen else None
+
+
+def _mean_seconds(visits: _Visits) -> MeanSeconds:
+    phases = [outcome.phases for outcome in visits.later]
+    return MeanSeconds(
+        data=mean(visits.data_seconds),
+        prefix=mean(phase.prefix for phase in phases),
+        forward=mean(phase.forward for phase in phases),
+        backward=mean(phase.backward for phase in phases),
+        optimizer=mean(phase.optimizer for phase in phases),
+    )
+
+
+def _seconds(outcomes: list[StepOutcome]) -> NDArray[np.float64]:
+    return np.array([outcome.seconds for outcome in outcomes])

@@ -1,0 +1,31 @@
+"""What does a run tell whoever watches it? A protocol: bars in a terminal, lines in a log, nothing in a library."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class RunProgress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def say(self, text: str) -> None:
+        """A phase of the run, in a short sentence."""
+
+    def reading(self, done: int, total: int) -> None:
+        """Bytes of the corpus read so far."""
+
+    def begin(self, title: str, arms: list[str], steps: int) -> None:
+        """Training of these arms begins."""
+
+    def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
+        """One arm has taken step `step`."""
+
+    def end(self) -> None:
+        """Training of these arms has ended."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

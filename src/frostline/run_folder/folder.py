@@ -1,0 +1,36 @@
+"""What lies where in a run folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from frostline.errors import RunFolderError
+
+RECIPE_FILE = "experiment.yaml"
+"""The resolved recipe, every default written out."""
+JOURNAL_FOLDER = "journal"
+RUN_FILE = "run.jsonl"
+"""The journal's own file for what belongs to no arm."""
+CHECKPOINT_FOLDER = "checkpoints"
+FAILURE_FOLDER = "failures"
+"""What Python said about arms that failed, in full."""
+SESSIONS_FILE = "sessions.jsonl"
+"""Which processes have written here, and how long."""
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+
+
+def refuse_existing(run_folder: Path) -> None:
+    """Raise `RunFolderError` if there is anything at `run_folder`."""
+    if run_folder.exists() or run_folder.is_symlink():
+        raise RunFolderError(
+            f"{run_folder} exists already and a run never overwrites another.",
+            "Choose another folder with --out, or remove this one.",
+        )
+
+
+def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:
+    """Where the trained model of `arm` is kept."""
+    label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm}" if variant else arm)
+    return run_folder / CHECKPOINT_FOLDER / label

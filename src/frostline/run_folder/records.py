@@ -1,0 +1,329 @@
+"""What happened? One frozen dataclass for each kind of line in the journal.
+
+The journal is the truth of a run: the summary and the report follow from it alone. A record is written as one JSON
+object with its `kind` and a `sequence` number that counts up within its file. Numbers that are not finite become
+null. Fields in `WALL_CLOCK_FIELDS` depend on the machine's clock or memory, or on how a run was called and when it was
+stopped; all others are a pure function of the recipe on one machine.
+
+`variant` is the label of `Variant` ('' where nothing varies), `seed` names the replicate, `arm` the arm. `step` counts
+from 0: record k describes the (k+1)-th optimizer step; evaluations count steps done, so 0 is before training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from frostline.run_folder.advice_records import (
+    AdviceEnded,
+    AdviceStarted,
+    CandidateMade,
+    RungEnded,
+    SignalMeasured,
+    TrialFinished,
+)
+
+WALL_CLOCK_FIELDS = frozenset(
+    {
+        "at", "seconds", "seconds_in_all", "peak_bytes", "environment", "fresh", "reused_from", "untimed",
+        "checkpoint_steps", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    frostline_version: str
+    recipe_sha256: str
+    at: str
+    """ISO 8601, UTC."""
+    environment: dict[str, str]
+    """Machine, versions, thread count: what `frostline env` prints."""
+    fresh: bool = False
+    """Whether arms that earlier runs trained are trained again."""
+
+
+@dataclass(frozen=True)
+class RunResumed:
+    """The run went on under other conditions, which the user accepted. Going on under the same leaves no line."""
+
+    at: str
+    changes: list[str]
+    """What had changed, in sentences."""
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    description: str
+    sha256: str
+    tokens: int
+    distinct_tokens: int
+    windows: int
+    """Training windows of one epoch."""
+    held_out_windows: int
+
+
+@dataclass(frozen=True)
+class VariantPrepared:
+    variant: str
+    model: str
+    model_class: str
+    model_sha256: str
+    parameters: int
+    layers: int
+    context_length: int | None
+    corpus: CorpusFacts
+    retention: CorpusFacts | None
+    precision: str
+    """`fp32` or `bf16`, after `auto` was settled."""
+    device: str
+    schedule: str
+    common_tokens: list[str]
+    """S as text, most frequent first."""
+    common_share_of_corpus: float
+    model_code: str | None = None
+    """Pin of code that came with the model and was run; None where it needs none."""
+    chosen: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """By arm and selector that computed (`top:25% by snr`): the selectors that it became."""
+
+
+@dataclass(frozen=True)
+class ArmStarted:
+    variant: str
+    seed: int
+    arm: str
+    plan: str
+    """The plan in one line, as `Plan.text` writes it."""
+    learning_rate: float
+    weight_decay: float
+    parameters: int
+    trained_parameters: int
+    """At step 0; changes of the plan are in `PlanChanged`."""
+    prefix_layers: int
+    """Decoder layers below the lowest trainable parameter, 0 if embeddings train."""
+    step_flops: float
+    """Floating-point operations one step needs by analysis: forward, input gradients, weight gradients."""
+    ceiling: float
+    """Largest saving r against training everything that the needed operations allow, truncated backward."""
+    ceiling_cached: float
+    """The same with the prefix's output stored instead of recomputed."""
+    initial_sha256: str
+    """Hash of every weight of the base model before this arm's first step."""
+    reused_from: str = ""
+    """The run that trained it, name and time, where its records were taken from there; '' where it was this run."""
+
+
+@dataclass(frozen=True)
+class PlanChanged:
+    variant: str
+    seed: int
+    arm: str
+    step: int
+    thawed: list[str]
+    frozen: list[str]
+    trained_parameters: int
+
+
+@dataclass(frozen=True)
+class StepTaken:
+    variant: str
+    seed: int
+    arm: str
+    step: int
+    loss_nats: float
+    """Mean over the predicted tokens of this step."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float
+    predictions: int
+    """Tokens that the loss counts."""
+    tokens: int
+    """Tokens read."""
+    windows_sha256: str
+    """Hash of the window ids of this step."""
+    untimed: bool
+    """A warm-up step of the machine, left out of the timing: the first ones, and those after a resume."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    variant: str
+    seed: int
+    arm: str
+    step: int
+    corpus: str
+    """`held_out` or `retention`."""
+    loss_nats: float
+    predictions: int
+
+
+@dataclass(frozen=True)
+class WatchedMatrices:
+    """The order of the lists in `WeightChange` and `FinalWeights`."""
+
+    variant: str
+    seed: int
+    arm: str
+    names: list[str]
+    layers: list[int]
+    roles: list[str]
+    trained: list[bool]
+    """Whether the plan trains the matrix at any step."""
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    variant: str
+    seed: int
+    arm: str
+    step: int
+    change: list[float]
+    """Frobenius norm of W_t - W_(t-1) of each watched matrix."""
+    drift: list[float]
+    """Frobenius norm of W_t - W_0."""
+
+
+@dataclass(frozen=True)
+class FinalWeights:
+    variant: str
+    seed: int
+    arm: str
+    norm: list[float]
+    """Frobenius norm of W_0."""
+    drift: list[float]
+    """Frobenius norm of W_T - W_0."""
+    relative_drift: list[float]
+    """drift / norm."""
+    stable_rank: list[float]
+    """Squared Frobenius norm over squared spectral norm of W_T - W_0; 0 where nothing moved."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """One sampled continuation; `arm` is '' for the untouched model before training."""
+
+    variant: str
+    seed: int
+    arm: str
+    prompt_index: int
+    prompt: str
+    text: str
+    tokens: int
+    common_tokens: int
+    """Tokens of the continuation that are in S."""
+    untouched_loss_nats: float
+    """Mean loss of the continuation under the untouched model (its perplexity is exp of this)."""
+    ngrams: int
+    """Windows of 8 tokens in the continuation."""
+    copied_ngrams: int
+    """Those that stand verbatim in the training text."""
+    distinct_1: float
+    distinct_2: float
+    distinct_3: float
+    repetition: float
+    self_bleu: float
+    """BLEU of this continuation against the others of the same arm and replicate."""
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    variant: str
+    arm: str
+    method: str
+    """`process RSS` or `CUDA allocator`, measured with this arm alone in a process of its own."""
+    peak_bytes: int
+    model_bytes: int
+    """Bytes of the model's weights, for scale."""
+
+
+@dataclass(frozen=True)
+class FrozenChecked:
+    variant: str
+    seed: int
+    arm: str
+    checked_values: int
+    """Numbers whose bytes were compared with the start."""
+    moved: list[str]
+
+
+@dataclass(frozen=True)
+class ArmFinished:
+    variant: str
+    seed: int
+    arm: str
+    steps: int
+    optimizer_bytes: int
+    final_sha256: str
+    """Hash of every weight that the arm trained."""
+
+
+@dataclass(frozen=True)
+class ArmFailed:
+    variant: str
+    seed: int
+    arm: str
+    step: int
+    cause: str
+    checkpoint_steps: int = 0
+    """Steps that its last good checkpoint holds, from which a retry goes on; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    status: str
+    """`finished` or `interrupted`."""
+    at: str
+    seconds: float
+
+
+Record = (
+    RunStarted
+    | RunResumed
+    | VariantPrepared
+    | ArmStarted
+    | PlanChanged
+    | StepTaken
+    | Evaluation
+    | WatchedMatrices
+    | WeightChange
+    | FinalWeights
+    | Continuation
+    | PeakMemory
+    | FrozenChecked
+    | ArmFinished
+    | ArmFailed
+    | RunEnded
+    | AdviceStarted
+    | SignalMeasured
+    | CandidateMade
+    | TrialFinished
+    | RungEnded
+    | AdviceEnded
+)
+RECORD_KINDS: dict[str, type[Record]] = {
+    kind.__name__: kind
+    for kind in (
+        RunStarted,
+        RunResumed,
+        VariantPrepared,
+        ArmStarted,
+        PlanChanged,
+        StepTaken,
+        Evaluation,
+        WatchedMatrices,
+        WeightChange,
+        FinalWeights,
+        Continuation,
+        PeakMemory,
+        FrozenChecked,
+        ArmFinished,
+        ArmFailed,
+        RunEnded,
+        AdviceStarted,
+        SignalMeasured,
+        CandidateMade,
+        TrialFinished,
+        RungEnded,
+        AdviceEnded,
+    )
+}

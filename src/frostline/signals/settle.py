@@ -1,0 +1,174 @@
+"""What do the signals say of this model and corpus? Measured once, then found in the cache folder.
+
+A recipe whose arms choose by a signal (`train: [top:25% by snr]`) is settled here: once, before training, for all
+replicates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from transformers import PreTrainedModel
+
+from frostline.corpus import Corpus
+from frostline.errors import CacheError, FrostlineError
+from frostline.machine import DECIDING_FACTS, describe_machine
+from frostline.measures import weights_sha256
+from frostline.plans import ModelMap, Plan, map_model
+from frostline.recipe import ArmSettings, ChangeSettings, Recipe
+from frostline.signals.choose import MeasureSignal, settle_plan, signals_asked_for
+from frostline.signals.measure import KINDS, Looked, measure_signals, require_signal
+from frostline.signals.sample import take_sample
+from frostline.signals.signal import Signal
+from frostline.storage import Facts, cached_entry, code_sha256, open_entry
+
+Chosen = dict[str, dict[str, list[str]]]
+"""By arm and selector that computed: the selectors that stand in its place."""
+SIGNAL_FILE = "signal.json"
+DECIDING_PACKAGES = ("corpus", "engine", "measures", "plans", "signals")
+"""Those of Frostline's own packages whose code decides what a signal says."""
+
+
+class _SignalFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    values: list[tuple[int | None, str, float]]
+    heads: list[tuple[int, int, float]]
+
+
+def look_at(
+    model: PreTrainedModel, corpus: Corpus, *, device: torch.device, precision: str, windows: int | None = None
+) -> Looked:
+    """What the signals look at. Raises `CorpusError` where the corpus is too small for a sample."""
+    sample = take_sample(corpus) if windows is None else take_sample(corpus, windows)
+    return Looked(model, map_model(model), sample, device, precision)
+
+
+def signals_of(
+    looked: Looked, cache: Path, names: Iterable[str] = tuple(KINDS), *, say: Callable[[str], None]
+) -> dict[str, Signal]:
+    """The signals of these names: from the cache folder where they are there, else measured, and kept there."""
+    names = tuple(names)
+    for name in names:
+        require_signal(name, KINDS)
+    folder, identity = cache / "signals", _identity(looked)
+    keys = {name: hashlib.sha256(f"{identity}\n{name}".encode()).hexdigest()[:32] for name in names}
+    found = {name: signal for name in names if (signal := _read(folder, keys[name], name)) is not None}
+    missing = [name for name in names if name not in found]
+    if missing:
+        for name, signal in measure_signals(looked, missing, say=say).items():
+            found[name] = signal
+            try:
+                _keep(folder, keys[name], signal)
+            except CacheError as error:
+                say(f"Not kept for later: {error}")
+    return {name: found[name] for name in names}
+
+
+def asks_for_signals(recipe: Recipe) -> bool:
+    """Whether any arm has a selector that computes. Raises `PlanError` for a plan that cannot be read."""
+    return any(_asked(name, arm) for name, arm in recipe.arms.items())
+
+
+def settle_recipe(recipe: Recipe, looked: Looked, cache: Path, *, say: Callable[[str], None]) -> tuple[Recipe, Chosen]:
+    """`recipe` with every selector that computes replaced, and what each became. Raises `PlanError` naming the arm."""
+    known: dict[str, Signal] = {}
+
+    def measure(name: str) -> Signal:
+        if name not in known:
+            require_signal(name)
+            known.update(signals_of(looked, cache, [name], say=say))
+        return known[name]
+
+    arms: dict[str, ArmSettings] = {}
+    chosen: Chosen = {}
+    for name, arm in recipe.arms.items():
+        if not _asked(name, arm):
+            arms[name] = arm
+            continue
+        try:
+            arms[name], chosen[name] = settle_arm(arm, looked.map, measure)
+        except FrostlineError as error:
+            raise type(error)(f"arms.{name}: {error.message}", error.hint) from error
+        for selector, found in chosen[name].items():
+            say(f"Arm {name}: '{selector}' is {', '.join(found)}")
+    return recipe.model_copy(update={"arms": arms}), chosen
+
+
+def settle_arm(
+    arm: ArmSettings, model_map: ModelMap, measure: MeasureSignal
+) -> tuple[ArmSettings, dict[str, list[str]]]:
+    """`arm` with every selector that computes replaced, and what each became. Raises `PlanError`."""
+    settled = settle_plan(Plan.from_settings(arm), model_map, measure)
+    chosen = {selector: list(found) for selector, found in settled.chosen.items()}
+    return _as_settings(arm, settled.plan), chosen
+
+
+def _asked(name: str, arm: ArmSettings) -> tuple[str, ...]:
+    try:
+        return signals_asked_for(Plan.from_settings(arm))
+    except FrostlineError as error:
+        raise type(error)(f"arms.{name}: {error.message}", error.hint) from error
+
+
+def _as_settings(arm: ArmSettings, plan: Plan) -> ArmSettings:
+    changes = tuple(
+        ChangeSettings.model_validate({"at": change.at, change.verb: [own.text for own in change.selectors]})
+        for change in plan.changes
+    )
+    return arm.model_copy(
+        update={
+            "train": None if plan.train is None else tuple(own.text for own in plan.train),
+            "freeze": None if plan.freeze is None else tuple(own.text for own in plan.freeze),
+            "changes": changes,
+            "lora": plan.lora,
+        }
+    )
+
+
+def _identity(looked: Looked) -> str:
+    """Whatever may change a bit of a signal."""
+    machine = describe_machine()
+    parts = {
+        "model": weights_sha256(looked.model.named_parameters()),
+        "configuration": looked.model.config.to_json_string(use_diff=False),
+        "windows": hashlib.sha256(b"".join(own.input_ids.tobytes() for own in looked.sample.windows)).hexdigest(),
+        "labels": hashlib.sha256(b"".join(own.labels.tobytes() for own in looked.sample.windows)).hexdigest(),
+        "device": str(looked.device),
+        "precision": looked.precision,
+        "versions": {name: machine[name] for name in DECIDING_FACTS},
+        "code": code_sha256(DECIDING_PACKAGES),
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _keep(folder: Path, key: str, signal: Signal) -> None:
+    content = _SignalFile(
+        values=[(layer, role, value) for (layer, role), value in signal.values.items()],
+        heads=[(layer, head, value) for (layer, head), value in signal.heads.items()],
+    )
+
+    def write(target: Path) -> Facts:
+        (target / SIGNAL_FILE).write_text(content.model_dump_json(), encoding="utf-8")
+        return {"signal": signal.kind.name}
+
+    cached_entry(folder, key, write)
+
+
+def _read(folder: Path, key: str, name: str) -> Signal | None:
+    entry = open_entry(folder, key)
+    if entry is None:
+        return None
+    try:
+        content = _SignalFile.model_validate_json((entry.folder / SIGNAL_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None  # removed meanwhile, or of another version: it is measured anew
+    return Signal(
+        KINDS[name],
+        {(layer, role): value for layer, role, value in content.values},
+        {(layer, head): value for layer, head, value in content.heads},
+    )

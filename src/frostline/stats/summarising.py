@@ -1,0 +1,119 @@
+"""What does a run mean? From its journal to a `RunSummary`, and that to and from `summary.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from frostline.errors import RunFolderError
+from frostline.run_folder import SUMMARY_FILE
+from frostline.stats.answer import answer
+from frostline.stats.arms import quality, summarise_arm
+from frostline.stats.checks import check
+from frostline.stats.claims import judge_claims
+from frostline.stats.comparisons import compare
+from frostline.stats.runs import VariantRun, read_run
+from frostline.stats.summary import FORMAT, RunSummary, VariantSummary
+from frostline.storage import replace_file
+
+_SUMMARY = TypeAdapter(RunSummary)
+
+
+def summarise(run_folder: Path) -> RunSummary:
+    """Every number of the run in `run_folder`, from its recipe and journal alone.
+
+    Raises `RunFolderError` where the folder is no run, or damaged.
+    """
+    run = read_run(run_folder)
+    variants = [_summarise_variant(variant) for variant in run.variants]
+    recipe = run.recipe
+    return RunSummary(
+        format=FORMAT,
+        name=recipe.name,
+        question=recipe.question,
+        answer=answer(run, variants),
+        status=run.ended.status if run.ended is not None else "interrupted",
+        frostline_version=run.started.frostline_version,
+        recipe_sha256=run.started.recipe_sha256,
+        started_at=run.started.at,
+        seconds=None if run.ended is None or not math.isfinite(run.ended.seconds) else run.ended.seconds,
+        environment=run.started.environment,
+        changes=list(run.changes),
+        baseline=recipe.baseline_arm,
+        seeds=list(recipe.seeds),
+        steps=recipe.training.steps,
+        batch=recipe.training.batch,
+        accumulation=recipe.training.accumulation,
+        window_length=recipe.windows.length,
+        order=recipe.windows.order,
+        claims=judge_claims(run),
+        variants=variants,
+    )
+
+
+def write_summary(run_folder: Path) -> RunSummary:
+    """Summarise the run and write `summary.json`, replaced as a whole: a reader never sees half of it."""
+    summary = summarise(run_folder)
+    text = json.dumps(asdict(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        replace_file(run_folder / SUMMARY_FILE, text.encode())
+    except OSError as error:
+        raise RunFolderError(
+            f"{run_folder / SUMMARY_FILE}: cannot be written ({error.strerror}).", "Make room, or mend its permissions."
+        ) from error
+    return summary
+
+
+def read_summary(run_folder: Path) -> RunSummary:
+    """The summary that `write_summary` wrote.
+
+    Raises `RunFolderError` where it is missing, damaged or of another format.
+    """
+    path = run_folder / SUMMARY_FILE
+    remedy = f"Write it anew with 'frostline report {run_folder}'."
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: there is no such file.", remedy) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunFolderError(f"{path}: cannot be read as JSON.", remedy) from error
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise RunFolderError(f"{path}: its format is {found!r}, and this version reads {FORMAT}.", remedy)
+    try:
+        return _SUMMARY.validate_python(values)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RunFolderError(f"{path}, key '{place}': not what a summary has there.", remedy) from error
+
+
+def _summarise_variant(variant: VariantRun) -> VariantSummary:
+    prepared, recipe = variant.prepared, variant.recipe
+    windows_read = recipe.training.steps * recipe.training.batch * recipe.training.accumulation
+    untouched = {
+        run.seed: run.text_before for arm in variant.arms for run in variant.of(arm)
+    }  # one set of continuations a seed, whichever arm hands it out
+    return VariantSummary(
+        variant=prepared.variant,
+        model=prepared.model,
+        parameters=prepared.parameters,
+        layers=prepared.layers,
+        corpus=prepared.corpus.description,
+        corpus_sha256=prepared.corpus.sha256,
+        corpus_tokens=prepared.corpus.tokens,
+        windows=prepared.corpus.windows,
+        held_out_windows=prepared.corpus.held_out_windows,
+        epochs=windows_read / max(1, prepared.corpus.windows),
+        precision=prepared.precision,
+        device=prepared.device,
+        schedule=prepared.schedule,
+        common_share_of_corpus=prepared.common_share_of_corpus,
+        checks=check(variant),
+        quality_before=quality(list(untouched.values())),
+        arms={arm: summarise_arm(variant, arm) for arm in variant.arms},
+        comparisons=compare(variant),
+    )

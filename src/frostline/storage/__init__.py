@@ -1,0 +1,40 @@
+"""Whole or not there: sealed folders, locks, cache entries, disk."""
+
+from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
+from frostline.storage.code import code_sha256
+from frostline.storage.disk import disk_trouble, require_room
+from frostline.storage.folder_lock import LOCK_FILE, lock_file, take_lock
+from frostline.storage.folders import cache_folder
+from frostline.storage.sealed import (
+    Facts,
+    SealBrokenError,
+    Sealed,
+    flush_folder,
+    open_sealed,
+    remove_abandoned,
+    replace_file,
+    seal,
+    write_file,
+)
+
+__all__ = [
+    "LOCK_FILE",
+    "Facts",
+    "SealBrokenError",
+    "Sealed",
+    "cache_folder",
+    "cache_trouble",
+    "cached_entry",
+    "code_sha256",
+    "disk_trouble",
+    "flush_folder",
+    "lock_file",
+    "open_entry",
+    "open_sealed",
+    "remove_abandoned",
+    "replace_file",
+    "require_room",
+    "seal",
+    "take_lock",
+    "write_file",
+]

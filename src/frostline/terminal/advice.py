@@ -1,0 +1,70 @@
+"""What `frostline advise` prints: the plans of the race's last rung, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from frostline.advisor import FULL, RECOMMENDED_FILE, RUNGS, Advice, AdviceResult, standings
+from frostline.report import numbers
+from frostline.terminal.tables import empty_table
+from frostline.text import one_line
+
+NOTE = (
+    "loss: held out, nats a token. step: expected share of full training's time. trains: share of the weights. "
+    "Intervals: 95 %, over held-out windows."
+)
+
+
+def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
+    """A renderable for a rich console."""
+    advice, found = result.advice, result.recommendation
+    assert advice is not None
+    if found is None:
+        return Text("No plan came to the end of the race: every trial failed. The folder's journal says why.")
+    table = empty_table("plan", "loss", "advised minus it", "rate", "step", "memory", "trains")
+    full = advice.candidates[FULL]
+    finalists = [standing for standing in standings(advice.trials, RUNGS - 1) if standing.held_out_losses]
+    for standing in sorted(finalists, key=lambda own: own.held_out_loss):
+        made = advice.candidates[standing.candidate]
+        advised = standing.candidate == found.pick.candidate
+        against = found.against.get(standing.candidate)
+        table.add_row(
+            Text(one_line(standing.candidate) + ("\nadvised" if advised else ""), style="bold" if advised else ""),
+            f"{standing.held_out_loss:.3f}",
+            "" if against is None else f"{against.mean:+.3f}\n[{against.low:+.3f}, {against.high:+.3f}]",
+            f"{standing.learning_rate:.2g}",
+            f"{100 * made.expected_seconds / full.expected_seconds:.0f} %",
+            numbers.size(made.expected_peak_bytes),
+            numbers.share(made.trained_parameters / full.trained_parameters),
+        )
+    told = [Text(f"\n{sentence}") for sentence in found.sentences]
+    files = [f"Page: {page.resolve()}", f"Recipe: {result.folder / RECOMMENDED_FILE}"]
+    return Padding(
+        Group(
+            Text(f"\nLast rung, {found.pick.steps} steps", style="bold"),
+            table,
+            *told,
+            Text(""),
+            *(Text(line) for line in files),
+            Text(NOTE, style="dim"),
+        ),
+        (0, 1),
+    )
+
+
+def advice_as_json(result: AdviceResult, page: Path) -> dict[str, object]:
+    """Everything that was found, for scripts."""
+    advice: Advice | None = result.advice
+    assert advice is not None
+    return {
+        "folder": str(result.folder),
+        "page": str(page),
+        "recommendation": None if result.recommendation is None else asdict(result.recommendation),
+        "candidates": [asdict(made) for made in advice.candidates.values()],
+        "rungs": [asdict(rung) for rung in advice.rungs],
+    }

@@ -1,0 +1,54 @@
+"""What `frostline estimate` shows: each arm's time and memory before anything runs, and what the whole run takes."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from frostline.forecast import RunEstimate
+from frostline.report import MISSING, numbers
+from frostline.terminal.tables import at_most, empty_table
+from frostline.text import one_line
+
+
+def draw_estimate(estimate: RunEstimate) -> RenderableType:
+    """A renderable for a rich console."""
+    heading = f"Estimate, {estimate.precision} on {estimate.device}"
+    if estimate.variant:
+        heading += f", {one_line(estimate.variant)}"
+    table = empty_table("arm", "step", "first visit", "T", "r", "at most", "peak memory", "optimizer")
+    for arm in estimate.arms:
+        table.add_row(
+            Text(one_line(arm.arm) + ("\nbaseline" if arm.arm == estimate.baseline else "")),
+            numbers.seconds(arm.step_seconds),
+            numbers.seconds(arm.first_visit_seconds),
+            numbers.seconds(arm.total_seconds),
+            MISSING if arm.saving is None else numbers.share(arm.saving),
+            at_most(arm.ceiling, arm.ceiling_cached),
+            numbers.size(arm.peak_bytes),
+            numbers.size(arm.optimizer_bytes),
+        )
+    prefixes = estimate.prefix_disk_bytes
+    stored = f", of it {numbers.size(prefixes)} stored prefixes" if prefixes else ""
+    told = [
+        f"The run takes about {numbers.seconds(estimate.seconds)}, of it {numbers.seconds(estimate.training_seconds)} "
+        "training.",
+        f"Disk: up to {numbers.size(estimate.disk_bytes)}{stored}.",
+    ]
+    notes = [
+        "T: all steps of a replicate. first visit: a step whose prefix is not stored yet. peak memory: the arm alone.",
+        "Put together from passes of the model cut down to a few layers.",
+    ]
+    return Padding(
+        Group(
+            Text(f"\n{heading}", style="bold"),
+            table,
+            Text(""),
+            *(Text(sentence) for sentence in told),
+            *(Text(f"! {one_line(warning)}", style="bold red") for warning in estimate.warnings),
+            Text(""),
+            *(Text(note, style="dim") for note in notes),
+        ),
+        (0, 1),
+    )

@@ -1,0 +1,74 @@
+"""How does a terminal show a run? The answer, the arms, the claims with their verdicts (`frostline show`)."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from frostline.report import MISSING, SYMBOLS, Run, alerts_of, numbers, open_run
+from frostline.stats import RunSummary, VariantSummary
+from frostline.text import one_line
+
+_VERDICT_STYLES = {"supported": "bold green", "refuted": "bold red", "undecided": "yellow"}
+
+
+def show_run(run: Run | str | PathLike[str]) -> RenderableType:
+    """A renderable for a rich console. Raises `RunFolderError` if `run` is a folder that cannot be read."""
+    summary = run.summary if isinstance(run, Run) else open_run(run).summary
+    parts: list[RenderableType] = [Text(one_line(summary.name), style="bold")]
+    if summary.question:
+        parts.append(Text(one_line(summary.question), style="dim"))
+    parts += [Text(f"! {one_line(alert)}", style="bold red") for alert in alerts_of(summary)]
+    parts.append(Text(""))
+    parts += [Text(one_line(sentence)) for sentence in summary.answer]
+    for variant in summary.variants:
+        heading = one_line(variant.variant) if len(summary.variants) > 1 else "Arms"
+        parts += [Text(f"\n{heading}", style="bold"), _arms(variant, summary.baseline)]
+    if summary.claims:
+        parts += [Text("\nClaims", style="bold"), _claims(summary)]
+    return Padding(Group(*parts), (0, 1))
+
+
+def _arms(variant: VariantSummary, baseline: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    for heading, side in (
+        ("arm", "left"), ("trained", "right"), ("held-out loss", "right"), ("time a step", "right"), ("T", "right"),
+        ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
+    ):  # fmt: skip
+        table.add_column(
+            heading,
+            justify="right" if side == "right" else "left",
+            no_wrap=heading in ("arm", "held-out loss", "saving r"),
+        )
+    for name, arm in variant.arms.items():
+        cells = [
+            "\n".join([one_line(name)] + ["baseline"] * (name == baseline) + ["earlier run"] * bool(arm.reused_from)),
+            numbers.count(arm.trained_parameters),
+            f"{numbers.number(arm.held_out_after.value)}\n{numbers.interval(arm.held_out_after)}".strip(),
+            numbers.seconds(arm.step_seconds.value),
+            numbers.seconds(arm.total_seconds.value),
+            MISSING if arm.saving is None else "\n".join(numbers.estimate(arm.saving).split(" ", 1)),
+            numbers.share(arm.ceiling_cached),
+            numbers.size(arm.peak_bytes),
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style="red" if arm.failed else None)
+    return table
+
+
+def _claims(summary: RunSummary) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("", "arm", "verdict", "what was found"):
+        table.add_column(heading, no_wrap=heading != "what was found")
+    for claim in summary.claims:
+        verdict = f"{SYMBOLS.get(claim.verdict, '?')} {one_line(claim.verdict)}"
+        table.add_row(
+            Text(one_line(claim.id), style="bold"),
+            Text(one_line(claim.arm)),
+            Text(verdict, style=_VERDICT_STYLES.get(claim.verdict, "")),
+            Text(one_line(claim.sentence)),
+        )
+    return table

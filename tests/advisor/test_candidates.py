@@ -1,0 +1,30 @@
+"""Single roles as plans: the large ones, each alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from frostline.advisor.candidates import SMALLEST_ROLE, role_candidates
+from frostline.plans import Plan, map_model, resolve_plan
+from tests.builders.models import FAMILIES, tiny_model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_role_alone_is_a_plan_that_trains_one_role_in_every_layer(family: str) -> None:
+    model = tiny_model(family)
+    found = role_candidates(map_model(model))
+    assert found
+    for candidate in found:
+        trained = resolve_plan(Plan.from_settings(candidate.arm), model).trained.values()
+        assert {portion.role for portion in trained} == {candidate.name}
+        assert all(portion.layer is not None for portion in trained)
+
+
+def test_small_roles_are_left_out() -> None:
+    model = tiny_model("llama")
+    layers = {name: own.numel() for name, own in model.named_parameters() if ".layers." in name and own.ndim == 2}
+    of_key = sum(size for name, size in layers.items() if "k_proj" in name)
+    is_large = of_key >= SMALLEST_ROLE * sum(layers.values())
+    assert ("attn.k" in {own.name for own in role_candidates(map_model(model))}) == is_large
+    wide = tiny_model("llama", intermediate_size=4096)
+    assert {own.name for own in role_candidates(map_model(wide))} == {"mlp.gate", "mlp.up", "mlp.down"}

@@ -1,0 +1,225 @@
+"""Decisions of a race on made-up trials: who goes on, who is recommended, and what is said about chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from frostline.advisor.race import (
+    FIRST_RATES,
+    RUNGS,
+    decide,
+    next_in_valley,
+    next_rate,
+    paired,
+    rates_around,
+    recommend,
+    standings,
+    steps_of_rungs,
+)
+from frostline.run_folder import CandidateMade, TrialFinished
+
+WINDOWS = 12
+NOISE = np.random.default_rng(0).normal(size=WINDOWS)
+"""What the windows have in common, whatever the plan."""
+
+
+def made(
+    name: str, origin: str = "usual", *, size: int = 100, seconds: float = 1.0, exceeds: tuple[str, ...] = ()
+) -> CandidateMade:
+    return CandidateMade(
+        candidate=name,
+        plan=f"train: [{name}]",
+        asked={},
+        settled={"train": [name]},
+        origin=origin,
+        why=f"what {name} is",
+        trained_parameters=size,
+        prefix_layers=0,
+        ceiling=0.0,
+        expected_seconds=seconds,
+        expected_seconds_cached=seconds,
+        expected_peak_bytes=1_000,
+        optimizer_bytes=0,
+        exceeds=list(exceeds),
+    )
+
+
+def trial(
+    name: str, loss: float, *, rung: int = 0, rate: float = 0.1, wobble: float = 0.01, failed: bool = False
+) -> TrialFinished:
+    own = np.random.default_rng(sum(name.encode()) + round(10 * rate)).normal(size=WINDOWS) * wobble
+    losses = [] if failed else (loss + NOISE + own).tolist()
+    held_out = losses if rung == RUNGS - 1 else []
+    return TrialFinished(rung, name, rate, 4, losses, held_out, [], "broken" if failed else "", 1.0, 2.0)
+
+
+def test_rungs_grow_threefold_up_to_the_last() -> None:
+    assert steps_of_rungs(36) == {0: 4, 1: 12, 2: 36}
+    assert steps_of_rungs(18) == {1: 6, 2: 18}, "two steps would not tell plans apart"
+    assert steps_of_rungs(9) == {1: 3, 2: 9}
+    assert steps_of_rungs(2) == {2: 2}
+
+
+def test_the_paired_interval_is_scipys() -> None:
+    first, second = NOISE + 1, NOISE * 0.5
+    found = paired(first.tolist(), second.tolist())
+    expected = stats.ttest_rel(first, second).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert paired([1.0], [0.0]).low == -np.inf
+
+
+def test_windows_in_common_do_not_blur_the_comparison() -> None:
+    near = paired(trial("a", 2.00).window_losses, trial("b", 2.05).window_losses)
+    assert near.better
+    assert near.high - near.low < 0.05 < np.ptp(NOISE)
+
+
+def test_each_candidate_stands_at_its_best_rate() -> None:
+    trials = [trial("a", 3.0, rate=0.1), trial("a", 2.0, rate=0.3), trial("b", 2.5), trial("c", 1.0, failed=True)]
+    found = standings(trials, 0)
+    assert [(own.candidate, own.learning_rate) for own in found] == [("a", 0.3), ("b", 0.1), ("c", 0.1)]
+
+
+def test_the_first_rung_tries_the_rates_next_to_the_recipes() -> None:
+    lower, middle, higher = rates_around(0.3, FIRST_RATES)
+    assert (lower, middle, higher) == pytest.approx((0.1, 0.3, 0.9))
+    assert rates_tried(0, {middle: 2.0, higher: 2.5, lower: 3.0}) == [middle, higher, lower]
+    assert rates_tried(0, {middle: 2.0, higher: 1.9}) == [middle, higher]
+    assert rates_tried(0, {middle: math.inf, higher: math.inf, lower: 3.0}) == [middle, higher, lower]
+
+
+def test_the_middle_rung_looks_for_the_valley_and_the_last_one_takes_its_rate() -> None:
+    lowest, lower, middle, higher, highest, _ = rates_around(0.3)
+    before = [trial("a", loss, rate=rate) for loss, rate in ((2.0, middle), (1.9, higher))]
+    assert rates_tried(1, {higher: 1.8, highest: 1.9, middle: 1.85}, before) == [higher, highest, middle]
+    assert rates_tried(1, {higher: 1.8, highest: 1.9, middle: 1.7, lower: 1.6, lowest: 2.0}, before) == [
+        higher, highest, middle, lower, lowest,
+    ]  # fmt: skip
+    later = [trial("a", 1.7, rung=1, rate=middle), trial("a", 1.8, rung=1, rate=higher)]
+    assert rates_tried(2, {middle: 1.5}, [*before, *later]) == [middle]
+
+
+def test_a_race_of_two_rungs_looks_for_the_valley_at_once() -> None:
+    lower, middle, higher, highest = rates_around(0.3)[1:5]
+    assert rates_tried(1, {middle: 2.0, higher: 1.9, highest: 1.95}) == [middle, higher, highest]
+    assert rates_tried(1, {middle: 2.0, higher: 2.1, lower: 2.05}) == [middle, higher, lower]
+    assert rates_tried(2, {middle: 2.0, higher: 2.1, lower: 2.05}) == [middle, higher, lower], (
+        "where it is the only one"
+    )
+
+
+@pytest.mark.parametrize("start", range(6))
+@pytest.mark.parametrize("best", range(6))
+def test_the_bottom_of_a_valley_is_found_from_anywhere(start: int, best: int) -> None:
+    rates = [10.0**place for place in range(6)]
+    tried: dict[float, float] = {}
+    while (rate := next_in_valley(tried, rates, rates[start])) is not None:
+        assert rate not in tried
+        tried[rate] = abs(rates.index(rate) - best + 0.1)
+    assert min(tried, key=tried.__getitem__) == rates[best]
+    assert {place for place in (best - 1, best + 1) if 0 <= place < 6} <= {rates.index(rate) for rate in tried}
+
+
+def rates_tried(rung: int, losses: dict[float, float], before: Sequence[TrialFinished] = ()) -> list[float]:
+    """All rates of one plan in `rung`, in their order, with base rate 0.3, where each gives its loss in `losses`."""
+    trials = list(before)
+    found: list[float] = []
+    while (rate := next_rate(trials, rung, "a", 0.3)) is not None:
+        found.append(rate)
+        trials.append(trial("a", losses[rate], rung=rung, rate=rate, failed=math.isinf(losses[rate])))
+    return found
+
+
+def test_a_third_goes_on_with_whatever_it_is_compared_with() -> None:
+    names = [f"plan{index}" for index in range(9)]
+    candidates = {name: made(name) for name in names} | {
+        "full": made("full", "full"), "upper-half": made("upper-half"),
+        "random-1": made("random-1", "random"), "random-2": made("random-2", "random"),
+    }  # fmt: skip
+    trials = [trial(name, 2 + index / 10) for index, name in enumerate(names)]
+    trials += [trial("full", 1.0), trial("upper-half", 9.0), trial("random-1", 5.0), trial("random-2", 4.0)]
+    kept, dropped = decide(trials, 0, candidates)
+    assert kept[:4] == ["full", "plan0", "plan1", "plan2"]
+    assert kept[-2:] == ["random-2", "upper-half"]
+    assert len(kept) <= 7
+    assert dropped["plan8"] == "worse than plan0"
+    assert dropped["random-1"] == "another random choice was better"
+    assert set(kept) | set(dropped) == set(candidates)
+
+
+def test_a_plan_whose_trials_all_failed_does_not_go_on() -> None:
+    candidates = {"full": made("full", "full"), "a": made("a"), "b": made("b")}
+    kept, dropped = decide([trial("full", 1.0), trial("a", 2.0), trial("b", 0.0, failed=True)], 0, candidates)
+    assert kept == ["full", "a"]
+    assert dropped == {"b": "every trial failed"}
+
+
+def last_rung(**losses: float) -> list[TrialFinished]:
+    return [trial(name.replace("_", "-"), loss, rung=RUNGS - 1) for name, loss in losses.items()]
+
+
+def test_the_best_within_the_budget_is_recommended_with_its_front() -> None:
+    candidates = {
+        "full": made("full", "full", seconds=1.0, size=1000, exceeds=("100 % of full training's time",)),
+        "snr": made("snr", "signal", seconds=0.5),
+        "small": made("small", seconds=0.2, size=10),
+        "slow": made("slow", seconds=0.9, size=500),
+        "random-1": made("random-1", "random", seconds=0.5),
+        "upper-half": made("upper-half", seconds=0.6),
+    }
+    found = recommend(last_rung(full=1.0, snr=1.5, small=1.8, slow=1.9, random_1=1.7, upper_half=1.5), candidates)
+    assert found is not None
+    assert found.pick.candidate in ("snr", "upper-half")
+    assert found.front[0] == "small"
+    assert found.front[-1] == "full"
+    assert "slow" not in found.front
+    assert found.memory_front == ["full"]  # all take the same memory: the best one is alone
+    assert found.control == "random-1"
+    assert found.beats_control
+    assert any("It beats a random choice of its size" in sentence for sentence in found.sentences)
+    assert any("worse than full training" in sentence for sentence in found.sentences)
+
+
+def test_a_pick_that_chance_equals_says_so() -> None:
+    candidates = {"full": made("full", "full"), "snr": made("snr", "signal"), "random-1": made("random-1", "random")}
+    noisy = [trial("snr", 1.5, rung=2, wobble=0.3), trial("random-1", 1.51, rung=2, wobble=0.3)]
+    trials = [trial("full", 1.0, rung=2), *noisy]
+    found = recommend(trials, candidates)
+    assert found is not None
+    assert not found.beats_control
+    assert any("does as well" in sentence and "not shown to matter" in sentence for sentence in found.sentences)
+
+
+def test_a_pick_that_chance_beats_says_so() -> None:
+    candidates = {"full": made("full", "full"), "snr": made("snr", "signal"), "random-1": made("random-1", "random")}
+    lucky = trial("snr", 1.5, rung=2)  # on the windows that decide; on those that judge it is worse
+    trials = [trial("full", 2.0, rung=2), replace(lucky, held_out_losses=trial("snr", 1.7, rung=2).held_out_losses)]
+    found = recommend([*trials, trial("random-1", 1.55, rung=2)], candidates)
+    assert found is not None
+    assert found.pick.candidate == "snr"
+    assert not found.beats_control
+    difference = found.against["random-1"].mean
+    assert difference == pytest.approx(0.15, abs=0.02)
+    assert any(f"(random-1) is better: by {difference:.3f} [" in sentence for sentence in found.sentences)
+    assert not any("does as well" in sentence for sentence in found.sentences)
+
+
+def test_a_control_of_another_size_is_none() -> None:
+    candidates = {
+        "full": made("full", "full"), "mlp": made("mlp", size=1000), "random-1": made("random-1", "random", size=100),
+    }  # fmt: skip
+    found = recommend(last_rung(full=1.0, mlp=1.5, random_1=1.7), candidates)
+    assert found is not None
+    assert found.control is None
+    assert any("No random choice of its size was raced" in sentence for sentence in found.sentences)
+
+
+def test_nothing_is_recommended_where_every_trial_failed() -> None:
+    candidates = {"full": made("full", "full"), "a": made("a")}
+    assert recommend([trial("full", 1.0, rung=2), trial("a", 0.0, rung=2, failed=True)], candidates) is None

@@ -1,0 +1,113 @@
+"""Arms that choose by a signal: settled once, recorded, the same for all replicates, found again in the cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from frostline.arms.prepared import Prepared, prepare
+from frostline.errors import CorpusError, FrostlineError, PlanError
+from frostline.experiment import resume_experiment
+from frostline.experiment.verify import verify_run
+from frostline.plans import Plan
+from frostline.recipe import load_recipe, variants_of
+from frostline.report import render_report
+from frostline.run_folder import ArmStarted, VariantPrepared, read_journal, records_of
+from frostline.signals.measure import CHOOSING
+from frostline.signals.settle import look_at, signals_of
+from frostline.signals.signal import as_frame
+from frostline.terminal.progress import PlainProgress
+from tests.builders.experiments import run_tiny, write_experiment
+from tests.cli.test_app import frostline
+
+CHOOSING_ARMS = {
+    "full": {"train": "all"},
+    "chosen": {"train": ["top:25% by gradient-norm"]},
+    "random": {"train": ["top:25% by random"]},
+}
+
+
+def prepare_it(recipe: Path, said: list[str] | None = None) -> Prepared:
+    (variant,) = variants_of(load_recipe(recipe))
+    (recipe.parent / "cache").mkdir(exist_ok=True)
+    say = (lambda sentence: None) if said is None else said.append
+    return prepare(variant, recipe.parent / "cache", say=say)
+
+
+def test_a_run_records_what_was_chosen_and_can_be_verified(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS, save=["chosen"])
+    run_tiny(recipe, tmp_path / "run")
+    lines = read_journal(tmp_path / "run")
+    (facts,) = records_of(lines, VariantPrepared)
+    assert list(facts.chosen) == ["chosen", "random"]
+    plans = {(record.seed, record.arm): record.plan for record in records_of(lines, ArmStarted)}
+    assert plans[(0, "chosen")] == plans[(1, "chosen")]
+    (selectors,) = facts.chosen["chosen"].values()
+    assert Plan.parse(plans[(0, "chosen")]) == Plan.parse(f"train: [{', '.join(selectors)}]")
+    assert "top:25% by gradient-norm" in (tmp_path / "run" / "experiment.yaml").read_text()
+    findings = verify_run(tmp_path / "run", tmp_path / "cache", say=lambda _: None, render_report=render_report)
+    assert all(finding.holds is not False for finding in findings), findings
+    with PlainProgress(Console(quiet=True)) as progress:
+        assert resume_experiment(tmp_path / "run", tmp_path / "cache", progress).status == "finished"
+
+
+def test_signals_are_measured_once_and_then_found(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS)
+    first: list[str] = []
+    again: list[str] = []
+    assert prepare_it(recipe, first).chosen == prepare_it(recipe, again).chosen
+    assert "Looking at gradients" in first
+    assert "Looking at gradients" not in again
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Path) -> None:
+    prepared = prepare_it(write_experiment(tmp_path))
+    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    told: list[str] = []
+    measured, found = (signals_of(looked, tmp_path / "cache", [name], say=told.append) for _ in range(2))
+    assert found == measured
+    assert as_frame(found.values()).equals(as_frame(measured.values()))
+    assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_a_plan_can_be_chosen_by_each_signal(name: str, tmp_path: Path) -> None:
+    prepared = prepare_it(write_experiment(tmp_path, arms={"chosen": {"train": [f"top:50% by {name}"]}}))
+    assert 0 < prepared.resolved["chosen"].trained_values < prepared.resolved["chosen"].parameters
+
+
+@pytest.mark.parametrize(
+    ("arm", "told", "kind"),
+    [
+        ({"train": ["top:25% by gradients"]}, "arms.chosen: 'by gradients': there is no signal", PlanError),
+        ({"train": ["top:25% by cka"]}, "arms.chosen: 'by cka': 'cka' tells nothing", PlanError),
+        ({"freeze": ["top:0.001% by snr"]}, "arms.chosen: 'top:0.001% by snr' is less than any one", PlanError),
+        ({"train": ["top:25 by snr"]}, "arms.chosen: 'top:25 by snr' is not understood", PlanError),
+    ],
+)
+def test_what_cannot_be_chosen_is_told_with_its_arm(
+    arm: dict[str, object], told: str, kind: type[FrostlineError], tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=told):
+        prepare_it(write_experiment(tmp_path, arms={"chosen": arm}))
+
+
+def test_a_corpus_too_small_to_look_at_is_told(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS, windows={"length": 60, "held_out": 22})
+    with pytest.raises(CorpusError, match="looking inside the model takes 4 or more"):
+        prepare_it(recipe)
+
+
+def test_plan_shows_what_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS)
+    assert frostline("plan", str(recipe), "--json", monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)) == 3
+    assert "Arm chosen: 'top:25% by gradient-norm' is " in printed.err.replace("\n", " ")

@@ -1,0 +1,61 @@
+"""All signals by name, each once; names that are none are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frostline.errors import PlanError
+from frostline.plans import map_model
+from frostline.signals.general import write_general_text
+from frostline.signals.measure import CHOOSING, KINDS, Looked, measure_signals, require_signal
+from frostline.signals.signal import as_frame
+from tests.builders.models import FAMILIES, tiny_model
+from tests.builders.samples import CPU, random_sample
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_signal_of_every_family_is_finite_and_the_same_twice(family: str) -> None:
+    model = tiny_model(family)
+    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
+    signals = measure_signals(looked)
+    assert list(signals) == list(KINDS)
+    assert all(np.isfinite(list(signal.values.values())).all() for signal in signals.values())
+    assert measure_signals(looked) == signals
+
+
+def test_one_signal_alone_is_what_it_is_among_all_and_tells_what_it_does() -> None:
+    model = tiny_model("llama")
+    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
+    told: list[str] = []
+    alone = measure_signals(looked, ["foreign"], say=told.append)
+    assert alone["foreign"] == measure_signals(looked)["foreign"]
+    assert told == ["Letting the model write general text", "Looking at the stream between the layers"]
+
+
+def test_the_frame_has_a_row_for_each_place_and_head() -> None:
+    model = tiny_model("llama")
+    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
+    frame = as_frame(measure_signals(looked, ["snr", "attention-entropy"]).values())
+    assert frame.columns == ["signal", "layer", "role", "head", "value"]
+    assert frame.filter(signal="snr").height == 4 * 7
+    assert frame.filter(signal="attention-entropy").height == 4 + 4 * 4
+
+
+def test_general_text_is_the_models_own_and_the_same_each_time() -> None:
+    model = tiny_model("llama")
+    first, again = (write_general_text(model, 12, device=CPU, precision="fp32") for _ in range(2))
+    rows = [window.input_ids.tolist() for window in first.windows]
+    assert rows == [window.input_ids.tolist() for window in again.windows]
+    assert len({str(row) for row in rows}) == 8
+    assert {window.input_ids.shape for window in first.windows} == {(1, 12)}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("gradient", "there is no signal 'gradient'"), ("cka", "tells nothing about where training pays")],
+)
+def test_a_name_that_chooses_nothing_is_told_with_those_that_do(name: str, told: str) -> None:
+    with pytest.raises(PlanError, match=told) as caught:
+        require_signal(name)
+    assert all(known in str(caught.value) for known in CHOOSING)
