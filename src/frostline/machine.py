@@ -16,11 +16,6 @@ from pathlib import Path
 import psutil
 import torch
 
-DECIDING_FACTS = (
-    "frostline", "python", "torch", "transformers", "tokenizers", "numpy", "peft", "processor", "torch threads", "blas",
-    "gpu",
-)  # fmt: skip
-"""What of `describe_machine` may decide a bit of a result."""
 PACKAGES = ("frostline", "torch", "transformers", "tokenizers", "numpy", "polars", "peft")
 
 

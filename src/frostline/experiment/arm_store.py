@@ -17,9 +17,10 @@ from pathlib import Path
 
 from frostline.arms import Prepared
 from frostline.corpus import Corpus, tokenizer_sha256
-from frostline.machine import DECIDING_FACTS, describe_machine
+from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
 from frostline.recipe import CorpusSettings
+from frostline.run_folder import DECIDING_FACTS
 from frostline.storage import Facts, cached_entry, code_sha256, open_entry
 
 LINES_FILE = "journal.jsonl"

@@ -8,7 +8,7 @@ from frostline.run_folder.advice_records import (
     SignalMeasured,
     TrialFinished,
 )
-from frostline.run_folder.conditions import changes_of_machine, require_same_facts
+from frostline.run_folder.conditions import DECIDING_FACTS, changes_of_machine, require_same_facts
 from frostline.run_folder.folder import (
     CHECKPOINT_FOLDER,
     FAILURE_FOLDER,
@@ -52,6 +52,7 @@ from frostline.run_folder.write import BEGINNING, Journal, JournalPosition
 __all__ = [
     "BEGINNING",
     "CHECKPOINT_FOLDER",
+    "DECIDING_FACTS",
     "FAILURE_FOLDER",
     "JOURNAL_FOLDER",
     "RECIPE_FILE",

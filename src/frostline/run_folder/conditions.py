@@ -7,9 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from frostline.errors import RunFolderError
-from frostline.machine import DECIDING_FACTS
 from frostline.run_folder.records import VariantPrepared
 
+DECIDING_FACTS = (
+    "frostline", "python", "torch", "transformers", "tokenizers", "numpy", "peft", "processor", "torch threads", "blas",
+    "gpu",
+)  # fmt: skip
+"""What of `machine.describe_machine` may decide a bit of a result."""
 MAY_DIFFER = frozenset({"schedule"})
 """What `auto` settles by free memory, and what changes no result."""
 

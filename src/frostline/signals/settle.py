@@ -17,10 +17,11 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import Corpus
 from frostline.errors import CacheError, FrostlineError
-from frostline.machine import DECIDING_FACTS, describe_machine
+from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
 from frostline.plans import ModelMap, Plan, map_model
 from frostline.recipe import ArmSettings, ChangeSettings, Recipe
+from frostline.run_folder import DECIDING_FACTS
 from frostline.signals.choose import MeasureSignal, settle_plan, signals_asked_for
 from frostline.signals.measure import KINDS, Looked, measure_signals, require_signal
 from frostline.signals.sample import take_sample
