@@ -28,8 +28,8 @@ _HOMES = {
     "Plan": "frostline.plans",
     "Recipe": "frostline.recipe",
     "load_recipe": "frostline.recipe",
-    "inspect_model": "frostline.advisor.inspect",
-    "inspect_run": "frostline.advisor.inspect",
+    "inspect_model": "frostline.advisor",
+    "inspect_run": "frostline.advisor",
     "open_run": "frostline.report",
 }
 __all__ = [

@@ -1,12 +1,20 @@
-"""How does a person see a run? The report, its figures, and the Python API over frames and charts."""
+"""How does a person see a run? The report, its figures, and the Python API over frames and charts.
 
-from frostline.report.advice_page import write_advice
-from frostline.report.inspection_page import sentences_of, write_inspection
+The pages of an advice and of an inspection come with torch, and so on first use alone.
+"""
+
+from typing import TYPE_CHECKING
+
+from frostline.report import numbers
 from frostline.report.numbers import MISSING
 from frostline.report.opened import Run, open_run
 from frostline.report.page import SYMBOLS, alerts_of
 from frostline.report.plots import NothingMeasured, RunPlots
 from frostline.report.write import render_report, write_figures, write_report
+
+if TYPE_CHECKING:
+    from frostline.report.advice_page import write_advice
+    from frostline.report.inspection_page import sentences_of, write_inspection
 
 __all__ = [
     "MISSING",
@@ -15,6 +23,7 @@ __all__ = [
     "Run",
     "RunPlots",
     "alerts_of",
+    "numbers",
     "open_run",
     "render_report",
     "sentences_of",
@@ -23,3 +32,13 @@ __all__ = [
     "write_inspection",
     "write_report",
 ]
+
+_HOMES = {"sentences_of": "inspection_page", "write_advice": "advice_page", "write_inspection": "inspection_page"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'frostline.report' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"frostline.report.{_HOMES[name]}"), name)
