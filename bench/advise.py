@@ -237,7 +237,7 @@ def where_training_acts(
     rate = next(own.learning_rate for own in standings(advice.trials, RUNGS - 1) if own.candidate == FULL)
     arm_settings = {FULL: ArmSettings(train=("all",), learning_rate=rate)}
     with shared_parts(with_arms(prepared, arm_settings), None) as sharing:
-        arm = make_arm(sharing, FULL, 0)
+        arm = make_arm(sharing, sharing.arms[FULL], 0)
         for step in range(steps):
             arm.take_step(prepared.corpus.batch(0, step, prepared.recipe.training.batch), step)
         arm.forward.finish()
@@ -284,7 +284,7 @@ def meet(
     with shared_parts(with_arms(prepared, sharing_arms), None) as sharing:
         for name in (*rules, *randoms):
             train = partial(run_trial, sharing, name, rung=0, steps=max(1, steps // 3), deciding=deciding)
-            tried = at_each_rate(prepared, kept, f"rate of {sharing.plans[name].text}", train)
+            tried = at_each_rate(prepared, kept, f"rate of {sharing.arms[name].plan.text}", train)
             best_rate[name] = best_of(tried).learning_rate
             progress.say(f"{name}: best at {best_rate[name]:.2g}")
         for index, random in enumerate(randoms):
@@ -294,7 +294,7 @@ def meet(
                 arm = random if kind == "random" else kind
                 rate = best_rate[arm]
                 train = partial(run_trial, own, arm, rate, RUNGS - 1, steps, deciding)
-                trial = kept.get(f"seed {seed} at {rate:.6g} {sharing.plans[arm].text}", train)
+                trial = kept.get(f"seed {seed} at {rate:.6g} {sharing.arms[arm].plan.text}", train)
                 losses[kind].append(statistics.mean(trial.held_out_losses))
             progress.say(f"Replicate {seed} of {len(randoms)}")
     print(

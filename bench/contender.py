@@ -104,17 +104,17 @@ def prepared_for(setup: Setup) -> Prepared:
 
 def serve_arm(prepared: Prepared, setup: Setup) -> None:
     """Frostline's loop or engine."""
-    cost = prepared.costs[ARM]
+    cost = prepared.arms[ARM].cost
     needed = (1 - cost.ceiling_cached) * cost.full_step_flops if setup.kind == "engine" else cost.step_flops
     say_ready(prepared, needed)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) if setup.on_disk else None
         if setup.kind == "reference":
-            arm = make_arm(prepared, ARM, setup.seed, model=prepared.model)
+            arm = make_arm(prepared, prepared.arms[ARM], setup.seed, model=prepared.model)
             take_steps(prepared, setup, lambda index: step_of_arm(arm, prepared, setup, index))
             return
         with shared_parts(prepared, cache, keep_base=False) as sharing:
-            arm = make_arm(sharing, ARM, setup.seed)
+            arm = make_arm(sharing, sharing.arms[ARM], setup.seed)
             take_steps(prepared, setup, lambda index: step_of_arm(arm, prepared, setup, index))
 
 
@@ -139,10 +139,10 @@ def serve_trainer(prepared: Prepared, setup: Setup) -> None:
     """transformers.Trainer as its users run it; it reads the same windows."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    trained = {portion.parameter for portion in prepared.resolved[ARM].trained.values()}
+    trained = {portion.parameter for portion in prepared.arms[ARM].resolved.trained.values()}
     for name, parameter in prepared.model.named_parameters():
         parameter.requires_grad_(name in trained)
-    say_ready(prepared, prepared.costs[ARM].step_flops)
+    say_ready(prepared, prepared.arms[ARM].cost.step_flops)
     batches = [windows_of(prepared, setup, index) for index in range(setup.sets or 64)]
     rows = [
         {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
@@ -184,7 +184,7 @@ def serve_trainer(prepared: Prepared, setup: Setup) -> None:
 
 def say_ready(prepared: Prepared, needed_flops: float) -> None:
     peak = measured_peak(prepared.device, prepared.precision)
-    say(Ready(str(prepared.device), prepared.precision, peak, needed_flops, prepared.costs[ARM].full_step_flops))
+    say(Ready(str(prepared.device), prepared.precision, peak, needed_flops, prepared.arms[ARM].cost.full_step_flops))
 
 
 def say(what: Ready | Took) -> None:

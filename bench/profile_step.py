@@ -41,7 +41,7 @@ def main() -> None:
     prepared = prepared_for(setup)
     print_machine()
     with shared_parts(prepared, None, keep_base=False) as sharing:
-        arm = make_arm(sharing, ARM, 0)
+        arm = make_arm(sharing, sharing.arms[ARM], 0)
         windows = windows_of(prepared, setup, 0)
         for _ in range(2):
             arm.take_step(windows, 0)
@@ -69,7 +69,7 @@ def main() -> None:
     for name, seconds in largest(own)[: options.operators]:
         print(f"| `{name}` | {calls[name]} | {seconds:.3f} | {100 * seconds / total:.0f} % |")
     peak = measured_peak(prepared.device, prepared.precision)
-    cost = prepared.costs[ARM]
+    cost = prepared.arms[ARM].cost
     needed = (1 - cost.ceiling_cached) * cost.full_step_flops
     print(
         f"\nNeeded products: {needed / 1e9:.0f} GFLOP: {needed / peak:.2f} s at the {peak / 1e9:.0f} GFLOP/s measured"

@@ -41,15 +41,15 @@ def test_a_plan_that_does_not_fit_into_memory_is_priced_by_the_others(
     def seconds(sharing: Prepared, name: str) -> tuple[float, float]:
         if name == "everything":
             raise torch.OutOfMemoryError
-        return 1e-9 * sharing.costs[name].forward_flops, 1000.0
+        return 1e-9 * sharing.arms[name].cost.forward_flops, 1000.0
 
     monkeypatch.setattr(prices, "_measure", seconds)
     prepared = prepared_in(tmp_path)
     told: list[str] = []
     fitted = fit_prices(prepared, 0, say=told.append)
     assert "Does not fit into memory: everything. The others tell its price" in told
-    full = price_of(fitted, prepared, prepared.resolved["full"], prepared.costs["full"])
-    assert full.step_seconds == pytest.approx(1e-9 * prepared.costs["full"].forward_flops)
+    full = price_of(fitted, prepared, prepared.arms["full"])
+    assert full.step_seconds == pytest.approx(1e-9 * prepared.arms["full"].cost.forward_flops)
     monkeypatch.setattr(prices, "REFERENCES", {"everything": REFERENCES["everything"]})
     with pytest.raises(TrainingError, match="norms"):
         fit_prices(prepared, 0, say=told.append)

@@ -29,7 +29,7 @@ def arms_of(run_folder: Path) -> dict[str, list[dict[str, object]]]:
 def test_arms_share_the_memory_of_what_none_of_them_trains(tmp_path: Path) -> None:
     prepared = prepared_from(write_experiment(tmp_path), "arms.last={train: [attn.o@3]}")
     with shared_parts(prepared, None) as sharing:
-        first, second = make_arm(sharing, "freeze", 0), make_arm(sharing, "last", 0)
+        first, second = make_arm(sharing, sharing.arms["freeze"], 0), make_arm(sharing, sharing.arms["last"], 0)
     addresses = [
         {name: parameter.data_ptr() for name, parameter in arm.model.named_parameters()} for arm in (first, second)
     ]
@@ -48,7 +48,7 @@ def test_what_is_tried_on_the_model_is_tried_once_for_arms_that_begin_as_the_sam
     prepared = prepared_from(write_experiment(tmp_path, arms=arms), f"training.precision={precision}")
     with shared_parts(prepared, None) as sharing:
         for name in arms:
-            make_arm(sharing, name, 0)
+            make_arm(sharing, sharing.arms[name], 0)
     assert sharing.shared is not None
     assert len(sharing.shared.settled) == questions, "in bf16, each holds other frozen matrices in other bits"
 
@@ -111,7 +111,7 @@ def test_an_arm_alone_keeps_prefixes_at_its_own_depth_only(tmp_path: Path) -> No
     prepared = prepared_from(write_experiment(tmp_path), "arms.last={train: [attn.o@3]}")
     with shared_parts(prepared, None) as sharing:
         assert sharing.shared is not None
-        own = alone(sharing, "last").shared
+        own = alone(sharing, sharing.arms["last"]).shared
     assert sharing.shared.depths == (2, 3)
     assert own is not None
     assert own.depths == (3,)

@@ -77,7 +77,7 @@ def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", CHOOSING)
 def test_a_plan_can_be_chosen_by_each_signal(name: str, tmp_path: Path) -> None:
     prepared = prepare_it(write_experiment(tmp_path, arms={"chosen": {"train": [f"top:50% by {name}"]}}))
-    assert 0 < prepared.resolved["chosen"].trained_values < prepared.resolved["chosen"].parameters
+    assert 0 < prepared.arms["chosen"].resolved.trained_values < prepared.arms["chosen"].resolved.parameters
 
 
 @pytest.mark.parametrize(

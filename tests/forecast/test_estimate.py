@@ -90,7 +90,7 @@ def test_a_model_cut_to_all_its_layers_is_the_model() -> None:
 
 def test_layers_above_the_frost_line_are_sorted_by_what_trains_in_them(tmp_path: Path) -> None:
     prepared = prepared_from(tmp_path, "arms.mixed={train: ['attn.q@1:', 'mlp@3']}")
-    kinds = kinds_of_layers(prepared.resolved["mixed"])
+    kinds = kinds_of_layers(prepared.arms["mixed"].resolved)
     assert kinds == [frozenset({"attn.q"})] * 2 + [frozenset({"attn.q", "mlp.gate", "mlp.up", "mlp.down"})]
 
 

@@ -92,18 +92,18 @@ def control_for(
     except PlanError:
         return None  # smaller than any one matrix, such as norms alone
     arm = ArmSettings(train=tuple(selectors))
-    others = with_arms(prepared, {name: arm})
+    planned = with_arms(prepared, {name: arm}).arms[name]
     return replace(
         pick,
         candidate=name,
-        plan=others.plans[name].text,
+        plan=planned.plan.text,
         asked=_as_written(ArmSettings(train=(asked,))),
         settled=_as_written(arm),
         origin="random",
         why=f"a random choice of the size of {pick.candidate}",
-        trained_parameters=others.resolved[name].trained_values,
-        prefix_layers=others.resolved[name].prefix_layers,
-        ceiling=others.costs[name].ceiling,
+        trained_parameters=planned.resolved.trained_values,
+        prefix_layers=planned.resolved.prefix_layers,
+        ceiling=planned.cost.ceiling,
     )
 
 
@@ -129,18 +129,18 @@ def _price(
     others = with_arms(prepared, arms)
     found = []
     for candidate in (candidate for candidate in candidates if candidate.name in arms):
-        resolved = others.resolved[candidate.name]
-        price = price_of(prices, others, resolved, others.costs[candidate.name])
+        planned = others.arms[candidate.name]
+        resolved, price = planned.resolved, price_of(prices, others, planned)
         made = CandidateMade(
             candidate=candidate.name,
-            plan=others.plans[candidate.name].text,
+            plan=planned.plan.text,
             asked=_as_written(candidate.arm),
             settled=_as_written(arms[candidate.name]),
             origin=candidate.origin,
             why=candidate.why,
             trained_parameters=resolved.trained_values,
             prefix_layers=resolved.prefix_layers,
-            ceiling=others.costs[candidate.name].ceiling,
+            ceiling=planned.cost.ceiling,
             expected_seconds=price.step_seconds,
             expected_seconds_cached=price.step_seconds_cached,
             expected_peak_bytes=price.peak_bytes,
@@ -167,9 +167,9 @@ def _as_written(arm: ArmSettings) -> dict[str, object]:
 def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[CandidateMade]:
     """One plan is raced once, and so is what two signals choose nearly alike: the first one tells of the others."""
     arms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made}
-    resolved = with_arms(prepared, arms).resolved
     trained = {
-        name: {portion.name: portion.values for portion in plan.trained.values()} for name, plan in resolved.items()
+        name: {portion.name: portion.values for portion in planned.resolved.trained.values()}
+        for name, planned in with_arms(prepared, arms).arms.items()
     }
     kept: dict[str, CandidateMade] = {}
     for own in made:

@@ -18,10 +18,10 @@ from scipy.optimize import nnls
 
 from frostline.arms import (
     MOMENTS_BYTES,
+    PlannedArm,
     Prepared,
-    costs_of,
     make_arm,
-    resolve_arms,
+    plan_arms,
     shared_parts,
     tensor_bytes,
     trained_values,
@@ -93,8 +93,9 @@ def fit_prices(prepared: Prepared, base_bytes: int, *, say: Callable[[str], None
             "not even the norms can be trained in this memory.", "Use a smaller training.batch or windows.length."
         )
     seconds, kept = zip(*measured.values(), strict=True)
-    fitted, misfit = _fit([_operations(settled.costs[name], settled.resolved[name]) for name in measured], seconds)
-    held, _ = _fit([_kept_by(settled, settled.resolved[name]) for name in measured], kept)
+    planned = [settled.arms[name] for name in measured]
+    fitted, misfit = _fit([_operations(arm.cost, arm.resolved) for arm in planned], seconds)
+    held, _ = _fit([_kept_by(settled, arm.resolved) for arm in planned], kept)
     return PriceModel(fitted, held, base_bytes, misfit)
 
 
@@ -102,7 +103,7 @@ def _measure(sharing: Prepared, name: str) -> tuple[float, float]:
     """Seconds of a step of the arm `name`, and what one pass of it keeps, in bytes."""
     training = sharing.recipe.training
     batch = sharing.corpus.batch(sharing.recipe.seeds[0], 0, training.batch * training.accumulation)
-    arm = make_arm(sharing, name, sharing.recipe.seeds[0])
+    arm = make_arm(sharing, sharing.arms[name], sharing.recipe.seeds[0])
     arm.take_step(batch, 0)
     kept = saved_bytes(arm, split_batch(batch, training.accumulation)[0])
     seconds = []
@@ -114,8 +115,9 @@ def _measure(sharing: Prepared, name: str) -> tuple[float, float]:
     return min(seconds), float(kept)
 
 
-def price_of(model: PriceModel, prepared: Prepared, resolved: ResolvedPlan, cost: PlanCost) -> Price:
-    """What one step of a plan costs."""
+def price_of(model: PriceModel, prepared: Prepared, planned: PlannedArm) -> Price:
+    """What one step of an arm costs."""
+    cost, resolved = planned.cost, planned.resolved
     terms = _operations(cost, resolved)
     prefix = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops
     step = _times(model.seconds, terms)
@@ -131,20 +133,11 @@ def price_of(model: PriceModel, prepared: Prepared, resolved: ResolvedPlan, cost
 def with_arms(prepared: Prepared, arms: dict[str, ArmSettings]) -> Prepared:
     """`prepared` with other arms, resolved. Raises `PlanError` naming the arm at fault."""
     recipe = prepared.recipe.model_copy(update={"arms": arms, "baseline": None, "save": ()})
-    plans = resolve_arms(recipe, prepared.model)
-    resolved = {name: own for name, (_, own) in plans.items()}
-    return replace(
-        prepared,
-        recipe=recipe,
-        plans={name: plan for name, (plan, _) in plans.items()},
-        resolved=resolved,
-        costs=costs_of(recipe, prepared.model, resolved),
-        shared=None,
-    )
+    return replace(prepared, recipe=recipe, arms=plan_arms(recipe, prepared.model), shared=None)
 
 
 def _that_exist(prepared: Prepared, selectors: tuple[str, ...]) -> tuple[str, ...]:
-    portions = next(iter(prepared.resolved.values())).portions
+    portions = next(iter(prepared.arms.values())).resolved.portions
     roles = {portion.role for portion in portions}
     return selectors if selectors != ("norm",) or "norm" in roles else ("all@-1:",)
 

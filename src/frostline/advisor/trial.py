@@ -25,10 +25,9 @@ def run_trial(sharing: Prepared, name: str, rate: float, rung: int, steps: int, 
     """Train one plan at one rate, and evaluate it; what goes wrong is this trial's own."""
     began = time.monotonic()
     seed, recipe = sharing.recipe.seeds[0], sharing.recipe
-    arms = recipe.arms | {name: recipe.arms[name].model_copy(update={"learning_rate": rate})}
     changes = {"decay": "constant", "warmup": min(recipe.training.warmup, steps // 4)}
     training = recipe.training.model_copy(update=changes)
-    own = replace(sharing, recipe=recipe.model_copy(update={"arms": arms, "training": training}))
+    own = replace(sharing, recipe=recipe.model_copy(update={"training": training}))
     windows = recipe.training.batch * recipe.training.accumulation
     losses: list[float] = []
     seconds: list[float] = []
@@ -36,7 +35,7 @@ def run_trial(sharing: Prepared, name: str, rate: float, rung: int, steps: int, 
     judged: list[float] = []
     cause = ""
     try:
-        arm = make_arm(own, name, seed)
+        arm = make_arm(own, replace(own.arms[name], learning_rate=rate), seed)
         for step in range(steps):
             outcome = arm.take_step(own.corpus.batch(seed, step, windows), step)
             losses.append(outcome.loss_nats)

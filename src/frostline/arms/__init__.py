@@ -5,7 +5,7 @@ from frostline.arms.facts import facts_of
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, process_bytes, tensor_bytes, trained_values
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
-from frostline.arms.prepared import Prepared, costs_of, prepare, resolve_arms, tokens_of_a_step
+from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, tokens_of_a_step
 
 __all__ = [
     "FP32_BYTES",
@@ -13,20 +13,20 @@ __all__ = [
     "MOMENTS_BYTES",
     "STEPS",
     "MemoryMeasure",
+    "PlannedArm",
     "Prepared",
     "alone",
     "checkpoint_bytes",
     "choose_for",
-    "costs_of",
     "facts_of",
     "forget_other_windows",
     "journal_bytes",
     "make_arm",
     "measure_peak_memory",
     "model_for_arm",
+    "plan_arms",
     "prepare",
     "process_bytes",
-    "resolve_arms",
     "run_folder_bytes",
     "saved_model_bytes",
     "shared_parts",

@@ -14,10 +14,10 @@ JOURNAL_BYTES_OF_A_NORM = 44
 def run_folder_bytes(prepared: Prepared) -> int:
     """What one variant writes into its run folder, at its fullest."""
     recipe = prepared.recipe
-    sizes = [checkpoint_bytes(resolved) for resolved in prepared.resolved.values()]
+    sizes = [checkpoint_bytes(arm.resolved) for arm in prepared.arms.values()]
     together = sum(sizes) if prepared.schedule == "lock-step" else max(sizes)
     kept = recipe.checkpoints.keep + 1  # one more while it is being written
-    models = sum(saved_model_bytes(prepared.resolved[name]) for name in recipe.save)
+    models = sum(saved_model_bytes(prepared.arms[name].resolved) for name in recipe.save)
     return together * kept + models + journal_bytes(prepared)
 
 
@@ -38,7 +38,7 @@ def saved_model_bytes(resolved: ResolvedPlan) -> int:
 def journal_bytes(prepared: Prepared) -> int:
     """Of the journal of all replicates."""
     recipe = prepared.recipe
-    watched = sum(portion.layer is not None for portion in next(iter(prepared.resolved.values())).portions)
+    watched = sum(portion.layer is not None for portion in next(iter(prepared.arms.values())).resolved.portions)
     every = recipe.measures.weight_change_every
     lines = JOURNAL_BYTES_OF_A_STEP + (JOURNAL_BYTES_OF_A_NORM * watched // every if every else 0)
     return recipe.training.steps * len(recipe.seeds) * len(recipe.arms) * lines

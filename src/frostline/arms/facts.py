@@ -13,7 +13,7 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
     """The record of what is trained on what, by which a later process knows it again."""
     model = prepared.model
     common = prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens)
-    resolved = next(iter(prepared.resolved.values()))
+    resolved = next(iter(prepared.arms.values())).resolved
     return VariantPrepared(
         variant=prepared.variant,
         model=model_title(prepared.recipe.model),

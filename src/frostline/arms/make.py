@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from frostline.arms.prepared import Prepared
+from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.corpus import Batch
 from frostline.engine import (
     Arm,
@@ -51,23 +51,23 @@ def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = Tr
         yield replace(prepared, shared=_parts(prepared, store, keep_base=keep_base))
 
 
-def alone(prepared: Prepared, name: str) -> Prepared:
-    """`prepared`, with stored prefixes for the arm `name` alone; frozen weights stay shared."""
+def alone(prepared: Prepared, planned: PlannedArm) -> Prepared:
+    """`prepared`, with stored prefixes for one arm alone; frozen weights stay shared."""
     if prepared.shared is None:
         return prepared
-    depths = _depths(prepared, [name])
+    depths = _depths([planned])
     return replace(prepared, shared=replace(prepared.shared, store=_memory_store(prepared), depths=depths))
 
 
 def make_arm(
     prepared: Prepared,
-    name: str,
+    planned: PlannedArm,
     seed: int,
     *,
     model: PreTrainedModel | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Arm:
-    """The arm `name` at its first step, by the engine that the recipe names; `say` is told what it can and cannot use.
+    """The arm at its first step, by the engine that the recipe names; `say` is told what it can and cannot use.
 
     `model` is what `model_for_arm` gives. Outside `shared_parts` stored prefixes are the arm's own, in memory.
     """
@@ -86,12 +86,12 @@ def make_arm(
         )
 
     arm = Arm(
-        name,
-        model_for_arm(prepared, name) if model is None else model,
-        prepared.plans[name],
+        planned.name,
+        model_for_arm(prepared, planned) if model is None else model,
+        planned.plan,
         recipe.training,
-        learning_rate=recipe.learning_rate_of(name),
-        weight_decay=recipe.weight_decay_of(name),
+        learning_rate=planned.learning_rate,
+        weight_decay=planned.weight_decay,
         seed=seed,
         device=prepared.device,
         precision=prepared.precision,
@@ -99,24 +99,24 @@ def make_arm(
     )
     if isinstance(arm.forward, FastForward):
         for note in arm.forward.notes:
-            say(f"Arm {name}: {note}")
+            say(f"Arm {planned.name}: {note}")
         # None where the plan has no prefix that could be stored, which a note has told.
-        if arm.forward.prefix_trial is not None and prepared.resolved[name].prefix_layers > 0:
-            choice = choose_for(prepared, name, arm.forward.prefix_trial, shared.store.room_bytes)
+        if arm.forward.prefix_trial is not None and planned.resolved.prefix_layers > 0:
+            choice = choose_for(prepared, planned, arm.forward.prefix_trial, shared.store.room_bytes)
             arm.forward.prefix.keep = choice.use
-            say(f"Arm {name}: {choice.sentence}")
+            say(f"Arm {planned.name}: {choice.sentence}")
     return arm
 
 
-def choose_for(prepared: Prepared, name: str, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:
-    """Whether storing the prefix of the arm `name` pays, by what one window's prefix took in `trial`."""
-    recipe, resolved = prepared.recipe, prepared.resolved[name]
+def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:
+    """Whether storing the prefix of the arm pays, by what one window's prefix took in `trial`."""
+    recipe, resolved = prepared.recipe, planned.resolved
     training = recipe.training
     windows_of_a_step = training.batch * training.accumulation
     windows = windows_of_a_step * training.steps * len(recipe.seeds)
-    cost = prepared.costs[name]
+    cost = planned.cost
     flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
-    sharing = sum(other.prefix_layers > 0 for other in prepared.resolved.values())
+    sharing = sum(other.resolved.prefix_layers > 0 for other in prepared.arms.values())
     return choose_prefix(
         wanted=training.prefix_cache.use,
         depth=resolved.prefix_layers,
@@ -145,30 +145,28 @@ def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
     )
 
 
-def model_for_arm(prepared: Prepared, name: str) -> PreTrainedModel:
-    """The untouched model for the arm `name` to train: a copy, sharing what the arm never trains where it can."""
+def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
+    """The untouched model for the arm to train: a copy, sharing what the arm never trains where it can."""
     if prepared.shared is not None and not prepared.shared.keep_base:
         return prepared.model
     if prepared.recipe.training.engine == "reference":
         return copy.deepcopy(prepared.model)
-    return copy_for_arm(prepared.model, prepared.resolved[name])
+    return copy_for_arm(prepared.model, planned.resolved)
 
 
 def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
-    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared, prepared.resolved), keep_base)
+    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared.arms.values()), keep_base)
 
 
-def _depths(prepared: Prepared, names: Iterable[str]) -> tuple[int, ...]:
-    phases = [phase for name in names for phase in prepared.resolved[name].phases]
+def _depths(arms: Iterable[PlannedArm]) -> tuple[int, ...]:
+    phases = [phase for arm in arms for phase in arm.resolved.phases]
     return tuple(sorted({phase.prefix_layers for phase in phases} - {0}))
 
 
 def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
     training, order = prepared.recipe.training, prepared.recipe.windows.order
     wanted = (
-        training.engine == "fast"
-        and training.prefix_cache.use != "never"
-        and bool(_depths(prepared, prepared.resolved))
+        training.engine == "fast" and training.prefix_cache.use != "never" and bool(_depths(prepared.arms.values()))
     )
     if cache is None or not wanted or order == "random":
         return _memory_store(prepared)

@@ -61,7 +61,7 @@ def measure_here(
     loaded = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
     training, seed = recipe.training, recipe.seeds[0]
     with shared_parts(loaded, None, keep_base=False) as prepared:
-        arm = make_arm(prepared, arm_name, seed)
+        arm = make_arm(prepared, prepared.arms[arm_name], seed)
         give_back_freed_memory()
         reset_peak(prepared.device)
         for step in range(min(STEPS, training.steps)):

@@ -5,7 +5,7 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,8 +46,22 @@ ADAM_BYTES_PER_WEIGHT = 12
 
 
 @dataclass(frozen=True)
+class PlannedArm:
+    """What is known of an arm before it is made."""
+
+    name: str
+    plan: Plan
+    resolved: ResolvedPlan
+    """What the plan means for the untouched model."""
+    cost: PlanCost
+    """Arithmetic of one step, as the plan begins."""
+    learning_rate: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """One variant, ready to train: the untouched model on its device, its corpora, and each arm's plan."""
+    """One variant, ready to train: the untouched model on its device, its corpora, and its arms as planned."""
 
     variant: str
     recipe: Recipe
@@ -55,17 +69,15 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
     retention: Corpus | None
-    plans: dict[str, Plan]
-    resolved: dict[str, ResolvedPlan]
-    costs: dict[str, PlanCost]
-    """Of one step of each arm, as its plan begins."""
+    arms: dict[str, PlannedArm]
+    """By name, in the recipe's order."""
     device: torch.device
     precision: str
     schedule: str
     chosen: Chosen = field(default_factory=dict)
     """What the selectors of the recipe that compute became; `recipe` here has them settled."""
     shared: SharedParts | None = None
-    """What the arms have in common while they train; see `launch.arms`."""
+    """What the arms have in common while they train; see `arms.make`."""
 
 
 def prepare(
@@ -93,15 +105,14 @@ def prepare(
         corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
         looked = look_at(on_device(model, device), corpus, device=device, precision=precision)
         recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
-    arms = resolve_arms(recipe, model)
+    arms = plan_arms(recipe, model)
     try:
         select(model, recipe.measures.watch)
     except PlanError as error:
         raise PlanError(f"measures.watch: {error.message}", error.hint) from error
-    resolved = {name: plan for name, (_, plan) in arms.items()}
-    costs = costs_of(recipe, model, resolved)
-    for name, cost in costs.items() if len(costs) > 1 or max(cost.ceiling for cost in costs.values()) > 0 else ():
-        say(f"Arm {name} {ceiling_sentence(cost, resolved[name])}")
+    if len(arms) > 1 or any(arm.cost.ceiling > 0 for arm in arms.values()):
+        for arm in arms.values():
+            say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
     if corpus is None:
         corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
     retention = None
@@ -115,27 +126,25 @@ def prepare(
         tokenizer=tokenizer,
         corpus=corpus,
         retention=retention,
-        plans={name: plan for name, (plan, _) in arms.items()},
-        resolved=resolved,
-        costs=costs,
+        arms=arms,
         device=device,
         precision=precision,
-        schedule=_settle_schedule(recipe, model, resolved, device),
+        schedule=_settle_schedule(recipe, model, arms, device),
         chosen=chosen,
     )
 
 
-def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan, ResolvedPlan]]:
-    """Each arm's plan, and what it means for `model`. Raises `PlanError` naming the arm at fault."""
-    resolved = {}
+def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
+    """Each arm of `recipe` as planned for `model`. Raises `PlanError` naming the arm at fault."""
+    plans: dict[str, tuple[Plan, ResolvedPlan]] = {}
     model_map = map_untouched(model)
     for name, arm in recipe.arms.items():
         try:
             plan = Plan.from_settings(arm)
-            resolved[name] = (plan, plan.resolve(model, model_map))
+            resolved = plan.resolve(model, model_map)
             if plan.lora is not None:
                 require_peft()
-                adapter_modules(model, resolved[name][1].targets)
+                adapter_modules(model, resolved.targets)
         except PlanError as error:
             raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
         late = [change.at for change in arm.changes if change.at >= recipe.training.steps]
@@ -144,21 +153,25 @@ def resolve_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, tuple[Plan
                 f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
                 f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
             )
-    return resolved
+        plans[name] = (plan, resolved)
+    tokens, length = tokens_of_a_step(recipe), recipe.windows.length
+    places = places_of(model, next(iter(plans.values()))[1]) if plans else {}
+    return {
+        name: PlannedArm(
+            name=name,
+            plan=plan,
+            resolved=resolved,
+            cost=plan_cost(model, resolved, tokens, sequence_length=length, places=places),
+            learning_rate=recipe.learning_rate_of(name),
+            weight_decay=recipe.weight_decay_of(name),
+        )
+        for name, (plan, resolved) in plans.items()
+    }
 
 
 def tokens_of_a_step(recipe: Recipe) -> int:
     """Tokens that one step of an arm reads."""
     return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
-
-
-def costs_of(recipe: Recipe, model: PreTrainedModel, resolved: Mapping[str, ResolvedPlan]) -> dict[str, PlanCost]:
-    """The arithmetic of one step of each arm."""
-    tokens, length = tokens_of_a_step(recipe), recipe.windows.length
-    places = places_of(model, next(iter(resolved.values()))) if resolved else {}
-    return {
-        name: plan_cost(model, plan, tokens, sequence_length=length, places=places) for name, plan in resolved.items()
-    }
 
 
 def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
@@ -211,9 +224,7 @@ def _open(
         raise type(error)(f"{key}: {error.message}", error.hint) from error
 
 
-def _settle_schedule(
-    recipe: Recipe, model: PreTrainedModel, resolved: dict[str, ResolvedPlan], device: torch.device
-) -> str:
+def _settle_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:
     """`lock-step` where all arms fit into two thirds of the free memory at once, else `one-by-one`."""
     if recipe.training.schedule != "auto":
         return recipe.training.schedule
@@ -221,7 +232,7 @@ def _settle_schedule(
     fast = recipe.training.engine == "fast"
     # The fast engine's arms share what they do not train, once in fp32 and once in the precision of its use.
     needed = 6 * weights if fast else 4 * weights
-    for plan in resolved.values():
+    for plan in (arm.resolved for arm in arms.values()):
         trained = max(sum(p.values for p in plan.trained_at(phase.at).values()) for phase in plan.phases)
         trained = plan.trained_values if plan.lora is not None else trained
         needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained

@@ -176,9 +176,9 @@ def _begin_arm(replicate: Replicate, name: str) -> ArmInTraining:
     )
     if checkpoint is None:
         replicate.begin_anew(name)
-    model = model_for_arm(prepared, name)
+    model = model_for_arm(prepared, prepared.arms[name])
     initial_sha256 = weights_sha256(model.named_parameters())
-    arm = make_arm(prepared, name, seed, model=model, say=replicate.progress.say)
+    arm = make_arm(prepared, prepared.arms[name], seed, model=model, say=replicate.progress.say)
     watch = WeightWatch(
         arm.applied, recipe.measures.watch, every=recipe.measures.weight_change_every, base=prepared.model
     )
@@ -189,18 +189,18 @@ def _begin_arm(replicate: Replicate, name: str) -> ArmInTraining:
         replicate.progress.say(f"Arm {name}, {replicate.title}: going on after step {steps}")
         saved = (steps, checkpoint.evaluated)
         return ArmInTraining(name, arm, watch, *saved, checkpoint.position, began_at=steps, _saved=saved)
-    cost = prepared.costs[name]
+    cost = prepared.arms[name].cost
     recorder.append(
         ArmStarted(
             variant=variant,
             seed=seed,
             arm=name,
-            plan=prepared.plans[name].text,
+            plan=prepared.arms[name].plan.text,
             learning_rate=arm.learning_rate,
             weight_decay=recipe.weight_decay_of(name),
             parameters=arm.applied.parameters,
             trained_parameters=arm.applied.trained_parameters,
-            prefix_layers=prepared.resolved[name].prefix_layers,
+            prefix_layers=prepared.arms[name].resolved.prefix_layers,
             step_flops=cost.step_flops,
             ceiling=cost.ceiling,
             ceiling_cached=cost.ceiling_cached,

@@ -71,7 +71,7 @@ def _train_group(replicate: Replicate, names: Sequence[str]) -> None:
             arms[name] = begun
     if not arms:
         return
-    bytes_to_save = sum(checkpoint_bytes(prepared.resolved[name]) for name in arms)
+    bytes_to_save = sum(checkpoint_bytes(prepared.arms[name].resolved) for name in arms)
     expected = expected_save_seconds(replicate.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER, bytes_to_save)
     pace = Pace(prepared.recipe.checkpoints, expected)
     progress.begin(f"Training {', '.join(arms)}, {replicate.title}", list(arms), training.steps)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from frostline.arms import Prepared, make_arm, resolve_arms
+from frostline.arms import Prepared, make_arm, plan_arms
 from frostline.corpus import Batch
 from frostline.engine import Arm, PhaseSeconds, keep_freed_memory, saved_bytes
-from frostline.plans import ResolvedPlan, decoder_stack, plan_cost
+from frostline.plans import ResolvedPlan, decoder_stack
 from frostline.recipe import ArmSettings, LoraSettings
 
 ROUNDS = 5
@@ -65,7 +65,7 @@ def kinds_of_layers(resolved: ResolvedPlan) -> list[Roles]:
 def calibrate_arm(prepared: Prepared, name: str, batch: Batch, free_bytes: int) -> StepParts:
     """One pass of the arm `name` over `batch`, put together from passes of cut models."""
     keep_freed_memory()
-    resolved = prepared.resolved[name]
+    resolved = prepared.arms[name].resolved
     kinds = kinds_of_layers(resolved)
     lowest = resolved.prefix_layers if kinds else resolved.layers - 1
     places: dict[Roles, list[int]] = {}
@@ -112,16 +112,11 @@ def cut_model(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
 
 def cut_prepared(prepared: Prepared, name: str, layers: Sequence[int]) -> Prepared:
     """`prepared` with the arm `name` alone, on a model of `layers`; what trains in a layer still trains there."""
-    recipe, resolved = prepared.recipe, prepared.resolved[name]
+    recipe, resolved = prepared.recipe, prepared.arms[name].resolved
     training = recipe.training.model_copy(update={"accumulation": 1})
     cut = recipe.model_copy(update={"arms": {name: _cut_plan(resolved, layers)}, "training": training})
     model = cut_model(prepared.model, layers)
-    ((plan, found),) = resolve_arms(cut, model).values()
-    tokens = training.batch * recipe.windows.length
-    cost = plan_cost(model, found, tokens, sequence_length=recipe.windows.length)
-    return replace(
-        prepared, recipe=cut, model=model, plans={name: plan}, resolved={name: found}, costs={name: cost}, shared=None
-    )
+    return replace(prepared, recipe=cut, model=model, arms=plan_arms(cut, model), shared=None)
 
 
 def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
@@ -147,7 +142,7 @@ def _layers_to_add(prepared: Prepared, free_bytes: int) -> int:
 
 def _cut_arm(prepared: Prepared, name: str, layers: Sequence[int]) -> Arm:
     cut = cut_prepared(prepared, name, layers)
-    return make_arm(cut, name, cut.recipe.seeds[0], model=cut.model)
+    return make_arm(cut, cut.arms[name], cut.recipe.seeds[0], model=cut.model)
 
 
 def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:

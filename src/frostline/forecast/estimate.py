@@ -18,6 +18,7 @@ from frostline.arms import (
     FP32_BYTES,
     MEGABYTE,
     MOMENTS_BYTES,
+    PlannedArm,
     Prepared,
     choose_for,
     journal_bytes,
@@ -112,11 +113,12 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     memory_room, disk_room = _rooms(recipe, cache)
     parts, arms = {}, []
     stored: dict[int, int] = {}  # bytes of all windows' rows by depth, which arms of one depth share
-    for name, resolved in prepared.resolved.items():
+    for name, planned in prepared.arms.items():
+        resolved = planned.resolved
         say(f"Calibrating {name}")
         parts[name] = calibrate_arm(prepared, name, batch, free)
         trial = _try_prefix(prepared, name) if resolved.prefix_layers else None
-        arms.append(_arm(prepared, name, parts, trial, base, max(memory_room, disk_room)))
+        arms.append(_arm(prepared, planned, parts, trial, base, max(memory_room, disk_room)))
         if trial is not None and arms[-1].first_visit_seconds is not None:
             stored[resolved.prefix_layers] = windows * trial.row_bytes
     say("Calibrating evaluation and sampling")
@@ -144,9 +146,15 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
 
 
 def _arm(
-    prepared: Prepared, name: str, parts: dict[str, StepParts], trial: PrefixTrial | None, base: int, room: int
+    prepared: Prepared,
+    planned: PlannedArm,
+    parts: dict[str, StepParts],
+    trial: PrefixTrial | None,
+    base: int,
+    room: int,
 ) -> ArmEstimate:
-    recipe, resolved, cost = prepared.recipe, prepared.resolved[name], prepared.costs[name]
+    recipe, resolved, cost = prepared.recipe, planned.resolved, planned.cost
+    name = planned.name
     training, own = recipe.training, parts[name]
     step = training.accumulation * own.pass_seconds + own.optimizer_seconds
     windows_of_a_step = training.batch * training.accumulation
@@ -154,7 +162,7 @@ def _arm(
     prefix_seconds, stored = 0.0, False
     if trial is not None:
         prefix_seconds = trial.seconds * windows_of_a_step
-        stored = choose_for(prepared, name, trial, room).use and recipe.windows.order == "epochs"
+        stored = choose_for(prepared, planned, trial, room).use and recipe.windows.order == "epochs"
     first_visits = min(prepared.corpus.windows, visits) if stored else visits
     step_seconds = step if stored else step + prefix_seconds
     baseline = parts.get(recipe.baseline_arm)
@@ -164,7 +172,7 @@ def _arm(
     trained = trained_values(resolved)
     return ArmEstimate(
         arm=name,
-        plan=prepared.plans[name].text,
+        plan=planned.plan.text,
         step_seconds=step_seconds,
         first_visit_seconds=step + prefix_seconds if stored else None,
         total_seconds=training.steps * step + first_visits * prefix_seconds / windows_of_a_step,
@@ -179,13 +187,13 @@ def _arm(
 
 def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
     """What the prefix of a window costs, from a cut model whose prefix is shorter."""
-    resolved = prepared.resolved[name]
+    resolved = prepared.arms[name].resolved
     short = min(2, resolved.prefix_layers)
     top = min(resolved.prefix_layers, resolved.layers - 1)
     trials = []
     for depth in sorted({1, short}):
         cut = cut_prepared(prepared, name, [*range(depth), top])
-        forward = make_arm(cut, name, cut.recipe.seeds[0], model=cut.model).forward
+        forward = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], model=cut.model).forward
         trial = getattr(forward, "prefix_trial", None)
         if trial is None:
             return None
@@ -198,7 +206,7 @@ def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
 
 def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
     """Everything but the steps: evaluation, sampling, trying shortcuts, measuring memory."""
-    recipe, layers = prepared.recipe, next(iter(prepared.resolved.values())).layers
+    recipe, layers = prepared.recipe, next(iter(prepared.arms.values())).resolved.layers
     name = recipe.baseline_arm
     one, two = (_evaluation_and_sampling(cut_prepared(prepared, name, list(range(depth)))) for depth in (1, 2))
     window, position = (first + max(0.0, second - first) * (layers - 1) for first, second in zip(one, two, strict=True))

@@ -144,7 +144,7 @@ def _take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> 
     for group in [names] if together else [[name] for name in names]:
         say(f"Timing {', '.join(group)}")
         with shared_parts(prepared, None) as sharing:
-            arms = [make_arm(alone(sharing, name), name, seed, say=say) for name in group]
+            arms = [make_arm(alone(sharing, arm), arm, seed, say=say) for arm in map(sharing.arms.__getitem__, group)]
             visits = {arm.name: _Visits(_stores_prefix(arm) and come_back, [], [], []) for arm in arms}
             for turn in range(FIRST_VISITS + rounds):
                 started = time.perf_counter()
@@ -197,7 +197,8 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
     peak = measured_peak(prepared.device, prepared.precision)
     arms = []
     for name, own in visits.items():
-        cost, resolved = prepared.costs[name], prepared.resolved[name]
+        planned = prepared.arms[name]
+        cost = planned.cost
         needed = cost.step_flops
         if own.stores_prefix:
             needed = (1 - cost.ceiling_cached) * cost.full_step_flops
@@ -208,7 +209,7 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
         arms.append(
             ArmTiming(
                 arm=name,
-                plan=prepared.plans[name].text,
+                plan=planned.plan.text,
                 step_seconds=found.estimate("seconds", OVER_BLOCKS),
                 phases=_mean_seconds(own),
                 first_visit_seconds=_first_visit(prepared, own),
@@ -217,7 +218,7 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
                 else bootstrap([paired], lambda totals: 1 - ratio(totals)).estimate("share", OVER_BLOCKS),
                 ceiling=cost.ceiling,
                 ceiling_cached=cost.ceiling_cached,
-                ceiling_sentence=ceiling_sentence(cost, resolved),
+                ceiling_sentence=ceiling_sentence(cost, planned.resolved),
                 needed_flops=needed,
                 share_of_peak=needed / found.value / peak if math.isfinite(found.value) else math.nan,
                 peak_bytes=peaks.get(name),

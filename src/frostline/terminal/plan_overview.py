@@ -8,9 +8,8 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from frostline.arms import prepare, resolve_arms, tokens_of_a_step
+from frostline.arms import plan_arms, prepare
 from frostline.engine import load_model
-from frostline.plans import plan_cost
 from frostline.recipe import Recipe, variants_of
 from frostline.signals import asks_for_signals
 from frostline.terminal.plan import draw_plan, plan_as_json
@@ -33,13 +32,11 @@ def plan_overview(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) ->
         seen_models.add(variant.recipe.model)
         if asks_for_signals(variant.recipe):  # only then is the corpus needed
             prepared = prepare(variant, cache, say=say)
-            model, plans = prepared.model, prepared.resolved
+            arms = prepared.arms
         else:
-            model = load_model(variant.recipe.model, cache)
-            plans = {name: resolved for name, (_, resolved) in resolve_arms(variant.recipe, model).items()}
-        for name, resolved in plans.items():
-            cost = plan_cost(model, resolved, tokens_of_a_step(recipe), sequence_length=recipe.windows.length)
+            arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache))
+        for name, planned in arms.items():
             title = f"{name} ({variant.label})" if variant.label else name
-            drawings.append(draw_plan(resolved, cost, title))
-            as_json.append(plan_as_json(resolved, cost, title))
+            drawings.append(draw_plan(planned.resolved, planned.cost, title))
+            as_json.append(plan_as_json(planned.resolved, planned.cost, title))
     return PlanOverview(drawings, as_json)
