@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from bench.engine import PLANS, print_machine
-from frostline.experiment import replicate, run_experiment
+from frostline.experiment import run_experiment, train
 from frostline.recipe import Recipe
 from frostline.storage.folders import cache_folder
 from frostline.terminal.progress import PlainProgress
@@ -56,8 +56,8 @@ def main() -> None:
     )
     watching, training = Clock(), Clock()
     # The journal and the weight changes of a step; then its line in the progress bar.
-    replicate._record_step = watching.around(replicate._record_step)
-    replicate._train_group = training.around(replicate._train_group)
+    train._record_step = watching.around(train._record_step)
+    train._train_together = training.around(train._train_together)
 
     class Progress(PlainProgress):
         step = watching.around(PlainProgress.step)

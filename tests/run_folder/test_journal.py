@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from frostline.errors import RunFolderError
 from frostline.run_folder import (
     ArmFailed,
+    ArmPlace,
     CorpusFacts,
     Evaluation,
     Journal,
@@ -18,6 +22,7 @@ from frostline.run_folder import (
     VariantPrepared,
     WeightChange,
     read_journal,
+    record_of,
     records_of,
     refuse_existing,
 )
@@ -114,3 +119,47 @@ def test_anything_at_the_run_folder_s_place_is_refused(tmp_path: Path) -> None:
     for name in ("file", "dangling", "."):
         with pytest.raises(RunFolderError, match="exists already"):
             refuse_existing(tmp_path / name)
+
+
+def test_a_record_takes_its_fields_from_what_it_is_made_of() -> None:
+    @dataclass
+    class Measured:
+        loss_nats: float = 2.5
+        predictions: int = 7
+        step: int = 1
+
+    made = record_of(Evaluation, ArmPlace("", 3, "full"), Measured(), step=4, corpus="held_out")
+    assert made == Evaluation("", 3, "full", 4, "held_out", 2.5, 7)
+    with pytest.raises(TypeError, match=r"Evaluation\.corpus: given by none of Measured"):
+        record_of(Evaluation, ArmPlace("", 3, "full"), Measured())
+
+
+def test_what_is_written_about_an_arm_can_be_cut_back_to_a_place(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        arm = journal.of(ArmPlace("", 3, "full"))
+        for step in range(3):
+            arm.append(evaluation(step, arm="full"))
+            if step == 1:
+                place = arm.position
+        arm.rewind(place)
+        assert [line["step"] for line in arm.records()] == [0, 1]
+        arm.append(evaluation(9, arm="full"))
+        assert [line["sequence"] for line in arm.records()] == [0, 1, 2]
+        with pytest.raises(RunFolderError, match="are not what was written there"):
+            journal.of(ArmPlace("", 0, "other")).rewind(place)
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_whole_lines(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(evaluation(0))
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            with pytest.raises(RunFolderError, match="no space is left on the disk"):
+                journal.append(evaluation(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+    assert [line["step"] for line in read_journal(tmp_path)] == [0]

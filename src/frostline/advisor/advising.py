@@ -50,7 +50,6 @@ from frostline.run_folder import (
     AdviceStarted,
     CandidateMade,
     Journal,
-    Recorder,
     RungEnded,
     SignalMeasured,
     begin_session,
@@ -138,31 +137,30 @@ def _advise(
     candidates: list[CandidateMade] = []
     if left is None or not left.trials:  # a process that was killed may have recorded only some of them
         candidates = priced_candidates(prepared, looked, signals, cache, budget, progress)
-    with Journal(folder) as journal:
-        recorder = Recorder(journal, interruption)
+    with Journal(folder, interruption=interruption) as journal:
         if left is None:
             _write(folder / RECIPE_FILE, dump_recipe(own))
             started = AdviceStarted(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
             )
-            recorder.append(started)
+            journal.append(started)
             left = Advice(started, None, [], {}, [], [], None)
         if left.facts is None:
-            recorder.append(facts)
+            journal.append(facts)
         for signal in list(signals.values())[len(left.signals) :]:
-            recorder.append(_record_of(signal))
+            journal.append(_record_of(signal))
         for made in candidates:
             if made.candidate not in left.candidates:
-                recorder.append(made)
+                journal.append(made)
         found = read_advice(folder)
         assert found is not None
         with _quick_collections():
-            _race(prepared, found, recorder, progress, deciding, cache)
+            _race(prepared, found, journal, progress, deciding, cache)
             found = read_advice(folder)
             assert found is not None
-            _race_control(prepared, looked, found, recorder, progress, deciding, cache)
+            _race_control(prepared, looked, found, journal, progress, deciding, cache)
         if left.ended is None:
-            recorder.append(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
+            journal.append(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         found = read_advice(folder)
         assert found is not None
         recommendation = recommend(found.trials, found.candidates)
@@ -257,7 +255,7 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
 def _race(
     prepared: Prepared,
     advice: Advice,
-    recorder: Recorder,
+    journal: Journal,
     progress: RunProgress,
     deciding: list[Batch],
     cache: Path,
@@ -281,13 +279,13 @@ def _race(
             for number, name in enumerate(alive):
                 while (rate := next_rate(trials, rung, name, base)) is not None:
                     trial = run_trial(sharing, name, rate, rung, steps, windows)
-                    with recorder.interruption.deferred():
-                        recorder.append(trial)
+                    with journal.interruption.deferred():
+                        journal.append(trial)
                     trials.append(trial)
                     loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
                     progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
             kept, dropped = decide(trials, rung, racing)
-            recorder.append(RungEnded(rung, steps, kept, dropped))
+            journal.append(RungEnded(rung, steps, kept, dropped))
             alive = kept
 
 
@@ -295,7 +293,7 @@ def _race_control(
     prepared: Prepared,
     looked: Looked,
     advice: Advice,
-    recorder: Recorder,
+    journal: Journal,
     progress: RunProgress,
     deciding: list[Batch],
     cache: Path,
@@ -309,7 +307,7 @@ def _race_control(
     if made is None:
         return
     if name not in advice.candidates:
-        recorder.append(made)
+        journal.append(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
     tried = losses_by_rate(advice.trials, RUNGS - 1, name)
     rates = rates_around(prepared.recipe.training.learning_rate)
@@ -317,7 +315,7 @@ def _race_control(
     with shared_parts(settled, cache) as sharing:
         while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:
             trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
-            recorder.append(trial)
+            journal.append(trial)
             tried[rate] = loss_of(trial)
 
 

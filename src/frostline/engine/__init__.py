@@ -8,7 +8,6 @@ from frostline.engine.compiled import require_compiler
 from frostline.engine.fast import FastForward, SharedParts
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES
-from frostline.engine.loop import ArmStopped, cause_of, is_out_of_memory, train_in_lock_step, turn_order
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, settle_device, settle_precision
 from frostline.engine.prefix_choice import PrefixChoice, choose_prefix, measure_read_rate, measure_write_rate
@@ -30,12 +29,12 @@ from frostline.engine.pretrained import (
 from frostline.engine.saved_for_backward import saved_bytes
 from frostline.engine.settle import PrefixTrial
 from frostline.engine.stand_in import Forward, answering, handing_out, hidden_of, with_hidden
+from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 
 __all__ = [
     "CHUNK_BYTES",
     "Arm",
     "ArmState",
-    "ArmStopped",
     "FastForward",
     "Forward",
     "FrozenWeights",
@@ -78,7 +77,6 @@ __all__ = [
     "split_batch",
     "state_of",
     "to_device",
-    "train_in_lock_step",
     "trained_parameters",
     "turn_order",
     "window_key",

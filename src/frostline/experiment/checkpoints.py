@@ -189,3 +189,16 @@ class Pace:
 def _name(checkpoint: Checkpoint) -> str:
     """In the order of time as text: steps, then whether their evaluation was done."""
     return f"{checkpoint.state.steps:09}-{int(checkpoint.evaluated)}"
+
+
+@dataclass
+class Saving:
+    """What saving has cost this process."""
+
+    checkpoints: int = 0
+    seconds: float = 0.0
+
+    def add(self, pace: Pace) -> None:
+        """Count in what was saved at this pace."""
+        self.checkpoints += pace.saves
+        self.seconds += pace.seconds

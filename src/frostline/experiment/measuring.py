@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from transformers import PreTrainedModel
 
 from frostline.arms import Prepared
@@ -15,7 +13,7 @@ from frostline.measures import (
     evaluate_loss,
     sample_continuations,
 )
-from frostline.run_folder import Continuation, Evaluation, Recorder
+from frostline.run_folder import ArmJournal, Continuation, Evaluation, record_of
 
 UNTOUCHED = ""
 """Stands for the arm's name in records about the model before training."""
@@ -37,14 +35,13 @@ def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel) -> dict[str,
     }
 
 
-def record_evaluations(
-    prepared: Prepared, seed: int, arm: str, step: int, measured: dict[str, LossMeasure], recorder: Recorder
-) -> None:
+def record_evaluations(journal: ArmJournal, step: int, measured: dict[str, LossMeasure]) -> None:
+    """Record the losses by corpus that the arm has after `step` steps."""
     for corpus, loss in measured.items():
-        recorder.append(Evaluation(prepared.variant, seed, arm, step, corpus, loss.loss_nats, loss.predictions))
+        journal.append(record_of(Evaluation, journal.place, loss, step=step, corpus=corpus))
 
 
-def record_continuations(prepared: Prepared, seed: int, arm: str, model: PreTrainedModel, recorder: Recorder) -> None:
+def record_continuations(prepared: Prepared, model: PreTrainedModel, journal: ArmJournal) -> None:
     """Let `model` continue the replicate's prompts, and record what its text is like.
 
     Prompts and sampling noise depend on the seed alone, so all arms answer the same question with the same dice.
@@ -52,14 +49,14 @@ def record_continuations(prepared: Prepared, seed: int, arm: str, model: PreTrai
     settings = prepared.recipe.measures.sampling
     if settings.prompts == 0:
         return
+    seed = journal.place.seed
     prompts = prepared.corpus.prompts(seed, settings.prompts, settings.prompt_tokens)
-    end_tokens = end_token_ids(model)
     continuations = sample_continuations(
         model,
         prompts,
         settings,
         seed,
-        end_tokens,
+        end_token_ids(model),
         device=prepared.device,
         precision=prepared.precision,
     )
@@ -74,4 +71,4 @@ def record_continuations(prepared: Prepared, seed: int, arm: str, model: PreTrai
         precision=prepared.precision,
     )
     for continuation in measured:
-        recorder.append(Continuation(variant=prepared.variant, seed=seed, arm=arm, **asdict(continuation)))
+        journal.append(record_of(Continuation, journal.place, continuation))

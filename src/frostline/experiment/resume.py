@@ -6,12 +6,13 @@ change a bit is refused unless the user accepts it (then the journal and the rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from frostline.errors import RunFolderError
+from frostline.machine import describe_machine
 from frostline.recipe import CheckpointSettings, Recipe, load_recipe, recipe_hash
 from frostline.run_folder import (
     RECIPE_FILE,
@@ -39,7 +40,11 @@ class Left:
     memory: frozenset[tuple[str, str]]
     """Variants and arms whose memory was measured."""
     bytes_kept: int
-    """Of the file: what comes after, such as the line of an end that was none, is written anew."""
+    """Bytes of the file that stay: what comes after, such as the line of an end that was none, is written anew."""
+    fresh: bool = False
+    """Whether arms that earlier runs trained are trained again."""
+    changes: tuple[str, ...] = ()
+    """What may decide a bit and is not as it was when the run was begun, in phrases."""
 
 
 NOTHING = Left(None, {}, frozenset(), 0)
@@ -73,12 +78,14 @@ def read_left(run_folder: Path) -> Left:
     """What an earlier process left. Raises `RunFolderError` where its journal is damaged."""
     lines, ends = read_lines(run_folder, RUN_FILE)
     kept = [index for index, line in enumerate(lines) if line["kind"] != RunEnded.__name__]
-    started = records_of(lines, RunStarted)
+    started = next(iter(records_of(lines, RunStarted)), None)
     return Left(
-        started=started[0] if started else None,
+        started=started,
         variants={facts.variant: facts for facts in records_of(lines, VariantPrepared)},
         memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
         bytes_kept=ends[kept[-1]] if kept else 0,
+        fresh=started is not None and started.fresh,
+        changes=() if started is None else tuple(changes_of_machine(started.environment, describe_machine())),
     )
 
 
@@ -106,12 +113,7 @@ def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
     )
 
 
-def changes_since(started: RunStarted, machine: Mapping[str, str]) -> list[str]:
-    """What may decide a bit and is not as it was when the run was begun, in phrases."""
-    return changes_of_machine(started.environment, machine)
-
-
-def require_accepted(run_folder: Path, changes: list[str], accepted: bool) -> None:
+def require_accepted(run_folder: Path, changes: Sequence[str], accepted: bool) -> None:
     """Raise `RunFolderError` where there are changes that the user has not accepted."""
     if changes and not accepted:
         raise RunFolderError(

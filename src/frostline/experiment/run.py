@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,21 +27,20 @@ from frostline.arms import (
     shared_parts,
 )
 from frostline.errors import CacheError, FrostlineError, TrainingError
-from frostline.experiment.arm_in_training import Replicate, Saving
 from frostline.experiment.arm_store import ArmStore, open_arm_store
-from frostline.experiment.checkpoints import TRAINING_FOLDER
+from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.measuring import evaluate_everywhere
-from frostline.experiment.replicate import run_replicate
+from frostline.experiment.replicate import Replicate
 from frostline.experiment.resume import (
     NOTHING,
     Left,
-    changes_since,
     read_left,
     recorded_recipe,
     require_accepted,
     require_same_recipe,
     standing,
 )
+from frostline.experiment.train import run_replicate
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
@@ -52,7 +50,6 @@ from frostline.run_folder import (
     RECIPE_FILE,
     Journal,
     PeakMemory,
-    Recorder,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -74,21 +71,6 @@ class RunResult:
     """130 or 143 where a signal stopped it."""
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What this process does for a run, and where it goes."""
-
-    run_folder: Path
-    cache: Path
-    recorder: Recorder
-    progress: RunProgress
-    left: Left
-    fresh: bool
-    retry_failed: bool
-    started_at: str
-    saving: Saving
-
-
 def run_experiment(
     recipe: Recipe, run_folder: Path, cache: Path, progress: RunProgress, *, fresh: bool = False
 ) -> RunResult:
@@ -103,11 +85,12 @@ def run_experiment(
     interruption = Interruption()
     try:
         with interruption.listening():
-            prepared = _prepare_all(variants_of(recipe), cache, progress, run_folder, NOTHING)
+            variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh))
+            variants.check()
             _make_folder(run_folder)
             with run_lock(run_folder, progress.say):
                 _write_recipe(run_folder, recipe)
-                return _work(recipe, run_folder, cache, progress, interruption, prepared, fresh=fresh)
+                return _work(variants, interruption)
     except Stopped as stopped:
         progress.say("Stopped before training began.")
         return RunResult(run_folder, "interrupted", stopped.exit_code)
@@ -126,7 +109,7 @@ def resume_experiment(
 
     Only settings of checkpoints may be others. Finished arms are not touched, failed ones tried again only if
     `retry_failed`. Raises `FrostlineError` where it is no run, another process writes there, or conditions have
-    changed in a way that is refused; see `launch.resume`.
+    changed in a way that is refused; see `experiment.resume`.
     """
     interruption = Interruption()
     try:
@@ -139,58 +122,82 @@ def resume_experiment(
                 progress.say("The run has finished: nothing is left to do.")
                 return RunResult(run_folder, "finished")
             left = read_left(run_folder)
-            changes = [] if left.started is None else changes_since(left.started, describe_machine())
-            require_accepted(run_folder, changes, accept_changes)
-            prepared = _prepare_all(variants_of(recipe), cache, progress, run_folder, left)
-            return _work(
-                recipe, run_folder, cache, progress, interruption, prepared,
-                left=left, changes=changes, retry_failed=retry_failed,
-            )  # fmt: skip
+            require_accepted(run_folder, left.changes, accept_changes)
+            variants = _Variants(recipe, cache, progress, run_folder, left)
+            variants.check()
+            return _work(variants, interruption, retry_failed=retry_failed)
     except Stopped as stopped:
         progress.say("Stopped before training went on.")
         return RunResult(run_folder, "interrupted", stopped.exit_code)
 
 
-def _work(
-    recipe: Recipe,
-    run_folder: Path,
-    cache: Path,
-    progress: RunProgress,
-    interruption: Interruption,
-    prepared: Prepared,
-    *,
-    left: Left = NOTHING,
-    changes: Sequence[str] = (),
-    fresh: bool = False,
-    retry_failed: bool = False,
-) -> RunResult:
+class _Variants:
+    """The variants of a run, each loaded and checked when it is asked for; the one before it is let go of then."""
+
+    def __init__(self, recipe: Recipe, cache: Path, progress: RunProgress, run_folder: Path, left: Left) -> None:
+        self.all = variants_of(recipe)
+        self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
+        self._prepared: Prepared | None = None
+
+    def check(self) -> None:
+        """Load and check every variant; the first one stays: most experiments have one, and load their model once."""
+        self.prepared(self.all[0])
+        for variant in self.all[1:]:
+            self._prepare(variant)
+
+    def prepared(self, variant: Variant) -> Prepared:
+        """Everything of `variant`, which has room on the disk, and is what it was when the run was begun."""
+        if self._prepared is None or self._prepared.variant != variant.label:
+            self._prepared = None
+            self._prepared = self._prepare(variant)
+        return self._prepared
+
+    def _prepare(self, variant: Variant) -> Prepared:
+        try:
+            prepared = prepare(variant, self.cache, say=self.progress.say, reading=self.progress.reading)
+        except FrostlineError as error:
+            if not variant.label:
+                raise
+            raise type(error)(f"vary {variant.label}: {error.message}", error.hint) from error
+        require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
+        then = self.left.variants.get(variant.label)
+        if then is None:
+            return prepared
+        require_same_facts(self.run_folder, then, facts_of(prepared))
+        return replace(prepared, schedule=then.schedule)
+
+
+def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool = False) -> RunResult:
     """Do what is left of the run; the lock is held, and everything is checked."""
-    variants = variants_of(recipe)
+    run_folder, progress, left = variants.run_folder, variants.progress, variants.left
     session = begin_session(run_folder)
     began, saving = time.monotonic(), Saving()
-    with Journal(run_folder, [variant.label for variant in variants]) as journal:
-        recorder = Recorder(journal, interruption)
+    with Journal(run_folder, [variant.label for variant in variants.all], interruption) as journal:
         journal.cut_run_file(left.bytes_kept)
         status, exit_code = "finished", 0
-        started = left.started
         try:
+            started = left.started
             if started is None:
-                started = RunStarted(__version__, recipe_hash(recipe), _now(), describe_machine(), fresh)
-                recorder.append(started)
-            if changes:
-                recorder.append(RunResumed(_now(), list(changes)))
-                progress.say("Going on under other conditions: " + "; ".join(changes))
-            work = _Work(run_folder, cache, recorder, progress, left, started.fresh, retry_failed, started.at, saving)
-            for index, variant in enumerate(variants):
-                if prepared.variant != variant.label:
-                    prepared = _prepare(variant, cache, progress, run_folder, left)
-                _run_variant(prepared, index, work)
+                sha256 = recipe_hash(variants.recipe)
+                started = RunStarted(__version__, sha256, _now(), describe_machine(), left.fresh)
+                journal.append(started)
+            if left.changes:
+                journal.append(RunResumed(_now(), list(left.changes)))
+                progress.say("Going on under other conditions: " + "; ".join(left.changes))
+            for index, variant in enumerate(variants.all):
+                prepared = variants.prepared(variant)
+                if variant.label not in left.variants:
+                    journal.append(facts_of(prepared))
+                store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
+                _train_variant(prepared, variants.cache, journal, progress, store, saving, retry_failed=retry_failed)
+                if prepared.recipe.measures.memory:
+                    _measure_memory(variants, prepared, index, journal, store)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
             progress.say(f"Stopped. Go on with: frostline resume {run_folder}")
         spent = time.monotonic() - began
-        recorder.append(RunEnded(status, _now(), session.seconds_before + spent))
+        journal.append(RunEnded(status, _now(), session.seconds_before + spent))
         end_session(run_folder, status, saving.checkpoints, saving.seconds, spent)
     if status == "finished":
         for folder in (run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER, run_folder / CHECKPOINT_FOLDER):
@@ -199,30 +206,55 @@ def _work(
     return RunResult(run_folder, status, exit_code)
 
 
-def _prepare_all(
-    variants: Sequence[Variant], cache: Path, progress: RunProgress, run_folder: Path, left: Left
-) -> Prepared:
-    """Check every variant; returns the first one's preparation, so that most experiments load their model once."""
-    first = _prepare(variants[0], cache, progress, run_folder, left)
-    for variant in variants[1:]:
-        _prepare(variant, cache, progress, run_folder, left)
-    return first
+def _train_variant(
+    prepared: Prepared,
+    cache: Path,
+    journal: Journal,
+    progress: RunProgress,
+    store: ArmStore | None,
+    saving: Saving,
+    *,
+    retry_failed: bool,
+) -> None:
+    """Train every arm of every replicate."""
+    untouched_losses = remember(lambda: evaluate_everywhere(prepared, prepared.model))
+    with shared_parts(prepared, cache) as sharing:
+        for seed in prepared.recipe.seeds:
+            run_replicate(Replicate(sharing, seed, journal, progress, untouched_losses, store, retry_failed, saving))
 
 
-def _prepare(variant: Variant, cache: Path, progress: RunProgress, run_folder: Path, left: Left) -> Prepared:
-    """Load and check one variant: that the disk has room for it, and that it is what it was when the run was begun."""
-    try:
-        prepared = prepare(variant, cache, say=progress.say, reading=progress.reading)
-    except FrostlineError as error:
-        if not variant.label:
-            raise
-        raise type(error)(f"vary {variant.label}: {error.message}", error.hint) from error
-    require_room(run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
-    then = left.variants.get(variant.label)
-    if then is None:
-        return prepared
-    require_same_facts(run_folder, then, facts_of(prepared))
-    return replace(prepared, schedule=then.schedule)
+def _measure_memory(
+    variants: _Variants, prepared: Prepared, index: int, journal: Journal, store: ArmStore | None
+) -> None:
+    """Peak memory of each arm, alone in a process of its own."""
+    for arm in prepared.arms:
+        if (prepared.variant, arm) in variants.left.memory:
+            continue
+        try:
+            measured = _peak_memory(variants, prepared, index, arm, store)
+        except TrainingError as error:
+            variants.progress.say(f"Not measured: {error}")
+            continue
+        journal.append(PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes))
+
+
+def _peak_memory(
+    variants: _Variants, prepared: Prepared, index: int, arm: str, store: ArmStore | None
+) -> MemoryMeasure:
+    """Peak memory of `arm`; what an earlier run measured for exactly this arm is as good."""
+    key = None if store is None else store.key(prepared, arm, prepared.recipe.seeds[0], what="memory")
+    known = None if store is None or key is None else store.find(key)
+    if known is not None:
+        return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
+    variants.progress.say(f"Memory of {arm}, alone in a process of its own")
+    recipe_file, trusted_code = variants.run_folder / RECIPE_FILE, prepared.recipe.model.trusted_code
+    measured = measure_peak_memory(recipe_file, index, arm, variants.cache, trusted_code=trusted_code)
+    if store is not None and key is not None:
+        try:
+            store.keep(key, json.dumps(asdict(measured)).encode())
+        except CacheError as error:
+            variants.progress.say(f"Not kept for later runs: {error}")
+    return measured
 
 
 def _make_folder(run_folder: Path) -> None:
@@ -238,65 +270,6 @@ def _write_recipe(run_folder: Path, recipe: Recipe) -> None:
         replace_file(run_folder / RECIPE_FILE, dump_recipe(recipe).encode())
     except OSError as error:
         raise disk_trouble(error, run_folder) from error
-
-
-def _run_variant(prepared: Prepared, index: int, work: _Work) -> None:
-    recorder, progress = work.recorder, work.progress
-    if prepared.variant not in work.left.variants:
-        recorder.append(facts_of(prepared))
-    store = None if work.fresh else open_arm_store(prepared, work.cache, work.started_at)
-    untouched_losses = remember(lambda: evaluate_everywhere(prepared, prepared.model))
-    with shared_parts(prepared, work.cache) as sharing:
-        for seed in prepared.recipe.seeds:
-            replicate = Replicate(
-                sharing,
-                seed,
-                recorder,
-                progress,
-                work.run_folder,
-                untouched_losses,
-                store,
-                work.retry_failed,
-                work.saving,
-            )
-            run_replicate(replicate)
-    if not prepared.recipe.measures.memory:
-        return
-    for arm in prepared.recipe.arms:
-        if (prepared.variant, arm) in work.left.memory:
-            continue
-        try:
-            measured = _measure_memory(prepared, arm, index, progress, work.run_folder, work.cache, store)
-        except TrainingError as error:
-            progress.say(f"Not measured: {error}")
-            continue
-        recorder.append(PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes))
-
-
-def _measure_memory(
-    prepared: Prepared,
-    arm: str,
-    index: int,
-    progress: RunProgress,
-    run_folder: Path,
-    cache: Path,
-    store: ArmStore | None,
-) -> MemoryMeasure:
-    """Peak memory of `arm`; what an earlier run measured for exactly this arm is as good."""
-    key = None if store is None else store.key(prepared, arm, prepared.recipe.seeds[0], what="memory")
-    known = None if store is None or key is None else store.find(key)
-    if known is not None:
-        return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
-    progress.say(f"Memory of {arm}, alone in a process of its own")
-    measured = measure_peak_memory(
-        run_folder / RECIPE_FILE, index, arm, cache, trusted_code=prepared.recipe.model.trusted_code
-    )
-    if store is not None and key is not None:
-        try:
-            store.keep(key, json.dumps(asdict(measured)).encode())
-        except CacheError as error:
-            progress.say(f"Not kept for later runs: {error}")
-    return measured
 
 
 def _now() -> str:

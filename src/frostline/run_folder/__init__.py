@@ -23,12 +23,12 @@ from frostline.run_folder.folder import (
 )
 from frostline.run_folder.lock import run_lock
 from frostline.run_folder.read import read_journal, read_lines, records_of
-from frostline.run_folder.recorder import Recorder
 from frostline.run_folder.records import (
     RECORD_KINDS,
     WALL_CLOCK_FIELDS,
     ArmFailed,
     ArmFinished,
+    ArmPlace,
     ArmStarted,
     Continuation,
     CorpusFacts,
@@ -45,9 +45,10 @@ from frostline.run_folder.records import (
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
+    record_of,
 )
 from frostline.run_folder.sessions import begin_session, end_session
-from frostline.run_folder.write import BEGINNING, Journal, JournalPosition
+from frostline.run_folder.write import BEGINNING, ArmJournal, Journal, JournalPosition
 
 __all__ = [
     "BEGINNING",
@@ -66,6 +67,8 @@ __all__ = [
     "AdviceStarted",
     "ArmFailed",
     "ArmFinished",
+    "ArmJournal",
+    "ArmPlace",
     "ArmStarted",
     "CandidateMade",
     "Continuation",
@@ -78,7 +81,6 @@ __all__ = [
     "PeakMemory",
     "PlanChanged",
     "Record",
-    "Recorder",
     "RunEnded",
     "RunResumed",
     "RunStarted",
@@ -94,6 +96,7 @@ __all__ = [
     "end_session",
     "read_journal",
     "read_lines",
+    "record_of",
     "records_of",
     "refuse_existing",
     "require_same_facts",

@@ -7,15 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from frostline.errors import RunFolderError
 from frostline.run_folder.folder import JOURNAL_FOLDER
-from frostline.run_folder.records import RECORD_KINDS, Record
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+from frostline.run_folder.records import RECORD_KINDS, AnyRecord
 
 
 def read_journal(run_folder: Path) -> list[dict[str, object]]:

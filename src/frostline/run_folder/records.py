@@ -11,7 +11,9 @@ from 0: record k describes the (k+1)-th optimizer step; evaluations count steps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import NamedTuple, TypeVar
 
 from frostline.run_folder.advice_records import (
     AdviceEnded,
@@ -28,6 +30,15 @@ WALL_CLOCK_FIELDS = frozenset(
         "checkpoint_steps", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
     }
 )  # fmt: skip
+
+
+class ArmPlace(NamedTuple):
+    """One arm of one replicate of one variant: the first three fields of every record about it."""
+
+    variant: str
+    seed: int
+    arm: str
+    """Name of the arm; '' is the untouched model."""
 
 
 @dataclass(frozen=True)
@@ -327,3 +338,21 @@ RECORD_KINDS: dict[str, type[Record]] = {
         AdviceEnded,
     )
 }
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def record_of(kind: type[AnyRecord], place: ArmPlace, *sources: object, **values: object) -> AnyRecord:
+    """The record of `kind` about `place`. Its other fields are `values`, else what the first source has by that name.
+
+    Raises `TypeError` where a field is found nowhere and has no default.
+    """
+    found: dict[str, object] = {**place._asdict(), **values}
+    for own in fields(kind):
+        source = next((source for source in sources if hasattr(source, own.name)), None)
+        if own.name not in found and source is not None:
+            found[own.name] = getattr(source, own.name)
+        elif own.name not in found and own.default is MISSING and own.default_factory is MISSING:
+            names = ", ".join(type(source).__name__ for source in sources)
+            raise TypeError(f"{kind.__name__}.{own.name}: given by none of {names}")
+    make: Callable[..., AnyRecord] = kind
+    return make(**found)

@@ -2,7 +2,8 @@
 
 Records of one arm of one replicate have a file of their own, so that an arm's journal does not depend on which other
 arms there are or in which order they ran; everything else is in `run.jsonl`. A run that goes on after it was stopped
-cuts a file back to where its checkpoint was taken (`rewind`), and appends from there.
+cuts a file back to where its checkpoint was taken (`ArmJournal.rewind`), and appends from there. Signals are held back
+while a line is written; trouble with the disk is a `RunFolderError`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from frostline.errors import RunFolderError
+from frostline.interruption import Interruption
 from frostline.run_folder.folder import JOURNAL_FOLDER, RUN_FILE
 from frostline.run_folder.read import read_lines
-from frostline.run_folder.records import Record
-from frostline.storage import flush_folder
+from frostline.run_folder.records import ArmPlace, Record
+from frostline.storage import disk_trouble, flush_folder
 
 
 @dataclass(frozen=True)
@@ -63,78 +66,47 @@ class _OpenFile:
 class Journal:
     """The append-only record of a run. Not for several writers."""
 
-    def __init__(self, run_folder: Path, variants: Sequence[str] = ()) -> None:
-        """`variants` are the labels in their order, where an earlier process may have begun with one of them."""
+    def __init__(
+        self, run_folder: Path, variants: Sequence[str] = (), interruption: Interruption | None = None
+    ) -> None:
+        """`variants` are the labels in their order, where an earlier process may have begun with one of them.
+
+        `interruption`, where there is one, waits until a line is whole.
+        """
+        self.run_folder = run_folder
         self.folder = run_folder / JOURNAL_FOLDER
         self.folder.mkdir(exist_ok=True)
-        self._files: dict[str, _OpenFile] = {}
+        self._files: dict[Path, _OpenFile] = {}
         self._variants = list(variants)
+        self.interruption = Interruption() if interruption is None else interruption
+
+    def of(self, place: ArmPlace) -> ArmJournal:
+        """What is written about one arm of one replicate."""
+        if place.variant not in self._variants:
+            self._variants.append(place.variant)
+        variant = self._variants.index(place.variant)
+        name = f"variant{variant}-seed{place.seed}-{place.arm or 'untouched model'}.jsonl"
+        return ArmJournal(self, place, self.folder / name)
 
     def append(self, record: Record) -> None:
-        """Write `record` and hand it to the operating system. Raises `OSError` when the disk is full."""
-        values = _finite(asdict(record))
-        self._write(self._file_name(record), {"kind": type(record).__name__, **values})
-
-    def append_again(self, variant: str, seed: int, arm: str, line: Mapping[str, object]) -> None:
-        """Write a line that another run's journal holds about such an arm. Raises `OSError` when the disk is full."""
-        place = {"variant": variant, "seed": seed, "arm": arm}
-        self._write(self.arm_file(variant, seed, arm), {**line, **place})
-
-    def lines_of(self, variant: str, seed: int, arm: str) -> bytes:
-        """What this journal holds about one arm of one replicate; nothing where it has not begun."""
-        path = self.folder / self.arm_file(variant, seed, arm)
-        return path.read_bytes() if path.exists() else b""
-
-    def records_of(self, variant: str, seed: int, arm: str) -> list[dict[str, object]]:
-        """The whole lines about one arm of one replicate. Raises `RunFolderError` where one is damaged."""
-        return read_lines(self.folder.parent, self.arm_file(variant, seed, arm))[0]
-
-    def position(self, variant: str, seed: int, arm: str) -> JournalPosition:
-        """The end of what is written about one arm of one replicate."""
-        return self._open(self.arm_file(variant, seed, arm)).position
-
-    def rewind(self, variant: str, seed: int, arm: str, position: JournalPosition) -> None:
-        """Forget what was written about the arm after `position`; a torn last line goes with it.
-
-        Raises `RunFolderError` where the file is not what it was at `position`; then nothing is changed.
-        """
-        name = self.arm_file(variant, seed, arm)
-        path = self.folder / name
-        self._close(name)
-        content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content[: position.bytes]).hexdigest() != position.sha256:
-            raise RunFolderError(f"{path}: its first {position.bytes:,} bytes are not what was written there.")
-        if len(content) > position.bytes:
-            os.truncate(path, position.bytes)
+        """Write `record` and hand it to the operating system. Raises `RunFolderError` when the disk takes no more."""
+        values = {"kind": type(record).__name__, **_finite(asdict(record))}
+        seed, arm = getattr(record, "seed", None), getattr(record, "arm", None)
+        if seed is None or arm is None:
+            self._write(self.folder / RUN_FILE, values)
+        else:
+            self._write(self.of(ArmPlace(getattr(record, "variant", ""), seed, arm)).path, values)
 
     def cut_run_file(self, bytes_kept: int) -> None:
         """Keep the first `bytes_kept` bytes of the run's own file: what a process that stopped wrote last goes."""
-        self._close(RUN_FILE)
-        if (self.folder / RUN_FILE).exists():
-            os.truncate(self.folder / RUN_FILE, bytes_kept)
-
-    def flush(self, variant: str, seed: int, arm: str) -> None:
-        """Flush what is written about the arm to the disk. Raises `OSError`."""
-        os.fsync(self._open(self.arm_file(variant, seed, arm)).file.fileno())
-        flush_folder(self.folder)
-
-    def _write(self, name: str, values: Mapping[str, object]) -> None:
-        file = self._open(name)
-        line = {"sequence": file.lines, **{key: value for key, value in values.items() if key != "sequence"}}
-        file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-    def _open(self, name: str) -> _OpenFile:
-        if name not in self._files:
-            self._files[name] = _OpenFile(self.folder / name)
-        return self._files[name]
-
-    def _close(self, name: str) -> None:
-        if name in self._files:
-            self._files.pop(name).file.close()
+        path = self.folder / RUN_FILE
+        self._close(path)
+        if path.exists():
+            os.truncate(path, bytes_kept)
 
     def close(self) -> None:
-        for name in list(self._files):
-            self._close(name)
+        for path in list(self._files):
+            self._close(path)
 
     def __enter__(self) -> Self:
         return self
@@ -144,18 +116,78 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _file_name(self, record: Record) -> str:
-        seed = getattr(record, "seed", None)
-        arm = getattr(record, "arm", None)
-        if seed is None or arm is None:
-            return RUN_FILE
-        return self.arm_file(getattr(record, "variant", ""), seed, arm)
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Nothing in the block is cut in two by a signal; what the disk says is a sentence."""
+        with self.interruption.deferred():
+            try:
+                yield
+            except OSError as error:
+                raise disk_trouble(error, Path(error.filename) if error.filename else self.folder) from error
 
-    def arm_file(self, variant: str, seed: int, arm: str) -> str:
-        """Name of the file that holds what is written about one arm of one replicate."""
-        if variant not in self._variants:
-            self._variants.append(variant)
-        return f"variant{self._variants.index(variant)}-seed{seed}-{arm or 'untouched model'}.jsonl"
+    def _write(self, path: Path, values: Mapping[str, object]) -> None:
+        with self._whole():
+            file = self._open(path)
+            line = {"sequence": file.lines, **{key: value for key, value in values.items() if key != "sequence"}}
+            file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def _open(self, path: Path) -> _OpenFile:
+        if path not in self._files:
+            self._files[path] = _OpenFile(path)
+        return self._files[path]
+
+    def _close(self, path: Path) -> None:
+        if path in self._files:
+            self._files.pop(path).file.close()
+
+
+@dataclass(frozen=True)
+class ArmJournal:
+    """One file of the journal: what is written about one arm of one replicate."""
+
+    journal: Journal
+    place: ArmPlace
+    path: Path
+
+    def append(self, record: Record) -> None:
+        """See `Journal.append`."""
+        self.journal.append(record)
+
+    def append_again(self, line: Mapping[str, object]) -> None:
+        """Write a line that another run's journal holds about such an arm. Raises `RunFolderError`."""
+        self.journal._write(self.path, {**line, **self.place._asdict()})
+
+    def lines(self) -> bytes:
+        """All that is written; nothing where the arm has not begun."""
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def records(self) -> list[dict[str, object]]:
+        """The whole lines. Raises `RunFolderError` where one is damaged."""
+        return read_lines(self.journal.run_folder, self.path.name)[0]
+
+    @property
+    def position(self) -> JournalPosition:
+        """The end of what is written."""
+        return self.journal._open(self.path).position
+
+    def rewind(self, position: JournalPosition) -> None:
+        """Forget what was written after `position`; a torn last line goes with it.
+
+        Raises `RunFolderError` where the file is not what it was at `position`; then nothing is changed.
+        """
+        with self.journal._whole():
+            self.journal._close(self.path)
+            content = self.lines()
+            if hashlib.sha256(content[: position.bytes]).hexdigest() != position.sha256:
+                raise RunFolderError(f"{self.path}: its first {position.bytes:,} bytes are not what was written there.")
+            if len(content) > position.bytes:
+                os.truncate(self.path, position.bytes)
+
+    def flush(self) -> None:
+        """Flush what is written to the disk. Raises `RunFolderError`."""
+        with self.journal._whole():
+            os.fsync(self.journal._open(self.path).file.fileno())
+            flush_folder(self.journal.folder)
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:

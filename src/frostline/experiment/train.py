@@ -1,0 +1,179 @@
+"""How does one replicate run? All arms on the same batches; what happens is measured between the steps and journalled.
+
+In lock step all arms take step k before any takes step k + 1, and the order turns round every step (A B, B A, ...) so
+that a drift of the machine's speed hits all alike. One arm after another is the same loop with one arm. A step is
+`engine/arm.py`; here is what surrounds it, never inside its timer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from frostline.arms import PlannedArm, checkpoint_bytes, forget_other_windows
+from frostline.engine import StepOutcome, turn_order
+from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
+from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
+from frostline.experiment.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
+from frostline.experiment.replicate import Replicate, how_complete, keep_in_store, take_from_store
+from frostline.experiment.saved_model import save_model
+from frostline.interruption import Stopped
+from frostline.measures import weights_sha256
+from frostline.run_folder import (
+    CHECKPOINT_FOLDER,
+    ArmFinished,
+    FinalWeights,
+    FrozenChecked,
+    PlanChanged,
+    StepTaken,
+    WeightChange,
+    record_of,
+)
+
+
+def run_replicate(replicate: Replicate) -> None:
+    """Train every arm with the replicate's seed, and journal all that the recipe asks for.
+
+    Arms that have finished, or failed, are left alone. Raises `Stopped` when a signal asks for it, with everything
+    saved; `RunFolderError` when the disk takes no more.
+    """
+    prepared = replicate.prepared
+    known_text = how_complete(replicate, UNTOUCHED) == "finished" or take_from_store(replicate, UNTOUCHED)
+    arms = [planned for planned in prepared.arms.values() if _is_to_be_trained(replicate, planned.name)]
+    if not arms and known_text:
+        return
+    replicate.progress.say(f"Before training, {replicate.title}")
+    if not known_text:
+        replicate.begin_anew(UNTOUCHED)
+        record_continuations(prepared, prepared.model, replicate.journal_of(UNTOUCHED))
+        keep_in_store(replicate, UNTOUCHED)
+    for group in [arms] if prepared.schedule == "lock-step" else [[planned] for planned in arms]:
+        _train_together(replicate, group)
+
+
+def _is_to_be_trained(replicate: Replicate, name: str) -> bool:
+    """Whether training the arm is left to do; what it needs not, or not any more, is put in order."""
+    complete, checkpoints = how_complete(replicate, name), replicate.checkpoints_of(name)
+    if complete == "finished":
+        checkpoints.remove()  # killed between its last line and this
+        return False
+    if complete == "failed" and not replicate.retry_failed:
+        return False
+    return checkpoints.newest_steps() > 0 or not take_from_store(replicate, name)
+
+
+def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) -> None:
+    """Train arms in lock step from beginning, or from where they were, to end."""
+    prepared, progress = replicate.prepared, replicate.progress
+    arms: list[ArmInTraining] = []
+    for planned in planned_arms:
+        with on_its_own(replicate, planned.name):
+            arms.append(begin_arm(replicate, planned))
+    if not arms:
+        return
+    bytes_to_save = sum(checkpoint_bytes(prepared.arms[arm.name].resolved) for arm in arms)
+    folder = replicate.journal.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER
+    pace = Pace(prepared.recipe.checkpoints, expected_save_seconds(folder, bytes_to_save))
+    names = [arm.name for arm in arms]
+    progress.begin(f"Training {', '.join(names)}, {replicate.title}", names, prepared.recipe.training.steps)
+    try:
+        take_steps(replicate, arms, pace)
+        progress.end()
+        for arm in _alive(arms):
+            progress.say(f"After training, {arm.name}, {replicate.title}")
+            with on_its_own(replicate, arm.name, arm):
+                _finish(replicate, arm)
+    except Stopped:
+        _save(replicate, arms, pace)
+        raise
+    finally:
+        replicate.saving.add(pace)
+
+
+def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) -> None:
+    """All steps that are left, each journalled and, where due, followed by an evaluation or a checkpoint."""
+    prepared, training = replicate.prepared, replicate.prepared.recipe.training
+    uninterrupted = replicate.journal.interruption.deferred
+    for arm in arms:  # an earlier process may have ended between a step and its evaluation
+        with on_its_own(replicate, arm.name, arm):
+            _evaluate_if_due(replicate, arm)
+    for step in range(min((arm.steps for arm in _alive(arms)), default=training.steps), training.steps):
+        batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
+        forget_other_windows(prepared, batch)
+        for arm in turn_order(_alive(arms), step):
+            if step < arm.steps:  # it goes on from a later checkpoint
+                continue
+            # A step and what it writes are never cut in two: a signal waits for the end of both.
+            with uninterrupted(), on_its_own(replicate, arm.name, arm):
+                outcome = arm.arm.take_step(batch, step)
+                _record_step(replicate, arm, outcome)
+            if arm.failed:
+                continue
+            replicate.progress.step(arm.name, step, outcome.loss_nats, outcome.tokens, outcome.seconds)
+            with on_its_own(replicate, arm.name, arm):
+                _evaluate_if_due(replicate, arm)
+        if pace.is_due(step + 1):
+            _save(replicate, arms, pace)
+
+
+def _alive(arms: Sequence[ArmInTraining]) -> list[ArmInTraining]:
+    return [arm for arm in arms if not arm.failed]
+
+
+def _save(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) -> None:
+    """A checkpoint of every arm in training that has gone on since its last one."""
+    with replicate.journal.interruption.deferred():
+        began = time.monotonic()
+        saved = [arm.save() for arm in _alive(arms)]
+        if any(saved):
+            pace.saved(time.monotonic() - began)
+
+
+def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
+    """Evaluate after these steps, if the recipe wants it and it has not been done."""
+    recipe, steps = replicate.prepared.recipe, arm.steps
+    every = recipe.measures.evaluate_every
+    if not every or steps == 0 or steps % every or steps >= recipe.training.steps or arm.evaluated:
+        return
+    measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
+    with replicate.journal.interruption.deferred():
+        record_evaluations(arm.journal, steps, measured)
+        arm.evaluated = True
+        arm.position = arm.journal.position
+
+
+def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome) -> None:
+    journal, step = arm.journal, outcome.step
+    change = outcome.plan_step
+    if change is not None:
+        trained_now = arm.arm.applied.trained_parameters
+        journal.append(PlanChanged(*journal.place, step, list(change.thawed), list(change.frozen), trained_now))
+    untimed = step - arm.began_at < replicate.prepared.recipe.training.untimed_steps
+    journal.append(record_of(StepTaken, journal.place, outcome, untimed=untimed))
+    norms = arm.watch.after_step(step)
+    if norms is not None:
+        journal.append(record_of(WeightChange, journal.place, norms, step=step))
+    arm.steps = step + 1
+    arm.evaluated = False
+    arm.position = journal.position
+
+
+def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
+    """Measure the trained model, prove what was frozen, and hand the model over if the recipe asks for it."""
+    prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
+    record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model))
+    journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
+    frozen = applied.verify()
+    journal.append(FrozenChecked(*journal.place, frozen.checked_values, list(frozen.moved)))
+    record_continuations(prepared, arm.arm.model, journal)
+    final_sha256 = weights_sha256(applied.trainable_parameters())
+    optimizer_bytes = arm.arm.optimizer_bytes()
+    # Handing the model over ends the arm: from here to its last line there is no going back.
+    with replicate.journal.interruption.deferred():
+        if replicate.saves_model_of(arm.name):
+            save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)
+        journal.append(ArmFinished(*journal.place, arm.steps, optimizer_bytes, final_sha256))
+        journal.flush()
+        arm.finished = True
+        arm.checkpoints.remove()
+    keep_in_store(replicate, arm.name)
