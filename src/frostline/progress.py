@@ -21,6 +21,9 @@ class RunProgress(Protocol):
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         """One arm has taken step `step`."""
 
+    def left(self, seconds: float) -> None:
+        """The whole run, its report included, will take about so long from now on."""
+
     def end(self) -> None:
         """Training of these arms has ended."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -114,11 +115,12 @@ def _run_and_report(run_folder: Path, work: Callable[[RunProgress], RunResult], 
     """Do the work on a run, then write its report and print its answer. A signal ends it at once, without a report."""
     from frostline.report import write_report
     from frostline.stats import write_summary
-    from frostline.terminal.progress import run_progress
+    from frostline.terminal.progress import JsonProgress, run_progress
     from frostline.terminal.run import show_run
 
     console = Console(stderr=as_json)
-    with run_progress(console) as progress:
+    watching: RunProgress = JsonProgress(sys.stderr) if as_json else run_progress(console)
+    with watching as progress:
         result = work(progress)
         if result.exit_code == 0:
             progress.say("Writing summary and report")

@@ -13,9 +13,12 @@ SIZES = {"cpu": 2048, "cuda": 8192}
 ROUNDS = 7
 
 
-def measured_peak(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of a product of two large square matrices, the best of a few rounds."""
-    size = SIZES.get(device.type, SIZES["cpu"])
+def measured_peak(device: torch.device, precision: str, size: int | None = None) -> float:
+    """Floating-point operations per second of a product of two square matrices, the best of a few rounds.
+
+    They have `size` rows and columns, unless told otherwise enough for the kernels' best.
+    """
+    size = SIZES.get(device.type, SIZES["cpu"]) if size is None else size
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     generator = torch.Generator(device=device).manual_seed(0)
     left = torch.randn(size, size, generator=generator, device=device).to(dtype)

@@ -120,6 +120,7 @@ def on_its_own(replicate: Replicate, name: str, arm: ArmInTraining | None = None
     except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
         if arm is not None:
             arm.failed = True
+        replicate.time_left.forget(replicate.journal_of(name).place)
         _record_failure(replicate, name, 0 if arm is None else arm.steps, error)
 
 

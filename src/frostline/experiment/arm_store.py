@@ -64,6 +64,10 @@ class ArmStore:
             }
         return hashlib.sha256(f"{self.identity}\n{json.dumps(own, sort_keys=True)}".encode()).hexdigest()
 
+    def holds(self, key: str) -> bool:
+        """Whether something is kept under `key`, whole or not."""
+        return (self.folder / key).is_dir()
+
     def find(self, key: str) -> KeptArm | None:
         """What is kept under `key`, if it is whole."""
         entry = open_entry(self.folder, key)

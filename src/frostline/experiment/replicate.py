@@ -14,6 +14,7 @@ from frostline.errors import CacheError
 from frostline.experiment.arm_store import ArmStore
 from frostline.experiment.checkpoints import ArmCheckpoints, Saving, arm_checkpoints
 from frostline.experiment.measuring import UNTOUCHED
+from frostline.experiment.time_left import TimeLeft
 from frostline.measures import LossMeasure
 from frostline.progress import RunProgress
 from frostline.run_folder import (
@@ -43,6 +44,7 @@ class Replicate:
     retry_failed: bool = False
     """Whether arms that failed in an earlier process are tried again."""
     saving: Saving = field(default_factory=Saving)
+    time_left: TimeLeft = field(default_factory=TimeLeft)
 
     @property
     def title(self) -> str:
@@ -77,6 +79,18 @@ def how_complete(replicate: Replicate, name: str) -> Literal["finished", "failed
         return "finished" if sum(line["kind"] == Continuation.__name__ for line in lines) == prompts else "begun"
     last = lines[-1]["kind"] if lines else ""
     return "finished" if last == ArmFinished.__name__ else "failed" if last == ArmFailed.__name__ else "begun"
+
+
+def expect_nothing_of(replicate: Replicate, name: str) -> None:
+    """Leave the arm `name` out of the time that is left, where it need not be trained."""
+    complete, store = how_complete(replicate, name), replicate.store
+    kept = (
+        store is not None
+        and not replicate.saves_model_of(name)
+        and store.holds(store.key(replicate.prepared, name, replicate.seed))
+    )
+    if complete == "finished" or (complete == "failed" and not replicate.retry_failed) or kept:
+        replicate.time_left.forget(replicate.journal_of(name).place)
 
 
 def take_from_store(replicate: Replicate, name: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache as remember
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -30,7 +31,7 @@ from frostline.errors import CacheError, FrostlineError, TrainingError
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.measuring import evaluate_everywhere
-from frostline.experiment.replicate import Replicate
+from frostline.experiment.replicate import Replicate, expect_nothing_of
 from frostline.experiment.resume import (
     NOTHING,
     Left,
@@ -40,6 +41,7 @@ from frostline.experiment.resume import (
     require_same_recipe,
     standing,
 )
+from frostline.experiment.time_left import TimeLeft, Work, expect_run, of_the_run
 from frostline.experiment.train import run_replicate
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
@@ -171,7 +173,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
     """Do what is left of the run; the lock is held, and everything is checked."""
     run_folder, progress, left = variants.run_folder, variants.progress, variants.left
     session = begin_session(run_folder)
-    began, saving = time.monotonic(), Saving()
+    began, saving, time_left = time.monotonic(), Saving(), TimeLeft(progress.left)
     with Journal(run_folder, [variant.label for variant in variants.all], interruption) as journal:
         journal.cut_run_file(left.bytes_kept)
         status, exit_code = "finished", 0
@@ -184,14 +186,28 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             if left.changes:
                 journal.append(RunResumed(_now(), list(left.changes)))
                 progress.say("Going on under other conditions: " + "; ".join(left.changes))
+            expect_run(time_left, variants.prepared(variants.all[0]), [variant.label for variant in variants.all])
             for index, variant in enumerate(variants.all):
                 prepared = variants.prepared(variant)
                 if variant.label not in left.variants:
                     journal.append(facts_of(prepared))
                 store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
-                _train_variant(prepared, variants.cache, journal, progress, store, saving, retry_failed=retry_failed)
-                if prepared.recipe.measures.memory:
-                    _measure_memory(variants, prepared, index, journal, store)
+                untouched_losses = remember(partial(evaluate_everywhere, prepared, prepared.model))
+                with shared_parts(prepared, variants.cache) as sharing:
+                    replicates = [
+                        Replicate(
+                            sharing, seed, journal, progress, untouched_losses, store, retry_failed, saving, time_left
+                        )
+                        for seed in variant.recipe.seeds
+                    ]
+                    for replicate in replicates:
+                        for arm in ("", *prepared.arms):
+                            expect_nothing_of(replicate, arm)
+                    progress.left(time_left.seconds())
+                    for replicate in replicates:
+                        run_replicate(replicate)
+                if variant.recipe.measures.memory:
+                    _measure_memory(variants, prepared, index, journal, store, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
@@ -206,32 +222,23 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
     return RunResult(run_folder, status, exit_code)
 
 
-def _train_variant(
-    prepared: Prepared,
-    cache: Path,
-    journal: Journal,
-    progress: RunProgress,
-    store: ArmStore | None,
-    saving: Saving,
-    *,
-    retry_failed: bool,
-) -> None:
-    """Train every arm of every replicate."""
-    untouched_losses = remember(lambda: evaluate_everywhere(prepared, prepared.model))
-    with shared_parts(prepared, cache) as sharing:
-        for seed in prepared.recipe.seeds:
-            run_replicate(Replicate(sharing, seed, journal, progress, untouched_losses, store, retry_failed, saving))
-
-
 def _measure_memory(
-    variants: _Variants, prepared: Prepared, index: int, journal: Journal, store: ArmStore | None
+    variants: _Variants,
+    prepared: Prepared,
+    index: int,
+    journal: Journal,
+    store: ArmStore | None,
+    time_left: TimeLeft,
 ) -> None:
     """Peak memory of each arm, alone in a process of its own."""
     for arm in prepared.arms:
+        place = of_the_run(prepared.variant, arm)
         if (prepared.variant, arm) in variants.left.memory:
+            time_left.forget(place)
             continue
         try:
-            measured = _peak_memory(variants, prepared, index, arm, store)
+            with time_left.doing(place, Work("memory", arm)):
+                measured = _peak_memory(variants, prepared, index, arm, store)
         except TrainingError as error:
             variants.progress.say(f"Not measured: {error}")
             continue

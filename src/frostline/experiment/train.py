@@ -17,6 +17,7 @@ from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_sav
 from frostline.experiment.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
 from frostline.experiment.replicate import Replicate, how_complete, keep_in_store, take_from_store
 from frostline.experiment.saved_model import save_model
+from frostline.experiment.time_left import Work
 from frostline.interruption import Stopped
 from frostline.measures import weights_sha256
 from frostline.run_folder import (
@@ -39,13 +40,20 @@ def run_replicate(replicate: Replicate) -> None:
     """
     prepared = replicate.prepared
     known_text = how_complete(replicate, UNTOUCHED) == "finished" or take_from_store(replicate, UNTOUCHED)
-    arms = [planned for planned in prepared.arms.values() if _is_to_be_trained(replicate, planned.name)]
+    arms = []
+    for name, planned in prepared.arms.items():
+        if _is_to_be_trained(replicate, name):
+            arms.append(planned)
+        else:
+            replicate.time_left.forget(replicate.journal_of(name).place)
     if not arms and known_text:
         return
     replicate.progress.say(f"Before training, {replicate.title}")
     if not known_text:
         replicate.begin_anew(UNTOUCHED)
-        record_continuations(prepared, prepared.model, replicate.journal_of(UNTOUCHED))
+        journal = replicate.journal_of(UNTOUCHED)
+        with replicate.time_left.doing(journal.place, Work("text")):
+            record_continuations(prepared, prepared.model, journal)
         keep_in_store(replicate, UNTOUCHED)
     for group in [arms] if prepared.schedule == "lock-step" else [[planned] for planned in arms]:
         _train_together(replicate, group)
@@ -65,10 +73,14 @@ def _is_to_be_trained(replicate: Replicate, name: str) -> bool:
 def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) -> None:
     """Train arms in lock step from beginning, or from where they were, to end."""
     prepared, progress = replicate.prepared, replicate.progress
-    arms: list[ArmInTraining] = []
+    time_left, arms = replicate.time_left, []
     for planned in planned_arms:
-        with on_its_own(replicate, planned.name):
+        place = replicate.journal_of(planned.name).place
+        with on_its_own(replicate, planned.name), time_left.doing(place, Work("begin", planned.name)):
             arms.append(begin_arm(replicate, planned))
+            time_left.skip(place, Work("step", planned.name), arms[-1].steps)
+            evaluations = arms[-1].steps // (prepared.recipe.measures.evaluate_every or arms[-1].steps + 1)
+            time_left.skip(place, Work("evaluate", planned.name), evaluations)
     if not arms:
         return
     bytes_to_save = sum(checkpoint_bytes(prepared.arms[arm.name].resolved) for arm in arms)
@@ -81,7 +93,8 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
         progress.end()
         for arm in _alive(arms):
             progress.say(f"After training, {arm.name}, {replicate.title}")
-            with on_its_own(replicate, arm.name, arm):
+            work = Work("finish", arm.name)
+            with on_its_own(replicate, arm.name, arm), time_left.doing(arm.journal.place, work):
                 _finish(replicate, arm)
     except Stopped:
         _save(replicate, arms, pace)
@@ -93,7 +106,7 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
 def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) -> None:
     """All steps that are left, each journalled and, where due, followed by an evaluation or a checkpoint."""
     prepared, training = replicate.prepared, replicate.prepared.recipe.training
-    uninterrupted = replicate.journal.interruption.deferred
+    uninterrupted, time_left = replicate.journal.interruption.deferred, replicate.time_left
     for arm in arms:  # an earlier process may have ended between a step and its evaluation
         with on_its_own(replicate, arm.name, arm):
             _evaluate_if_due(replicate, arm)
@@ -104,7 +117,8 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
             if step < arm.steps:  # it goes on from a later checkpoint
                 continue
             # A step and what it writes are never cut in two: a signal waits for the end of both.
-            with uninterrupted(), on_its_own(replicate, arm.name, arm):
+            work = Work("step", arm.name)
+            with uninterrupted(), on_its_own(replicate, arm.name, arm), time_left.doing(arm.journal.place, work):
                 outcome = arm.arm.take_step(batch, step)
                 _record_step(replicate, arm, outcome)
             if arm.failed:
@@ -135,7 +149,8 @@ def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
     every = recipe.measures.evaluate_every
     if not every or steps == 0 or steps % every or steps >= recipe.training.steps or arm.evaluated:
         return
-    measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
+    with replicate.time_left.doing(arm.journal.place, Work("evaluate", arm.name)):
+        measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
     with replicate.journal.interruption.deferred():
         record_evaluations(arm.journal, steps, measured)
         arm.evaluated = True

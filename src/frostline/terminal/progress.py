@@ -1,21 +1,17 @@
-"""What does the terminal show while a run goes on? Bars for each arm on a terminal, plain lines elsewhere."""
+"""What does the terminal show while a run goes on? Bars on a terminal, plain lines elsewhere, JSON for scripts.
+
+Time left is that of the whole run, everything included, at the machine's present pace.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from frostline.progress import RunProgress
@@ -23,6 +19,7 @@ from frostline.text import visible
 
 PLAIN_REPORTS = 10
 """Progress lines of one replicate where there is no terminal."""
+WHOLE_RUN = "whole run"
 
 
 def run_progress(console: Console) -> RunProgress:
@@ -31,7 +28,7 @@ def run_progress(console: Console) -> RunProgress:
 
 
 class TerminalProgress:
-    """One bar for each arm, with its loss and speed."""
+    """One bar for each arm, with its loss and speed; one for the whole run, with the time that is left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -39,13 +36,13 @@ class TerminalProgress:
             SpinnerColumn(),
             TextColumn("{task.description}", justify="right"),
             BarColumn(bar_width=28),
-            MofNCompleteColumn(),
+            _Counts(),
             TextColumn("{task.fields[detail]}"),
-            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._began = time.monotonic()
 
     def say(self, text: str) -> None:
         self._drop_tasks("reading")
@@ -67,8 +64,16 @@ class TerminalProgress:
         detail = f"loss {loss_nats:.3f}  {_speed(tokens, seconds)}"
         self._bars.update(self._tasks[arm], completed=step + 1, detail=detail)
 
+    def left(self, seconds: float) -> None:
+        if WHOLE_RUN not in self._tasks:
+            self.say(_in_all(seconds))
+            self._tasks[WHOLE_RUN] = self._bars.add_task(WHOLE_RUN, total=1.0, detail="")
+        spent = time.monotonic() - self._began
+        share = spent / max(spent + seconds, 1e-9)
+        self._bars.update(self._tasks[WHOLE_RUN], completed=share, detail=f"{duration(seconds)} left")
+
     def end(self) -> None:
-        self._drop_tasks(*self._tasks)
+        self._drop_tasks(*(name for name in self._tasks if name != WHOLE_RUN))
 
     def _drop_tasks(self, *names: str) -> None:
         for name in names:
@@ -86,6 +91,13 @@ class TerminalProgress:
         self._bars.stop()
 
 
+class _Counts(MofNCompleteColumn):
+    """Steps taken of all, for arms; the whole run has no steps."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.description == WHOLE_RUN else super().render(task)
+
+
 class PlainProgress:
     """Lines that read well in a log file."""
 
@@ -95,8 +107,7 @@ class PlainProgress:
         self._steps = 0
         self._arms = 0
         self._taken = 0
-        self._left: dict[str, int] = {}
-        self._started = 0.0
+        self._left: float | None = None
 
     def say(self, text: str) -> None:
         self._console.print(f"{_clock()} {visible(text)}", highlight=False, markup=False, soft_wrap=True)
@@ -107,18 +118,20 @@ class PlainProgress:
     def begin(self, title: str, arms: list[str], steps: int) -> None:
         self.say(title)
         self._losses, self._steps, self._arms, self._taken = {}, steps, len(arms), 0
-        self._left = dict.fromkeys(arms, steps)
-        self._started = time.monotonic()
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         self._losses[arm] = f"{arm} {loss_nats:.3f} ({_speed(tokens, seconds)})"
         self._taken += 1
-        self._left[arm] = self._steps - step - 1  # an arm that goes on after a resume has fewer
         every = max(1, self._steps // PLAIN_REPORTS)
         if self._taken % self._arms == 0 and ((step + 1) % every == 0 or step + 1 == self._steps):
-            left = (time.monotonic() - self._started) / self._taken * sum(self._left.values())
             losses = "  ".join(self._losses[name] for name in sorted(self._losses))
-            self.say(f"  step {step + 1}/{self._steps}  {losses}  {_duration(left)} left")
+            left = "" if self._left is None else f"  {duration(self._left)} left of the whole run"
+            self.say(f"  step {step + 1}/{self._steps}  {losses}{left}")
+
+    def left(self, seconds: float) -> None:
+        if self._left is None:
+            self.say(_in_all(seconds))
+        self._left = seconds
 
     def end(self) -> None:
         """Nothing to take off the screen."""
@@ -131,13 +144,60 @@ class PlainProgress:
     ) -> None: ...
 
 
+class JsonProgress:
+    """One JSON object a line for whatever happens, for scripts: `event`, its own fields, and `seconds_left`."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._left: float | None = None
+
+    def say(self, text: str) -> None:
+        self._write("say", text=text)
+
+    def reading(self, done: int, total: int) -> None:
+        self._write("reading", done=done, total=total)
+
+    def begin(self, title: str, arms: list[str], steps: int) -> None:
+        self._write("begin", title=title, arms=arms, steps=steps)
+
+    def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
+        self._write("step", arm=arm, step=step, loss_nats=loss_nats, tokens=tokens, seconds=seconds)
+
+    def left(self, seconds: float) -> None:
+        first, self._left = self._left is None, seconds
+        if first:
+            self._write("left")
+
+    def end(self) -> None:
+        self._write("end")
+
+    def _write(self, event: str, **values: object) -> None:
+        left = None if self._left is None else round(self._left, 1)
+        print(json.dumps({"event": event, **values, "seconds_left": left}), file=self._file, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `2 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _in_all(seconds: float) -> str:
+    return f"About {duration(seconds)} from here to the report, as far as this machine's speed tells"
+
+
 def _speed(tokens: int, seconds: float) -> str:
     return f"{tokens / max(seconds, 1e-9):,.0f} tokens/s"
 
 
 def _clock() -> str:
     return time.strftime("%H:%M:%S")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

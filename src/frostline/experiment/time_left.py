@@ -1,0 +1,121 @@
+"""How long will the whole run still take? What is left of each kind of work, at the machine's present pace.
+
+Before a kind of work was done once, its time is guessed from its arithmetic and the speed of this machine; from then on
+it is what the last few took. Nothing follows from it but what is shown.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from frostline.arms import Prepared, tokens_of_a_step
+from frostline.engine import measured_peak
+from frostline.run_folder import ArmPlace
+
+PRESENT = 5
+"""Pieces of one kind whose median is the present pace."""
+SAMPLE_SIZE = 512
+"""Rows and columns of the matrices whose product tells the machine's speed: large enough to guess by."""
+SHARE_OF_SPEED, SHARE_WHEN_SAMPLING = 0.5, 0.05
+"""What a step, and what writing text token by token, makes of that speed."""
+SETTLING_WINDOWS = 20
+"""Windows that the engine reads to find out which of its shortcuts an arm can use."""
+PROCESS_SECONDS, REPORT_SECONDS = 10.0, 5.0
+"""Until a process of its own has loaded what it needs; summary and report."""
+
+Kind = Literal["begin", "step", "evaluate", "finish", "text", "memory", "report"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A kind of work on one arm: its pieces take about as long in every replicate."""
+
+    kind: Kind
+    arm: str = ""
+
+
+class TimeLeft:
+    """What is left of a run. `tell` is told how many seconds that will take, whenever a piece of work has ended."""
+
+    def __init__(
+        self, tell: Callable[[float], None] = lambda seconds: None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tell, self._now = tell, now
+        self._left: dict[ArmPlace, Counter[Work]] = defaultdict(Counter)
+        self._guesses: dict[Work, float] = {}
+        self._taken: dict[Work, deque[float]] = defaultdict(lambda: deque(maxlen=PRESENT))
+
+    def expect(self, place: ArmPlace, work: Work, pieces: int, guess: float) -> None:
+        """`pieces` of `work` are to be done at `place`, each of about `guess` seconds."""
+        self._left[place][work] += pieces
+        self._guesses[work] = guess
+
+    def forget(self, place: ArmPlace) -> None:
+        """Nothing is left to be done at `place`."""
+        self._left.pop(place, None)
+
+    def skip(self, place: ArmPlace, work: Work, pieces: int) -> None:
+        """So many pieces were done by an earlier process."""
+        self._left[place][work] -= pieces
+
+    @contextmanager
+    def doing(self, place: ArmPlace, work: Work) -> Iterator[None]:
+        """One piece of `work` is done in this block."""
+        began = self._now()
+        try:
+            yield
+        finally:
+            self._taken[work].append(self._now() - began)
+            self._left[place][work] -= 1
+            self._tell(self.seconds())
+
+    def seconds(self) -> float:
+        """How long all that is left will take, at the present pace."""
+        paces = {work: statistics.median(taken) for work, taken in self._taken.items()}
+        slower = [pace / self._guesses[work] for work, pace in paces.items() if self._guesses.get(work)]
+        factor = statistics.median(slower) if slower else 1.0
+        return sum(
+            pieces * (paces[work] if work in paces else factor * self._guesses.get(work, 0.0))
+            for left in self._left.values()
+            for work, pieces in left.items()
+            if pieces > 0
+        )
+
+
+def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str]) -> None:
+    """Tell `time_left` of all that a run of these variants does, judged by one of them."""
+    recipe, measures = prepared.recipe, prepared.recipe.measures
+    speed = SHARE_OF_SPEED * measured_peak(prepared.device, prepared.precision, size=SAMPLE_SIZE)
+    full = max(arm.cost.full_step_flops for arm in prepared.arms.values())
+    token = full / 3 / tokens_of_a_step(recipe) / speed  # a forward pass is a third of a full step
+    corpora = [prepared.corpus] if prepared.retention is None else [prepared.corpus, prepared.retention]
+    evaluation = token * recipe.windows.length * sum(corpus.held_out_windows for corpus in corpora)
+    sampling = measures.sampling
+    text = token * sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens / SHARE_WHEN_SAMPLING)
+    every, steps = measures.evaluate_every, recipe.training.steps
+    for variant in variants:
+        for seed in recipe.seeds:
+            time_left.expect(ArmPlace(variant, seed, ""), Work("text"), int(sampling.prompts > 0), text)
+        for name, arm in prepared.arms.items():
+            step = arm.cost.step_flops / speed
+            settling = token * recipe.windows.length * SETTLING_WINDOWS
+            for seed in recipe.seeds:
+                place = ArmPlace(variant, seed, name)
+                time_left.expect(place, Work("begin", name), 1, settling)
+                time_left.expect(place, Work("step", name), steps, step)
+                time_left.expect(place, Work("evaluate", name), (steps - 1) // every if every else 0, evaluation)
+                time_left.expect(place, Work("finish", name), 1, evaluation + text)
+            memory = PROCESS_SECONDS + settling + 2 * step
+            time_left.expect(of_the_run(variant, name), Work("memory", name), int(measures.memory), memory)
+    time_left.expect(of_the_run(), Work("report"), 1, REPORT_SECONDS)
+
+
+def of_the_run(variant: str = "", arm: str = "") -> ArmPlace:
+    """The place of what belongs to no replicate."""
+    return ArmPlace(variant, -1, arm)
