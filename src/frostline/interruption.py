@@ -47,7 +47,7 @@ class Interruption:
 
     @property
     def exit_code(self) -> int | None:
-        """Of a process that a signal has asked to stop; None where none has."""
+        """Exit code of a process that a signal has asked to stop; None where none has."""
         return None if self._received is None else 128 + self._received
 
     @contextmanager

@@ -65,7 +65,7 @@ RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
 """Begins the name of a control that is made for a pick."""
 LATE_CONTROL_NUMBER = CONTROLS + 1
-"""Of its random choice: the candidates have the ones before."""
+"""Number of the random choice that it makes: the candidates have the ones before."""
 LONGEST_RACE = 36
 """Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
 

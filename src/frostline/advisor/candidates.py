@@ -19,7 +19,7 @@ SHARES = (5, 10, 25, 50)
 USUAL_SHARE = 25
 """Percent, where no budget decides."""
 SMALLEST_ROLE = 0.05
-"""Of the layers' matrices: roles that hold less are not raced alone."""
+"""Share of the layers' matrices: roles that hold less are not raced alone."""
 CONTROLS = 2
 LORA_RANK = 8
 
@@ -30,7 +30,7 @@ class Candidate:
     arm: ArmSettings
     origin: Origin
     why: str
-    """In a phrase, for a reader."""
+    """Why it is worth racing, in a phrase for a reader."""
 
 
 def full_training() -> Candidate:

@@ -18,7 +18,7 @@ class Tuned:
 
     arm: str
     seed: int
-    """Of the replicate whose model was saved."""
+    """Seed of the replicate whose model was saved."""
     acts: Transplant
     scores: list[SignalScore]
     """How well each signal ranks the layers and roles that moved."""
@@ -36,7 +36,7 @@ class Inspection:
     not_tuned: str = ""
     """Why nothing is said about a trained model; empty where something is, or where there is no run."""
     claims: tuple[ClaimResult, ...] = ()
-    """C11, of a run."""
+    """Claim C11, where it is a run that is looked at."""
 
     def frame(self) -> pl.DataFrame:
         """The signals: columns `signal`, `layer`, `role`, `head`, `value`; one row for each place."""

@@ -29,7 +29,7 @@ from frostline.run_folder import CandidateMade
 from frostline.signals import Looked, Signal, as_selectors, choose_places, matrices_of, settle_arm
 
 NEARLY_ALL = 0.75
-"""Of what two signals choose, in common: their losses would not be told apart."""
+"""Share in common of what two signals choose from which on their losses would not be told apart."""
 
 
 def priced_candidates(

@@ -32,7 +32,7 @@ from frostline.plans import PlanCost, ResolvedPlan
 from frostline.recipe import ArmSettings
 
 TIMED_STEPS = 3
-"""Of each reference plan, after one that warms up; the least counts."""
+"""Timed steps of each reference plan, after one that warms up; the least counts."""
 REFERENCES: dict[str, tuple[str, ...]] = {
     "everything": ("all",),
     "half": ("all@50%:",),
@@ -45,14 +45,14 @@ REFERENCES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Price:
-    """Of one plan."""
+    """What one step of a plan costs."""
 
     step_seconds: float
-    """With the prefix computed each time."""
+    """Seconds of a step with the prefix computed each time."""
     step_seconds_cached: float
-    """With the prefix stored, as in later epochs."""
+    """Seconds of a step with the prefix stored, as in later epochs."""
     peak_bytes: int
-    """Alone in a process: on CPU the resident set, on CUDA the tensors."""
+    """Peak memory alone in a process: on CPU the resident set, on CUDA the tensors."""
     optimizer_bytes: int
 
 
@@ -61,11 +61,11 @@ class PriceModel:
     """Fitted on this machine, for this model, batch and precision."""
 
     seconds: tuple[float, ...]
-    """Of one forward operation, one gradient operation, one trained value; and of what every step takes."""
+    """Seconds of one forward operation, one gradient operation, one trained value; and of what every step takes."""
     kept: tuple[float, ...]
     """Bytes kept by a layer above the frost line, times the input of a trained matrix, and by every pass."""
     base_bytes: int
-    """Of a process that holds no weights; 0 where tensors alone are counted."""
+    """Bytes of a process that holds no weights; 0 where tensors alone are counted."""
     misfit: float
     """Largest error over the reference plans, as a share of the measured time."""
 

@@ -21,13 +21,13 @@ from frostline.stats import SAME_SIZE
 
 FACTOR = 3
 RUNGS = 3
-"""At most; the last one is number `RUNGS - 1`, and a short race begins with a later one."""
+"""Rungs at most; the last one is number `RUNGS - 1`, and a short race begins with a later one."""
 FEWEST_STEPS = 3
-"""Of a rung: the first step or two say little of where a plan gets to."""
+"""Fewest steps of a rung: the first one or two say little of where a plan gets to."""
 RATES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0)
-"""Times the recipe's learning rate: a plan that trains little wants a higher one."""
+"""Learning rates as multiples of the recipe's: a plan that trains little wants a higher one."""
 FIRST_RATES = RATES[1:4]
-"""Of the first of three rungs, which has the most plans; the next one looks further."""
+"""Rates of the first of three rungs, which has the most plans; the next one looks further."""
 FEWEST_KEPT = 3
 LEVEL = 0.95
 
@@ -60,9 +60,9 @@ class Standing:
     learning_rate: float
     steps: int
     window_losses: tuple[float, ...]
-    """On the windows that decide; empty where every trial of it failed."""
+    """Losses on the windows that decide; empty where every trial of it failed."""
     held_out_losses: tuple[float, ...]
-    """On those that judge; in the last rung only."""
+    """Losses on the windows that judge; in the last rung only."""
     seconds: float
 
     @property
@@ -207,7 +207,7 @@ class Recommendation:
     front: list[str]
     """Candidates that no other beats in both held-out loss and time, cheapest first."""
     memory_front: list[str]
-    """The same of held-out loss and memory."""
+    """Candidates that no other beats in both held-out loss and memory, smallest first."""
     against: dict[str, Paired]
     """The pick against whatever else was in the last rung."""
     control: str | None

@@ -8,7 +8,7 @@ from frostline.plans import ResolvedPlan
 
 JOURNAL_BYTES_OF_A_STEP = 600
 JOURNAL_BYTES_OF_A_NORM = 44
-"""Two numbers for each watched matrix."""
+"""Bytes of the two numbers for each watched matrix."""
 
 
 def run_folder_bytes(prepared: Prepared) -> int:
@@ -22,7 +22,7 @@ def run_folder_bytes(prepared: Prepared) -> int:
 
 
 def checkpoint_bytes(resolved: ResolvedPlan) -> int:
-    """Of one checkpoint of an arm: what it has trained, and two moments of what trains, in fp32."""
+    """Bytes of one checkpoint of an arm: what it has trained, and two moments of what trains, in fp32."""
     if resolved.lora is not None:
         return (FP32_BYTES + MOMENTS_BYTES) * resolved.trained_values
     trained = frozenset().union(*(phase.trained for phase in resolved.phases))
@@ -31,12 +31,12 @@ def checkpoint_bytes(resolved: ResolvedPlan) -> int:
 
 
 def saved_model_bytes(resolved: ResolvedPlan) -> int:
-    """Of a trained model, in fp32."""
+    """Bytes of a trained model, in fp32."""
     return FP32_BYTES * resolved.map.values
 
 
 def journal_bytes(prepared: Prepared) -> int:
-    """Of the journal of all replicates."""
+    """Bytes of the journal of all replicates."""
     recipe = prepared.recipe
     watched = sum(portion.layer is not None for portion in next(iter(prepared.arms.values())).resolved.portions)
     every = recipe.measures.weight_change_every

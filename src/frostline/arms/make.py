@@ -36,7 +36,7 @@ from frostline.measures import weights_sha256
 from frostline.plans import AppliedPlan
 
 SAMPLE_WINDOWS = 2
-"""On which the engine tries its shortcuts beside the plain model."""
+"""Windows on which the engine tries its shortcuts beside the plain model."""
 MEGABYTE = 1_000_000
 
 

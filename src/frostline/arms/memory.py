@@ -13,7 +13,7 @@ from frostline.recipe import Recipe
 
 FP32_BYTES, BF16_BYTES, INT8_BYTES = 4, 2, 1
 MOMENTS_BYTES = 8
-"""Of AdamW, for each trained weight."""
+"""Bytes of AdamW's two moments, for each trained weight."""
 LOSS_BUFFERS = 8
 """Times the logits of a chunk that the loss takes at once: in fp32 and bf16, their softmax, their gradients."""
 PLAIN_LOSS_BUFFERS = 3

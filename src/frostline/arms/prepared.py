@@ -70,7 +70,7 @@ class Prepared:
     corpus: Corpus
     retention: Corpus | None
     arms: dict[str, PlannedArm]
-    """By name, in the recipe's order."""
+    """Arms by name, in the recipe's order."""
     device: torch.device
     precision: str
     schedule: str

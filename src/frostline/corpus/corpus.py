@@ -42,7 +42,7 @@ class Batch:
     window_ids: tuple[int, ...]
     """First token of each window in the corpus; of prompt/response pairs, the number of the pair."""
     windows_sha256: str
-    """Of the corpus's tokens, the window length and the window ids: equal hashes, equal batches."""
+    """SHA-256 of the corpus's tokens, the window length and the window ids: equal hashes, equal batches."""
 
 
 def open_corpus(
@@ -74,9 +74,9 @@ class Corpus:
         self.description = description
         """The source in a few words."""
         self.sha256 = tokens.source_sha256
-        """Of the source's content: of the file's bytes, where it is one file."""
+        """SHA-256 of the source's content: of the file's bytes, where it is one file."""
         self.tokens_sha256 = tokens.sha256
-        """Of the source's tokens, before any limit on their number."""
+        """SHA-256 of the source's tokens, before any limit on their number."""
         self.tokens = int(tokens.ids.size)
         """All tokens, those of held-out windows and of the remainder included."""
         self.distinct_tokens = int(np.count_nonzero(tokens.counts))

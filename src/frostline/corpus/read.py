@@ -50,7 +50,7 @@ class Source:
     identity: str
     """What the cache goes by: the content, or for a hub data set its name, which cannot be hashed before reading."""
     sha256: str | None
-    """Of the file's bytes; of the files' hashes for a folder; None for a hub data set, hashed while it is read."""
+    """SHA-256 of the file's bytes, or of a folder's hashes; None for a hub data set, hashed while it is read."""
     bytes: int
     """Size, 0 where it is not known."""
     is_table: bool

@@ -50,9 +50,9 @@ class TokenFile:
     pairs: NDArray[np.int64] | None
     """[pairs, 2]: first token and number of prompt tokens; None for running text."""
     source_sha256: str
-    """Of the source's content."""
+    """SHA-256 of the source's content."""
     sha256: str
-    """Of the ids, and the pairs if there are any: what windows are named relative to."""
+    """SHA-256 of the ids, and of the pairs if there are any: what windows are named relative to."""
     skipped: int
     """Rows left out because they had no text."""
 

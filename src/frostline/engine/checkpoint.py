@@ -24,7 +24,7 @@ from frostline.storage import write_file
 STATE_FILE = "arm.json"
 TENSOR_FILES = "tensors-{:04}.safetensors"
 SHARD_BYTES = 256_000_000
-"""Of one file of tensors: more is never held twice in memory."""
+"""Bytes of one file of tensors at most: more is never held twice in memory."""
 WEIGHT = "weight"
 
 
@@ -40,11 +40,11 @@ class ArmState:
     """An arm between two steps. Tensors may share memory with the arm: write them before it goes on."""
 
     steps: int
-    """Taken so far."""
+    """Steps taken so far."""
     tensors: dict[str, Tensor]
     """`weight/NAME` for whatever trained so far, and `exp_avg/NAME` and so on of what trains now, all in fp32."""
     frozen_sha256: dict[str, str]
-    """Of each portion that is frozen now, as it was when it was frozen."""
+    """SHA-256 of each portion that is frozen now, as it was when it was frozen."""
     moved: list[str]
     """Portions that were found to have moved while they were frozen; empty unless something is broken."""
 

@@ -25,7 +25,7 @@ class FrozenWeights:
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self._converted: dict[int, tuple[Tensor, Tensor]] = {}
-        """For each fp32 matrix, by its address: itself (so that the address stays taken) and its bf16 copy."""
+        """By the address of each fp32 matrix: itself (so that the address stays taken) and its bf16 copy."""
 
     def hold(self, applied: AppliedPlan) -> HeldWeights:
         """Let the frozen matrices of an arm's linear layers be held in the precision in which they are used."""

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from frostline.plans import FROZEN_SCALE, AppliedPlan, feature_dimension
 
 LARGEST = 127
-"""Of the 8-bit values; -128 is left out, so that the range is symmetric."""
+"""Largest of the 8-bit values; -128 is left out, so that the range is symmetric."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Int8Report:
     matrices: int
     bytes_before: int
     bytes_after: int
-    """Of these matrices, with their scales."""
+    """Bytes of these matrices afterwards, with their scales."""
     largest_relative_error: float
-    """Of any of them: Frobenius norm of the difference / of the matrix."""
+    """Largest Frobenius norm of a difference over that of its matrix."""
 
 
 def quantise_frozen(applied: AppliedPlan, *, except_head: bool = True) -> Int8Report:
@@ -140,7 +140,7 @@ class _Int8Product(torch.autograd.Function):
 
 
 def _frozen_linears(applied: AppliedPlan, *, except_head: bool) -> dict[str, nn.Linear | Conv1D]:
-    """By the name that its matrix has in the untouched model: what may be quantised."""
+    """What may be quantised, by the name that its matrix has in the untouched model."""
     resolved = applied.resolved
     ever = frozenset().union(*(phase.trained for phase in resolved.phases))
     trained = {portion.parameter for portion in resolved.portions if portion.name in ever}

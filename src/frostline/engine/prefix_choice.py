@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from frostline.engine.readable import readable_bytes, readable_seconds
 
 SMALLEST_SHARE = 0.1
-"""Of the windows that must fit, else looking for rows is not worth it."""
+"""Share of the windows that must fit, else looking for rows is not worth it."""
 _SAMPLE_BYTES = 4_000_000
 _REPEATS = 5
 

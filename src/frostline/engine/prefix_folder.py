@@ -16,7 +16,7 @@ from pathlib import Path
 from frostline.storage import LOCK_FILE, lock_file, take_lock
 
 RESERVED_BYTES = 100_000_000
-"""Of the disk that are left free for others."""
+"""Bytes of the disk that are left free for others."""
 _OWNED_FOLDER = re.compile(r"[0-9a-f]{32}")
 
 

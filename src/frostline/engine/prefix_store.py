@@ -29,7 +29,7 @@ from frostline.engine.readable import readable_bytes
 from frostline.storage import take_lock
 
 _FORMAT = 1
-"""Of the files; another one has folders of its own."""
+"""Version of the files; another one has folders of its own."""
 _GRANT_BYTES = 16_000_000
 """Written at most before looking again at what other runs put into the folder."""
 
@@ -48,7 +48,7 @@ class PrefixIdentity:
     """What a row depends on besides its window."""
 
     model_sha256: str
-    """Of all base weights."""
+    """Hash of the base model."""
     configuration: str
     """What else decides the bits: the model's configuration, precision, versions, threads, device."""
 

@@ -25,9 +25,9 @@ from frostline.storage import Facts, cached_entry, code_sha256, open_entry
 
 LINES_FILE = "journal.jsonl"
 LARGEST_BYTES = 1_000_000_000
-"""Of all that is kept; what was not used for longest goes first."""
+"""Bytes kept at most; what was not used for longest goes first."""
 DECIDING_PACKAGES = ("arms", "corpus", "engine", "experiment", "measures", "plans")
-"""Those of Frostline's own packages whose code decides what an arm's records hold."""
+"""Rooms whose code decides what an arm's records hold."""
 
 Line = dict[str, object]
 
@@ -39,7 +39,7 @@ class KeptArm:
     trained_by: str
     """Name of the experiment and when it began."""
     lines: list[Line]
-    """Of its journal, in order."""
+    """Lines of its journal, in order."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
 
 
 def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, object]:
-    """By content; where it lay does not matter."""
+    """What decides the corpus: its content, and not where it lies."""
     return {
         "content": corpus.sha256,
         "tokens": corpus.tokens_sha256,

@@ -187,7 +187,7 @@ class Pace:
 
 
 def _name(checkpoint: Checkpoint) -> str:
-    """In the order of time as text: steps, then whether their evaluation was done."""
+    """Name that sorts in the order of time: steps, then whether their evaluation was done."""
     return f"{checkpoint.state.steps:09}-{int(checkpoint.evaluated)}"
 
 

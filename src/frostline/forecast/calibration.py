@@ -23,7 +23,7 @@ ROUNDS = 5
 """Timed steps at each depth, in turns, after one that warms up."""
 MOST_LAYERS_ADDED = 4
 LARGEST_SHARE_OF_MEMORY = 0.25
-"""Of what is free, that a cut model in training may take."""
+"""Share of the free memory that a cut model in training may take."""
 BYTES_PER_TRAINED_WEIGHT = 18
 """Weight, its bf16 copy, gradient and two moments."""
 
@@ -36,10 +36,10 @@ Roles = frozenset[str]
 
 @dataclass(frozen=True)
 class StepParts:
-    """Of one pass over a batch, without the prefix."""
+    """What one pass over a batch costs, without the prefix."""
 
     pass_seconds: float
-    """Forward and backward."""
+    """Seconds of forward and backward."""
     optimizer_seconds: float
     saved_bytes: int
     """What the forward pass keeps for the backward pass, weights aside."""

@@ -38,7 +38,7 @@ from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss,
 from frostline.recipe import Recipe, Variant, variants_of
 
 SAMPLED_POSITIONS = 8
-"""Of a continuation that is timed."""
+"""Positions of a continuation that are timed."""
 EVALUATED_WINDOWS = 2
 SETTLING_FORWARDS = 10
 """Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
@@ -51,7 +51,7 @@ class ArmEstimate:
     arm: str
     plan: str
     step_seconds: float
-    """With its prefix stored, if it is."""
+    """Seconds of a step, with its prefix stored if it is."""
     first_visit_seconds: float | None
     """A step on windows whose prefix is not stored yet; None where nothing is stored."""
     total_seconds: float
@@ -61,10 +61,10 @@ class ArmEstimate:
     ceiling: float
     ceiling_cached: float
     peak_bytes: int
-    """Alone in a process: on CPU the resident set, on CUDA the tensors."""
+    """Peak memory alone in a process: on CPU the resident set, on CUDA the tensors."""
     optimizer_bytes: int
     saved_model_bytes: int
-    """On disk, where the recipe saves its model; else 0."""
+    """Bytes on disk of its trained model, where the recipe saves it; else 0."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class RunEstimate:
     precision: str
     arms: list[ArmEstimate]
     seconds: float
-    """The whole run: training, evaluation, sampling, measuring memory."""
+    """Seconds of the whole run: training, evaluation, sampling, measuring memory."""
     training_seconds: float
-    """Of it, all steps of all arms and replicates."""
+    """Seconds of all steps of all arms and replicates."""
     disk_bytes: int
-    """Run folder and cache folder together."""
+    """Bytes of run folder and cache folder together."""
     prefix_disk_bytes: int
-    """Of it, stored prefixes."""
+    """Bytes of stored prefixes among them."""
     free_memory_bytes: int
     free_disk_bytes: int
     warnings: list[str]

@@ -51,7 +51,7 @@ class ArmTiming:
     arm: str
     plan: str
     step_seconds: Estimate
-    """Without `data`, on windows seen before."""
+    """Seconds of a step without `data`, on windows seen before."""
     phases: MeanSeconds
     first_visit_seconds: float | None
     """Median step on windows not seen before; None where nothing is stored, so that each visit is like the first, or
@@ -61,10 +61,10 @@ class ArmTiming:
     ceiling: float
     """Largest r that the needed operations allow, prefix recomputed."""
     ceiling_cached: float
-    """The same with the prefix stored."""
+    """Largest r with the prefix stored."""
     ceiling_sentence: str
     needed_flops: float
-    """Of a step on windows seen before; a stored prefix needs none."""
+    """Operations of a step on windows seen before; a stored prefix needs none."""
     share_of_peak: float
     """needed_flops / step time / the machine's measured peak."""
     peak_bytes: int | None
@@ -78,7 +78,7 @@ class Timing:
     variant: str
     baseline: str
     tokens: int
-    """Of a step."""
+    """Tokens of a step."""
     precision: str
     device: str
     rounds: int

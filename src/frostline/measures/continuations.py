@@ -30,7 +30,7 @@ class ContinuationMeasures:
     ngrams: int
     """Windows of 8 tokens in the continuation."""
     copied_ngrams: int
-    """Those that stand verbatim in the training text."""
+    """N-grams that stand verbatim in the training text."""
     distinct_1: float
     distinct_2: float
     distinct_3: float

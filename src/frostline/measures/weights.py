@@ -27,9 +27,9 @@ class WeightNorms:
     """Frobenius norms, one for each watched matrix."""
 
     change: list[float]
-    """Of W_t - W_(t-1)."""
+    """Frobenius norm of W_t - W_(t-1)."""
     drift: list[float]
-    """Of W_t - W_0."""
+    """Frobenius norm of W_t - W_0."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FinalNorms:
     relative_drift: list[float]
     """drift / norm; 0 where nothing moved, infinite where something moved away from zero."""
     stable_rank: list[float]
-    """Of W_T - W_0, see `frostline.measures.spectrum`; 0 where nothing moved."""
+    """Stable rank of W_T - W_0, see `frostline.measures.spectrum`; 0 where nothing moved."""
 
 
 class WeightWatch:

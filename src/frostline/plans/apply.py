@@ -198,7 +198,7 @@ class AppliedPlan:
             parameter.requires_grad_(name in self._phase.trained)
 
     def _hashes_of(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Of each portion, as many at once as torch computes with: hashing a model takes as long as a short step."""
+        """SHA-256 of each portion, as many at once as torch has threads: it takes as long as a short step."""
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             return dict(zip(names, threads.map(self._hash, names), strict=True))
 

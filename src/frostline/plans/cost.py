@@ -38,11 +38,11 @@ class PlanCost:
     step_flops: float
     """The sum of the three."""
     full_step_flops: float
-    """The same step with everything training and without adapters."""
+    """Operations of the same step with everything training and without adapters."""
     ceiling: float
     """1 - step_flops / full_step_flops: the largest saving r that the needed operations allow."""
     ceiling_cached: float
-    """The same with the prefix's output stored instead of recomputed."""
+    """Largest saving with the prefix's output stored instead of recomputed."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class _Attention:
     """The two products inside attention: scores (query x key) and mix (probabilities x value)."""
 
     place: Place
-    """That of query, key and value."""
+    """Place of query, key and value."""
     values: float
     """Multiplications of each of the two for one token: length of the window x width of the query."""
     trained: frozenset[str]
-    """Those of `attn.q`, `attn.k`, `attn.v` whose own output must receive a gradient for their sake."""
+    """Roles among `attn.q`, `attn.k`, `attn.v` whose own output must receive a gradient for their sake."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Plan:
     freeze: tuple[Selector, ...] | None = None
     """What is frozen; everything else trains."""
     changes: tuple[PlanChange, ...] = ()
-    """In the order of their steps."""
+    """Changes over time, in the order of their steps."""
     lora: LoraSettings | None = None
     """Adapters train, and nothing of the model itself."""
 

@@ -24,9 +24,9 @@ from frostline.plans.roles import GROUP_ROLES, LAYERED_ROLES, ROLES
 from frostline.plans.types import ModelMap, Portion
 
 MAXIMUM_PATTERN = 200
-"""Characters of a GLOB or REGEX: no parameter name needs more."""
+"""Characters of a GLOB or REGEX at most: no parameter name needs more."""
 MATCHING_SECONDS = 0.2
-"""For one name: some patterns would take for ever."""
+"""Longest time to match one name: some patterns would take for ever."""
 _BOUND = re.compile(r"(?P<count>-?[0-9]{1,6})|(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%", re.ASCII)
 _CHOICE = re.compile(r"(?P<share>[0-9]{1,3}(\.[0-9]{1,6})?)\s*%\s+by\s+(?P<signal>[a-z][a-z0-9-]{0,39})", re.ASCII)
 _LAYERS_HINT = "Layers are a slice such as @6:, @:4, @-2:, @2:8, @50%:, or one layer such as @3."

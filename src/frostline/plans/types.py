@@ -215,9 +215,9 @@ class PlanStep:
     frozen: tuple[str, ...]
     """Names of the portions that stop training at this step."""
     thawed_parameters: tuple[nn.Parameter, ...] = field(default=(), repr=False)
-    """To be added to the optimizer."""
+    """Parameters to be added to the optimizer."""
     frozen_parameters: tuple[nn.Parameter, ...] = field(default=(), repr=False)
-    """To be dropped from the optimizer, with their state."""
+    """Parameters to be dropped from the optimizer, with their state."""
 
 
 @dataclass(frozen=True)

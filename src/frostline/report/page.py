@@ -31,7 +31,7 @@ PROMPTS_SHOWN = 3
 KEY_FIGURES = frozenset({"loss", "scatter", "drift", "time", "quality", "forgetting"})
 """What each of several variants shows; the other figures are among the files of `frostline report --figures`."""
 MOST_VARIANTS_AT_BOTH_WIDTHS = 4
-"""With more, figures are drawn once and scroll on a phone, so that the report stays quick to make."""
+"""With more variants, figures are drawn once and scroll on a phone, so that the report stays quick to make."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Style:
     """How figures of one experiment are drawn."""
 
     arms: tuple[str, ...]
-    """In the recipe's order."""
+    """Arms in the recipe's order."""
     baseline: str
     palette: Palette = LIGHT
 

@@ -18,7 +18,7 @@ class AdviceStarted:
     budget: str
     """As written on the command line; `none` without limits."""
     steps: int
-    """Of the last rung."""
+    """Steps of the last rung."""
     seed: int
 
 
@@ -39,7 +39,7 @@ class CandidateMade:
     asked: dict[str, object]
     """As a recipe would ask for it: `train: ["top:25% by snr"]`."""
     settled: dict[str, object]
-    """The same without selectors that compute: what is raced."""
+    """The arm without selectors that compute: what is raced."""
     origin: str
     """`full`, `usual`, `signal`, `random` or `adapter`."""
     why: str
@@ -47,9 +47,9 @@ class CandidateMade:
     prefix_layers: int
     ceiling: float
     expected_seconds: float
-    """Of a step, by the fitted prices."""
+    """Seconds of a step, by the fitted prices."""
     expected_seconds_cached: float
-    """With the prefix stored."""
+    """Seconds of a step with the prefix stored."""
     expected_peak_bytes: int
     optimizer_bytes: int
     exceeds: list[str]
@@ -66,15 +66,15 @@ class TrialFinished:
     """Loss in nats per token on each window by which is chosen (training windows that no trial trains on); empty where
     the trial failed."""
     held_out_losses: list[float]
-    """The same on each held-out window, by which the choice is judged; in the last rung only."""
+    """Loss on each held-out window, by which the choice is judged; in the last rung only."""
     step_losses: list[float]
     """Training loss of each step."""
     cause: str
     """Why it failed; empty where it did not."""
     seconds: float
-    """Median of a step."""
+    """Median seconds of a step."""
     seconds_in_all: float
-    """With making the arm and evaluating it."""
+    """Seconds of the whole trial, with making the arm and evaluating it."""
 
 
 @dataclass(frozen=True)

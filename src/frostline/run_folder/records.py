@@ -94,7 +94,7 @@ class VariantPrepared:
     model_code: str | None = None
     """Pin of code that came with the model and was run; None where it needs none."""
     chosen: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    """By arm and selector that computed (`top:25% by snr`): the selectors that it became."""
+    """For each arm and each of its selectors that computed (`top:25% by snr`), the selectors that it became."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ArmStarted:
     weight_decay: float
     parameters: int
     trained_parameters: int
-    """At step 0; changes of the plan are in `PlanChanged`."""
+    """Number of values that train at step 0; changes of the plan are in `PlanChanged`."""
     prefix_layers: int
     """Decoder layers below the lowest trainable parameter, 0 if embeddings train."""
     step_flops: float
@@ -116,7 +116,7 @@ class ArmStarted:
     ceiling: float
     """Largest saving r against training everything that the needed operations allow, truncated backward."""
     ceiling_cached: float
-    """The same with the prefix's output stored instead of recomputed."""
+    """Largest saving with the prefix's output stored instead of recomputed."""
     initial_sha256: str
     """Hash of every weight of the base model before this arm's first step."""
     reused_from: str = ""
@@ -227,7 +227,7 @@ class Continuation:
     ngrams: int
     """Windows of 8 tokens in the continuation."""
     copied_ngrams: int
-    """Those that stand verbatim in the training text."""
+    """N-grams that stand verbatim in the training text."""
     distinct_1: float
     distinct_2: float
     distinct_3: float

@@ -34,7 +34,7 @@ class JournalPosition:
     lines: int
     bytes: int
     sha256: str
-    """Of everything before it."""
+    """SHA-256 of everything before the place."""
 
 
 BEGINNING = JournalPosition(0, 0, hashlib.sha256().hexdigest())

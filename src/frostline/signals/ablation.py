@@ -27,7 +27,7 @@ ABLATION = SignalKind(
     places="layers",
 )
 WINDOWS = 8
-"""Of the sample that are read, three times for each layer. What is compared are losses on the same windows."""
+"""Windows of the sample that are read, three times for each layer. What is compared are losses on the same windows."""
 WRITERS = {"attn.o": "attn", "mlp.down": "mlp"}
 """Roles that write into the stream, and the half of the layer that they end."""
 

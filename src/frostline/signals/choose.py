@@ -39,7 +39,7 @@ class Settled:
 
     plan: Plan
     chosen: dict[str, tuple[str, ...]]
-    """For each selector that computed, those that stand in its place."""
+    """For each selector that computed, the selectors that stand in its place."""
 
 
 def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Settled:

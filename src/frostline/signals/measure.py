@@ -33,9 +33,9 @@ ATTENTION = (ENTROPY, DISTANCE)
 KINDS: dict[str, SignalKind] = {kind.name: kind for kind in (*GRADIENTS, SNR, ABLATION, *RESIDUAL, *ATTENTION)}
 """Every signal by name, in the order of pages and tables."""
 CHOOSING = tuple(name for name, kind in KINDS.items() if kind.chooses)
-"""Those that a plan can be chosen by."""
+"""Signals that a plan can be chosen by."""
 ADVISING = tuple(kind.name for kind in (*GRADIENTS, SNR))
-"""Those that an advice looks at, unless asked for others: they rank single matrices, and are the quickest to measure.
+"""Signals that an advice looks at, unless asked for others: they rank single matrices, and are the quickest to measure.
 How well each signal knew where training pays is in bench/RESULTS.md."""
 
 

@@ -13,7 +13,7 @@ from frostline.errors import CorpusError
 WINDOWS = 16
 FEWEST_WINDOWS = 4
 SEED = 0
-"""Of the order from which the windows are taken, whatever the replicate: all replicates share what is chosen."""
+"""Seed of the order from which the windows are taken, whatever the replicate: all replicates share what is chosen."""
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from frostline.signals.signal import Signal
 from frostline.storage import Facts, cached_entry, code_sha256, open_entry
 
 Chosen = dict[str, dict[str, list[str]]]
-"""By arm and selector that computed: the selectors that stand in its place."""
+"""For each arm and each of its selectors that computed, the selectors that stand in its place."""
 SIGNAL_FILE = "signal.json"
 DECIDING_PACKAGES = ("corpus", "engine", "measures", "plans", "signals")
-"""Those of Frostline's own packages whose code decides what a signal says."""
+"""Rooms whose code decides what a signal says."""
 
 
 class _SignalFile(BaseModel):

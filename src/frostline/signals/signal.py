@@ -36,9 +36,9 @@ class Signal:
 
     kind: SignalKind
     values: dict[Place, float]
-    """By place, in the model's order. Free of size: a matrix is not higher for being larger."""
+    """Value of each place, in the model's order. Free of size: a matrix is not higher for being larger."""
     heads: dict[tuple[int, int], float] = field(default_factory=dict)
-    """By layer and attention head, where heads have values of their own."""
+    """Value of each layer and attention head, where heads have values of their own."""
 
     def by_layer(self) -> dict[int, float]:
         """The value of each whole decoder layer where it has one, else the mean over the layer's roles."""

@@ -51,7 +51,7 @@ def spectrum_signal(model_map: ModelMap, read: ReadTensor) -> Signal:
 
 
 def signal_to_noise(matrix: Float[Tensor, "rows columns"]) -> float:
-    """Of one matrix: see `SNR`. Finite for any matrix, and 0 for one of zeros.
+    """Signal-to-noise ratio of one matrix: see `SNR`. Finite for any matrix, and 0 for one of zeros.
 
     The edge is sigma (1 + sqrt(beta)) with beta the shorter over the longer side, and sigma the distance between the
     quartiles of the singular values over that of a standard normal distribution, as Spectrum has it.

@@ -81,7 +81,7 @@ def failure(run: ArmRun) -> str:
 
 
 def failure_of(failed: ArmFailed) -> str:
-    """The same from its record."""
+    """Why an arm failed, in a sentence."""
     return f"{failed.arm}, seed {failed.seed}, stopped at step {failed.step}: {failed.cause.rstrip('.')}."
 
 

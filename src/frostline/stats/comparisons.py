@@ -53,7 +53,7 @@ MEASURES: dict[str, Compared] = {
     "common_share_after": Compared(text_scores.share_after, "share"),
     "step_seconds": Compared(scalars.step_seconds, "seconds", _step_seconds_within, of_time=True),
 } | {name: Compared(text_scores.quality_of(name), score.unit) for name, score in text_scores.QUALITY.items()}
-"""By their key in `ArmSummary`, or in its `quality`."""
+"""What is compared, by its key in `ArmSummary` or in its `quality`."""
 
 
 def compare(variant: VariantRun) -> list[Comparison]:

@@ -24,7 +24,7 @@ from frostline.stats.summary import Estimate
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-"""From totals [draws, columns] to values [draws]."""
+"""A statistic: from totals [draws, columns] to values [draws]."""
 
 DRAWS = 2000
 MINIMUM_BLOCKS = 6

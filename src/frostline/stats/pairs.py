@@ -59,7 +59,7 @@ class Pairs:
     """One phrase for each replicate that has no pair."""
 
     def side_by_side(self) -> Pairs:
-        """Those whose times compare."""
+        """The pairs whose times can be compared."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.side_by_side))
 
     def differences(self, measure: Callable[[ArmRun], float]) -> Floats:

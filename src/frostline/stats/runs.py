@@ -79,7 +79,7 @@ class ArmRun:
 
     @property
     def name(self) -> str:
-        """Of the arm."""
+        """Name of the arm."""
         return self.started.arm
 
     @property
@@ -103,7 +103,7 @@ class VariantRun:
     prepared: VariantPrepared
     recipe: Recipe
     runs: dict[tuple[int, str], ArmRun]
-    """By seed and arm."""
+    """Each arm of each replicate, by seed and arm."""
     memory: dict[str, PeakMemory]
     failed_to_begin: tuple[ArmFailed, ...] = ()
     """Arms that failed before their first record."""
@@ -120,7 +120,7 @@ class VariantRun:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the recipe: replicates, begun or not."""
+        """Seeds of the recipe: one for each replicate, begun or not."""
         return self.recipe.seeds
 
     @property

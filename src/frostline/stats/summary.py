@@ -105,7 +105,7 @@ class ArmSummary:
     ceiling: float
     """Largest saving that the needed operations allow, with a truncated backward."""
     ceiling_cached: float
-    """The same with the prefix's output stored."""
+    """Largest saving with the prefix's output stored."""
     loss_first: Estimate
     """Training loss of the first step."""
     loss_last: Estimate
@@ -115,7 +115,7 @@ class ArmSummary:
     loss_variance_early: Estimate
     """Variance of the loss about its neighbours (noise from step to step) over the first quarter of the steps."""
     loss_variance: Estimate
-    """The same over all steps."""
+    """Variance of the loss about its neighbours over all steps."""
     held_out_before: Estimate
     """Held-out loss before training."""
     held_out_after: Estimate
@@ -151,7 +151,7 @@ class ArmSummary:
     drift_by_role: dict[str, Estimate]
     """Frobenius norm of W_T - W_0, mean over the watched matrices of each role."""
     relative_drift_by_role: dict[str, Estimate]
-    """The same over the norm of W_0."""
+    """Frobenius norm of W_T - W_0 over that of W_0, mean over the watched matrices of each role."""
     stable_rank_by_role: dict[str, Estimate]
     """Stable rank of W_T - W_0, mean over those watched matrices of each role that moved."""
 
@@ -199,7 +199,7 @@ class VariantSummary:
     precision: str
     """`fp32` or `bf16`."""
     device: str
-    """Where it ran."""
+    """Device on which it ran."""
     schedule: str
     """`lock-step` or `one-by-one`."""
     common_share_of_corpus: float
@@ -209,7 +209,7 @@ class VariantSummary:
     quality_before: dict[str, Estimate]
     """Text quality of the untouched model's continuations."""
     arms: dict[str, ArmSummary]
-    """By name, the baseline among them."""
+    """Summary of each arm by name, the baseline among them."""
     comparisons: list[Comparison]
     """Every arm against the baseline, in every measure."""
 
@@ -221,7 +221,7 @@ class RunSummary:
     format: int
     """Version of this shape."""
     name: str
-    """Of the experiment."""
+    """Name of the experiment."""
     question: str
     """What the experiment asks."""
     answer: list[str]

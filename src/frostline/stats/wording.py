@@ -162,5 +162,5 @@ def _listed(phrases: list[str]) -> str:
 
 
 def _plain(value: float) -> str:
-    """At most one decimal, none where it would be noise."""
+    """`value` with one decimal."""
     return f"{value + 0.0:.1f}"

@@ -49,7 +49,7 @@ class _Seal(BaseModel):
     files: dict[str, _FileFacts]
     facts: Facts
     sha256: str = ""
-    """Of the manifest itself, with this field empty."""
+    """SHA-256 of the manifest itself, with this field empty."""
 
     def own_sha256(self) -> str:
         return hashlib.sha256(self.model_copy(update={"sha256": ""}).model_dump_json().encode()).hexdigest()

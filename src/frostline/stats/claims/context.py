@@ -49,12 +49,12 @@ class Context:
 
     @property
     def frozen_obstacle(self) -> Obstacle | None:
-        """Of the claims about frozen arms."""
+        """What stands in the way of claims about frozen arms, if anything does."""
         return self.obstacle(self.frozen, "trains at most half of the parameters")
 
     @property
     def reversed_obstacle(self) -> Obstacle | None:
-        """Of the claims about reversed arms."""
+        """What stands in the way of claims about reversed arms, if anything does."""
         return self.obstacle(self.reversed, "trains more than half of the parameters, but not all")
 
 
