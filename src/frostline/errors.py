@@ -2,24 +2,82 @@
 
 Every error that a user can cause derives from `FrostlineError`; the command line prints it and exits with 2,
 the library raises it. Anything else that escapes is a defect of Frostline.
+
+Whoever raises an error knows what is wrong; where it stands in the recipe is known further up, and in which file and
+line at the top. So the place is gathered while the error rises, each part by who knows it:
+
+    raise PlanError("'mlp.gate' matches nothing in the model.").at("train", 1)    # where a selector is matched
+    with at("arms", name): ...                                                    # where an arm is planned
+    with recipe.locating_errors(): ...                                            # where the recipe is prepared
+
+    demo.yaml:12, key 'arms.freeze.train': 'mlp.gate' matches nothing in the model.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
 
 from frostline.text import one_line
 
+Key = str | int
+"""A key of a recipe, or a place in a list, counted from 0."""
+
 
 class FrostlineError(Exception):
-    """An error for the user: `message` says where and what was found, `hint` says what would work."""
+    """An error for the user: `message` says what was found, `hint` what would work, and `where` the place."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         # One line whatever it quotes, and nothing in it acts on a terminal.
         self.message = one_line(message)
         self.hint = one_line(hint)
-        super().__init__(f"{self.message} {self.hint}".strip())
+        self.keys: tuple[Key, ...] = ()
+        """Path to the key at fault, as far as the error has risen."""
+        self.place = ""
+        """File, line and key, or the override on the command line; empty until a recipe has told it."""
+        self.context: tuple[str, ...] = ()
+        """What was being done, such as 'vary corpus.tokens=4000', the widest first."""
+        super().__init__(self.message, self.hint)
+
+    def at(self, *keys: Key) -> Self:
+        """The same error, at `keys`: they come before those that are known already."""
+        self.keys = (*keys, *self.keys)
+        return self
+
+    def during(self, phrase: str) -> Self:
+        """The same error, met while doing what `phrase` says."""
+        self.context = (one_line(phrase), *self.context)
+        return self
+
+    @property
+    def where(self) -> str:
+        """The place in words, as far as it is known; empty where nothing is."""
+        place, context = one_line(self.place or dotted(self.keys)), ", ".join(self.context)
+        return f"{place} ({context})" if place and context else place or context
+
+    def __str__(self) -> str:
+        sentence = f"{self.message} {self.hint}".strip()
+        return f"{self.where}: {sentence}" if self.where else sentence
+
+
+@contextmanager
+def at(*keys: Key) -> Iterator[None]:
+    """Errors raised in the block are errors at `keys`; see `FrostlineError.at`."""
+    try:
+        yield
+    except FrostlineError as error:
+        error.at(*keys)
+        raise
+
+
+def dotted(keys: Iterable[Key]) -> str:
+    """`arms.freeze.train`: a path of keys as it is written. A last place in a list is left out: the line tells it."""
+    words = list(keys)
+    while words and isinstance(words[-1], int):
+        words.pop()
+    return ".".join(str(word) for word in words)
 
 
 class RecipeError(FrostlineError):

@@ -129,7 +129,7 @@ def test_a_wrong_override_is_named(override: str) -> None:
 def test_a_key_that_an_override_made_wrong_is_not_looked_for_in_the_file(override: str, place: str) -> None:
     with pytest.raises(RecipeError) as raised:
         parse_recipe(f"training: {{steps: 5}}\n{MINIMAL}", [override], path=Path("own.yaml"))
-    assert raised.value.message.startswith(place)
+    assert str(raised.value).startswith(f"{place}: ")
 
 
 @pytest.mark.parametrize(

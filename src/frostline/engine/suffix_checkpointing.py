@@ -29,9 +29,9 @@ def checkpoint_suffix(model: PreTrainedModel, layers: Sequence[nn.Module], prefi
         model.supports_gradient_checkpointing and all(isinstance(layer, GradientCheckpointingLayer) for layer in layers)
     ):
         raise ModelError(
-            f"training.checkpointing: {type(model).__name__} has no gradient checkpointing in its decoder layers.",
+            f"{type(model).__name__} has no gradient checkpointing in its decoder layers.",
             "Set it to false; a smaller training.batch with more training.accumulation needs less memory as well.",
-        )
+        ).at("training", "checkpointing")
     no_checkpointing(model)
     for layer in layers[prefix_layers:]:
         vars(layer)["_gradient_checkpointing_func"] = partial(checkpoint, use_reentrant=False)

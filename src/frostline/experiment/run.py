@@ -27,7 +27,7 @@ from frostline.arms import (
     run_folder_bytes,
     shared_parts,
 )
-from frostline.errors import CacheError, FrostlineError, TrainingError
+from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.measuring import evaluate_everywhere
@@ -155,12 +155,7 @@ class _Variants:
         return self._prepared
 
     def _prepare(self, variant: Variant) -> Prepared:
-        try:
-            prepared = prepare(variant, self.cache, say=self.progress.say, reading=self.progress.reading)
-        except FrostlineError as error:
-            if not variant.label:
-                raise
-            raise type(error)(f"vary {variant.label}: {error.message}", error.hint) from error
+        prepared = prepare(variant, self.cache, say=self.progress.say, reading=self.progress.reading)
         require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         then = self.left.variants.get(variant.label)
         if then is None:

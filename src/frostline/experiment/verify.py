@@ -81,7 +81,7 @@ def _findings(
         try:
             prepared = prepare(settings[variant.label], cache, say=say)
         except FrostlineError as error:
-            yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error.message}")
+            yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error}")
             continue
         yield _facts(variant, prepared)
         yield _windows(variant, prepared.corpus)

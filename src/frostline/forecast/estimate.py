@@ -92,7 +92,11 @@ class RunEstimate:
 
 def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:
     """Estimate every variant. Raises `FrostlineError`, where the model's weights alone do not fit too."""
-    return [_estimate(variant, cache, say) for variant in variants_of(recipe)]
+    estimates = []
+    for variant in variants_of(recipe):
+        with variant.recipe.locating_errors():
+            estimates.append(_estimate(variant, cache, say))
+    return estimates
 
 
 def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunEstimate:
@@ -102,10 +106,10 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     weights = FP32_BYTES * parameter_count(recipe.model, cache)
     if weights > free:
         raise TrainingError(
-            f"model.source: the weights of '{recipe.model.source}' alone take {weights / 1e9:.1f} GB in fp32, and "
+            f"the weights of '{recipe.model.source}' alone take {weights / 1e9:.1f} GB in fp32, and "
             f"{free / 1e9:.1f} GB of memory are free.",
             "Use a smaller model, or a machine with more memory.",
-        )
+        ).at("model", "source")
     prepared = prepare(variant, cache, say=say)
     training, windows = recipe.training, prepared.corpus.windows
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)

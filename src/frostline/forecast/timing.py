@@ -167,7 +167,8 @@ def _step(arm: Arm, batch: Batch) -> StepOutcome:
     try:
         return arm.take_step(batch, 0)
     except TrainingError as error:
-        raise TrainingError(f"arm {arm.name}: {error.message}", error.hint) from error
+        error.during(f"arm {arm.name}")
+        raise
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -1,7 +1,6 @@
 """What did the user ask for? Settings, YAML with overrides, the shipped recipes."""
 
 from frostline.recipe.load import (
-    RecipeSource,
     Variant,
     dump_recipe,
     load_recipe,
@@ -27,6 +26,7 @@ from frostline.recipe.settings import (
     WindowSettings,
 )
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
+from frostline.recipe.source import RecipeSource
 
 __all__ = [
     "EMBEDDED",

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 
 from frostline.errors import RecipeError, nearest
 from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
+from frostline.recipe.source import Lines, RecipeSource
 
-Lines = dict[tuple[str | int, ...], int]
 MAXIMUM_BYTES = 1_000_000
 MAXIMUM_VALUES = 20_000
 
@@ -37,30 +37,6 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+0123456789."),
 )
-
-
-@dataclass(frozen=True)
-class RecipeSource:
-    """Where a recipe came from: its file, the line of each key, and the keys set beside it, for error messages."""
-
-    path: Path | None
-    lines: Lines
-    overridden: tuple[tuple[str, ...], ...] = ()
-
-    def place(self, keys: Sequence[str | int]) -> str:
-        """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`."""
-        where = str(self.path) if self.path is not None else "recipe"
-        for length in range(len(keys), -1, -1):
-            if tuple(keys[:length]) in self.lines:
-                where += f":{self.lines[tuple(keys[:length])]}"
-                break
-        dotted = ".".join(str(key) for key in keys)
-        for override in self.overridden:
-            # The key itself or one below it; or one above it that only the override has made.
-            made = override[: len(keys)] == tuple(keys) and tuple(keys) not in self.lines
-            if made or tuple(keys[: len(override)]) == override:
-                where = f"--set {'.'.join(override)}"
-        return f"{where}, key '{dotted}'" if dotted else where
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -111,7 +87,7 @@ def trusting(recipe: Recipe, pin: str | None) -> Recipe:
 def validate_recipe(values: Mapping[str, object], source: RecipeSource) -> Recipe:
     """`values` as a `Recipe`; the first error becomes one sentence with its place."""
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(values).written_in(source)
     except ValidationError as error:
         raise _explain(error.errors(include_url=False)[0], source) from error
 
@@ -146,7 +122,9 @@ def variants_of(recipe: Recipe) -> tuple[Variant, ...]:
     for value in values:
         settings = getattr(recipe, section)
         changed = type(settings).model_validate({**settings.model_dump(), field: value})
-        variants.append(Variant(f"{key}={value}", recipe.model_copy(update={section: changed, "vary": {}})))
+        label = f"{key}={value}"
+        varied = recipe.model_copy(update={section: changed, "vary": {}})
+        variants.append(Variant(label, varied.written_in(replace(recipe.source, variant=label))))
     return tuple(variants)
 
 
@@ -208,18 +186,23 @@ def _apply_override(values: dict[str, object], override: str) -> tuple[str, ...]
 
 def _explain(error: ErrorDetails, source: RecipeSource) -> RecipeError:
     keys = tuple(error["loc"])
-    place = source.place(keys)
+    explained = _sentence_of(error, keys).at(*keys)
+    explained.place = source.place(keys)
+    return explained
+
+
+def _sentence_of(error: ErrorDetails, keys: Sequence[str | int]) -> RecipeError:
     if error["type"] == "extra_forbidden":
         choices = _fields_at(keys[:-1])
         close = nearest(str(keys[-1]), choices)
-        return RecipeError(f"{place}: unknown key.", (close[:1].upper() + close[1:]) or _known(choices))
+        return RecipeError("unknown key.", (close[:1].upper() + close[1:]) or _known(choices))
     if error["type"] == "missing":
-        return RecipeError(f"{place}: this key is missing.")
+        return RecipeError("this key is missing.")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return RecipeError(f"{place}: {message}.")
+        return RecipeError(f"{message}.")
     found = f", found {error['input']!r}"
-    return RecipeError(f"{place}: {message[:1].lower() + message[1:]}{found if len(found) < 100 else ''}.")
+    return RecipeError(f"{message[:1].lower() + message[1:]}{found if len(found) < 100 else ''}.")
 
 
 def _known(choices: Sequence[str]) -> str:

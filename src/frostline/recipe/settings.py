@@ -6,10 +6,15 @@ Unknown keys are errors. Paths in a recipe are relative to the folder of the rec
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from frostline.errors import FrostlineError
+from frostline.recipe.source import RecipeSource
 
 EMBEDDED = "embedded"
 
@@ -279,6 +284,7 @@ class Recipe(Settings):
     """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
     margin_nats: PositiveNumber = 0.05
     """Margin of equivalence between losses, in nats per token (claim C8)."""
+    _source: RecipeSource = PrivateAttr(default=RecipeSource())
 
     @field_validator("seeds")
     @classmethod
@@ -319,6 +325,26 @@ class Recipe(Settings):
             if arm not in self.arms:
                 raise ValueError(f"'{key}' names the arm '{arm}', but the arms are {', '.join(self.arms)}")
         return self
+
+    @property
+    def source(self) -> RecipeSource:
+        """Where it was written: part of no hash, no dump and no comparison."""
+        return self._source
+
+    def written_in(self, source: RecipeSource) -> Recipe:
+        """The same, as read from `source`."""
+        written = self.model_copy()
+        written._source = source
+        return written
+
+    @contextmanager
+    def locating_errors(self) -> Iterator[None]:
+        """Errors raised in the block, and said to be at a key of the recipe, are told its file and line."""
+        try:
+            yield
+        except FrostlineError as error:
+            self._source.locate(error)
+            raise
 
     @property
     def baseline_arm(self) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import PreTrainedModel
 
 from frostline.corpus import Corpus
-from frostline.errors import CacheError, FrostlineError
+from frostline.errors import CacheError, at
 from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
 from frostline.plans import ModelMap, Plan, map_model
@@ -91,10 +91,8 @@ def settle_recipe(recipe: Recipe, looked: Looked, cache: Path, *, say: Callable[
         if not _asked(name, arm):
             arms[name] = arm
             continue
-        try:
+        with at("arms", name):
             arms[name], chosen[name] = settle_arm(arm, looked.map, measure)
-        except FrostlineError as error:
-            raise type(error)(f"arms.{name}: {error.message}", error.hint) from error
         for selector, found in chosen[name].items():
             say(f"Arm {name}: '{selector}' is {', '.join(found)}")
     return recipe.model_copy(update={"arms": arms}), chosen
@@ -110,10 +108,8 @@ def settle_arm(
 
 
 def _asked(name: str, arm: ArmSettings) -> tuple[str, ...]:
-    try:
+    with at("arms", name):
         return signals_asked_for(Plan.from_settings(arm))
-    except FrostlineError as error:
-        raise type(error)(f"arms.{name}: {error.message}", error.hint) from error
 
 
 def _as_settings(arm: ArmSettings, plan: Plan) -> ArmSettings:

@@ -30,11 +30,11 @@ def plan_overview(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) ->
         if variant.recipe.model in seen_models:
             continue  # the corpus varies, and plans do not depend on it
         seen_models.add(variant.recipe.model)
-        if asks_for_signals(variant.recipe):  # only then is the corpus needed
-            prepared = prepare(variant, cache, say=say)
-            arms = prepared.arms
-        else:
-            arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache))
+        with variant.recipe.locating_errors():
+            if asks_for_signals(variant.recipe):  # only then is the corpus needed
+                arms = prepare(variant, cache, say=say).arms
+            else:
+                arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache))
         for name, planned in arms.items():
             title = f"{name} ({variant.label})" if variant.label else name
             drawings.append(draw_plan(planned.resolved, planned.cost, title))

@@ -1,0 +1,47 @@
+"""Where was each key of a recipe written? In which file and line, or in an override on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frostline.errors import FrostlineError, Key, dotted
+
+Lines = dict[tuple[Key, ...], int]
+"""Lines of a file, counted from 1, by the path of the key, or of the item of a list, that stands there."""
+
+
+@dataclass(frozen=True)
+class RecipeSource:
+    """Where a recipe came from. What a recipe says does not depend on it: two sources are always equal."""
+
+    path: Path | None = field(default=None, compare=False)
+    lines: Lines = field(default_factory=dict, compare=False, repr=False)
+    overridden: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
+    """Keys that were set beside the file."""
+    variant: str = field(default="", compare=False)
+    """Label of the variant, where the recipe is one of several that differ in a key."""
+
+    def place(self, keys: Sequence[Key]) -> str:
+        """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`."""
+        where = str(self.path) if self.path is not None else "recipe"
+        for length in range(len(keys), -1, -1):
+            if tuple(keys[:length]) in self.lines:
+                where += f":{self.lines[tuple(keys[:length])]}"
+                break
+        for override in self.overridden:
+            # The key itself or one below it; or one above it that only the override has made.
+            made = override[: len(keys)] == tuple(keys) and tuple(keys) not in self.lines
+            if made or tuple(keys[: len(override)]) == override:
+                where = f"--set {'.'.join(override)}"
+        key = dotted(keys)
+        return f"{where}, key '{key}'" if key else where
+
+    def locate(self, error: FrostlineError) -> None:
+        """Tell `error` where the key that it is at was written, and in which variant it was met."""
+        if error.keys and not error.place:
+            error.place = self.place(error.keys)
+        variant = f"vary {self.variant}" if self.variant else ""
+        if variant and variant not in error.context:
+            error.during(variant)

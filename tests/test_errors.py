@@ -1,0 +1,100 @@
+"""An error gathers its place while it rises, and is told in one line."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from frostline.errors import FrostlineError, ModelError, PlanError, at
+from frostline.recipe import Recipe, RecipeSource, parse_recipe, variants_of
+
+TEXT = """\
+arms:
+  full: {train: all}
+  freeze:
+    train:
+      - attn.q
+      - mlp.gate
+measures: {watch: [attn]}
+vary: {corpus.tokens: [1000, 2000]}
+"""
+
+
+def recipe() -> Recipe:
+    return parse_recipe(TEXT, ["measures.watch=[head]"], path=Path("own.yaml"))
+
+
+def fail_at(*keys: str | int) -> None:
+    raise PlanError("nothing matches.", "Write something else.").at(*keys)
+
+
+def test_keys_are_put_before_those_that_are_known() -> None:
+    with pytest.raises(PlanError) as caught, at("arms", "freeze"), at("train"):
+        fail_at(1)
+    assert caught.value.keys == ("arms", "freeze", "train", 1)
+    assert caught.value.message == "nothing matches."
+    assert str(caught.value) == "arms.freeze.train: nothing matches. Write something else."
+
+
+def test_an_error_without_a_place_is_its_sentence() -> None:
+    assert str(ModelError("no model.")) == "no model."
+    assert str(ModelError("no model.", "Name one.")) == "no model. Name one."
+
+
+def test_what_was_being_done_stands_beside_the_place() -> None:
+    error = ModelError("no model.").during("arm full").during("vary x=1")
+    assert str(error) == "vary x=1, arm full: no model."
+    assert str(error.at("model", "source")) == "model.source (vary x=1, arm full): no model."
+
+
+def test_an_error_is_one_line_whatever_its_place_quotes() -> None:
+    error = FrostlineError("a\nb").at("arms", "x\ny\x1b[31m").during("vary\nz")
+    assert "\n" not in str(error)
+    assert "\x1b" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        (("arms", "freeze", "train", 1), "own.yaml:6, key 'arms.freeze.train'"),
+        (("arms", "freeze", "train", 7), "own.yaml:4, key 'arms.freeze.train'"),
+        (("arms", "freeze"), "own.yaml:3, key 'arms.freeze'"),
+        (("training", "device"), "own.yaml:1, key 'training.device'"),
+        (("measures", "watch", 0), "--set measures.watch, key 'measures.watch'"),
+    ],
+)
+def test_a_recipe_tells_file_and_line_or_the_override(keys: tuple[str | int, ...], place: str) -> None:
+    with pytest.raises(PlanError) as caught, recipe().locating_errors():
+        fail_at(*keys)
+    assert str(caught.value) == f"{place}: nothing matches. Write something else."
+
+
+def test_a_variant_tells_its_label_once_also_where_no_key_is_at_fault() -> None:
+    variant = variants_of(recipe())[1].recipe
+    with pytest.raises(PlanError) as caught, variant.locating_errors(), variant.locating_errors():
+        fail_at("arms", "full")
+    assert str(caught.value).startswith("own.yaml:2, key 'arms.full' (vary corpus.tokens=2000): nothing matches.")
+    with pytest.raises(PlanError) as caught, variant.locating_errors():
+        fail_at()
+    assert str(caught.value).startswith("vary corpus.tokens=2000: nothing matches.")
+
+
+def test_a_recipe_that_was_written_nowhere_names_the_key() -> None:
+    with pytest.raises(PlanError) as caught, Recipe.model_validate({"arms": {"a": {"train": "all"}}}).locating_errors():
+        fail_at("arms", "a")
+    assert str(caught.value).startswith("recipe, key 'arms.a': nothing matches.")
+
+
+def test_where_a_recipe_was_written_is_no_part_of_what_it_says() -> None:
+    other = recipe().written_in(RecipeSource(Path("other.yaml"), {(): 9}))
+    assert other == recipe()
+    assert other.model_dump() == recipe().model_dump()
+
+
+def test_an_error_keeps_its_place_in_another_process() -> None:
+    error = PlanError("nothing matches.", "Write something else.").at("arms").during("arm full")
+    copied = pickle.loads(pickle.dumps(error))
+    assert str(copied) == str(error)
+    assert (copied.message, copied.hint, copied.keys) == (error.message, error.hint, error.keys)
