@@ -32,7 +32,7 @@ _RANDOM = re.compile(r"drop|jitter|noise")
 LARGE = 30.0
 """Hidden states this large reach the bend of a soft cap."""
 SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
-"""Largest difference between a window in a batch and alone, as a share of the largest value: kernels round differently."""
+"""Largest difference between a window in a batch and alone, as a share of the largest value: kernels round."""
 
 
 def logits_of(model: PreTrainedModel, sample: Batch, device: torch.device, precision: str) -> Tensor:

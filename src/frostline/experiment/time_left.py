@@ -29,6 +29,9 @@ SETTLING_WINDOWS = 20
 PROCESS_SECONDS, REPORT_SECONDS = 10.0, 5.0
 """Until a process of its own has loaded what it needs; summary and report."""
 
+NO_ARITHMETIC = frozenset({"memory", "report"})
+"""Kinds of work that take their time whatever the model: guesses about others say nothing of them."""
+
 Kind = Literal["begin", "step", "evaluate", "finish", "text", "memory", "report"]
 
 
@@ -80,8 +83,12 @@ class TimeLeft:
         paces = {work: statistics.median(taken) for work, taken in self._taken.items()}
         slower = [pace / self._guesses[work] for work, pace in paces.items() if self._guesses.get(work)]
         factor = statistics.median(slower) if slower else 1.0
+
+        def guess(work: Work) -> float:
+            return self._guesses.get(work, 0.0) * (1.0 if work.kind in NO_ARITHMETIC else factor)
+
         return sum(
-            pieces * (paces[work] if work in paces else factor * self._guesses.get(work, 0.0))
+            pieces * (paces[work] if work in paces else guess(work))
             for left in self._left.values()
             for work, pieces in left.items()
             if pieces > 0
