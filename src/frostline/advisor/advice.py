@@ -1,8 +1,8 @@
-"""What does an advice folder hold? Signals, candidates with their prices, the trials of the race."""
+"""What has an advice found so far? Signals, candidates with their prices, the trials of the race."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from frostline.run_folder import (
@@ -10,6 +10,7 @@ from frostline.run_folder import (
     AdviceEnded,
     AdviceStarted,
     CandidateMade,
+    Record,
     RungEnded,
     SignalMeasured,
     TrialFinished,
@@ -19,18 +20,35 @@ from frostline.run_folder import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Advice:
-    """What an advice folder holds."""
+    """What an advice has found so far; its journal holds the same."""
 
     started: AdviceStarted
-    facts: VariantPrepared | None
+    facts: VariantPrepared | None = None
     """None where it was stopped before they were recorded."""
-    signals: list[SignalMeasured]
-    candidates: dict[str, CandidateMade]
-    trials: list[TrialFinished]
-    rungs: list[RungEnded]
-    ended: AdviceEnded | None
+    signals: list[SignalMeasured] = field(default_factory=list)
+    candidates: dict[str, CandidateMade] = field(default_factory=dict)
+    """Candidates by name, in the order in which they were made."""
+    trials: list[TrialFinished] = field(default_factory=list)
+    rungs: list[RungEnded] = field(default_factory=list)
+    ended: AdviceEnded | None = None
+
+    def add(self, record: Record) -> None:
+        """Take in what was found; `record` is one that an advice's journal holds."""
+        match record:
+            case VariantPrepared():
+                self.facts = record
+            case SignalMeasured():
+                self.signals.append(record)
+            case CandidateMade():
+                self.candidates[record.candidate] = record
+            case TrialFinished():
+                self.trials.append(record)
+            case RungEnded():
+                self.rungs.append(record)
+            case AdviceEnded():
+                self.ended = record
 
 
 def read_advice(folder: Path) -> Advice | None:
@@ -39,13 +57,8 @@ def read_advice(folder: Path) -> Advice | None:
     started = records_of(lines, AdviceStarted)
     if not started:
         return None
-    ended = records_of(lines, AdviceEnded)
-    return Advice(
-        started=started[0],
-        facts=next(iter(records_of(lines, VariantPrepared)), None),
-        signals=records_of(lines, SignalMeasured),
-        candidates={made.candidate: made for made in records_of(lines, CandidateMade)},
-        trials=records_of(lines, TrialFinished),
-        rungs=records_of(lines, RungEnded),
-        ended=ended[-1] if ended else None,
-    )
+    advice = Advice(started[0])
+    for kind in (VariantPrepared, SignalMeasured, CandidateMade, TrialFinished, RungEnded, AdviceEnded):
+        for record in records_of(lines, kind):
+            advice.add(record)
+    return advice

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,6 +50,7 @@ from frostline.run_folder import (
     AdviceStarted,
     CandidateMade,
     Journal,
+    Record,
     RungEnded,
     SignalMeasured,
     begin_session,
@@ -145,29 +146,30 @@ def _advise(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
             )
             journal.append(started)
-            left = Advice(started, None, [], {}, [], [], None)
-        if left.facts is None:
-            journal.append(facts)
-        for signal in list(signals.values())[len(left.signals) :]:
-            journal.append(_record_of(signal))
+            left = Advice(started)
+        advice = left
+
+        def record(found: Record) -> None:
+            with interruption.deferred():
+                journal.append(found)
+                advice.add(found)
+
+        if advice.facts is None:
+            record(facts)
+        for signal in list(signals.values())[len(advice.signals) :]:
+            record(_record_of(signal))
         for made in candidates:
-            if made.candidate not in left.candidates:
-                journal.append(made)
-        found = read_advice(folder)
-        assert found is not None
+            if made.candidate not in advice.candidates:
+                record(made)
         with _quick_collections():
-            _race(prepared, found, journal, progress, deciding, cache)
-            found = read_advice(folder)
-            assert found is not None
-            _race_control(prepared, looked, found, journal, progress, deciding, cache)
-        if left.ended is None:
-            journal.append(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
-        found = read_advice(folder)
-        assert found is not None
-        recommendation = recommend(found.trials, found.candidates)
+            _race(prepared, advice, record, progress, deciding, cache)
+            _race_control(prepared, looked, advice, record, progress, deciding, cache)
+        if advice.ended is None:
+            record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
+        recommendation = recommend(advice.trials, advice.candidates)
     if recommendation is not None:
-        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, found, recommendation)))
-    return AdviceResult(folder, "finished", 0, recommendation, found)
+        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, advice, recommendation)))
+    return AdviceResult(folder, "finished", 0, recommendation, advice)
 
 
 @contextmanager
@@ -256,7 +258,7 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
 def _race(
     prepared: Prepared,
     advice: Advice,
-    journal: Journal,
+    record: Callable[[Record], None],
     progress: RunProgress,
     deciding: list[Batch],
     cache: Path,
@@ -265,7 +267,7 @@ def _race(
     racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
     arms = {name: ArmSettings.model_validate(made.settled) for name, made in racing.items()}
     settled = with_arms(prepared, arms)
-    trials, rungs = list(advice.trials), {rung.rung: rung for rung in advice.rungs}
+    rungs = {rung.rung: rung for rung in advice.rungs}
     alive = list(racing)
     base = prepared.recipe.training.learning_rate
     with shared_parts(settled, cache) as sharing:
@@ -278,15 +280,13 @@ def _race(
             # Evaluating takes as long as the steps of a trial this short; the first rung makes do with half of it.
             windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
             for number, name in enumerate(alive):
-                while (rate := next_rate(trials, rung, name, base)) is not None:
+                while (rate := next_rate(advice.trials, rung, name, base)) is not None:
                     trial = run_trial(sharing, name, rate, rung, steps, windows)
-                    with journal.interruption.deferred():
-                        journal.append(trial)
-                    trials.append(trial)
+                    record(trial)
                     loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
                     progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
-            kept, dropped = decide(trials, rung, racing)
-            journal.append(RungEnded(rung, steps, kept, dropped))
+            kept, dropped = decide(advice.trials, rung, racing)
+            record(RungEnded(rung, steps, kept, dropped))
             alive = kept
 
 
@@ -294,7 +294,7 @@ def _race_control(
     prepared: Prepared,
     looked: Looked,
     advice: Advice,
-    journal: Journal,
+    record: Callable[[Record], None],
     progress: RunProgress,
     deciding: list[Batch],
     cache: Path,
@@ -308,7 +308,7 @@ def _race_control(
     if made is None:
         return
     if name not in advice.candidates:
-        journal.append(made)
+        record(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
     tried = losses_by_rate(advice.trials, RUNGS - 1, name)
     rates = rates_around(prepared.recipe.training.learning_rate)
@@ -316,7 +316,7 @@ def _race_control(
     with shared_parts(settled, cache) as sharing:
         while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:
             trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
-            journal.append(trial)
+            record(trial)
             tried[rate] = loss_of(trial)
 
 
