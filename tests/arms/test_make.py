@@ -50,7 +50,7 @@ def test_what_is_tried_on_the_model_is_tried_once_for_arms_that_begin_as_the_sam
         for name in arms:
             make_arm(sharing, sharing.arms[name], 0)
     assert sharing.shared is not None
-    assert len(sharing.shared.settled) == questions, "in bf16, each holds other frozen matrices in other bits"
+    assert len(sharing.shared.fits) == questions, "in bf16, each holds other frozen matrices in other bits"
 
 
 @pytest.mark.parametrize("use", ["auto", "always", "never"])

@@ -7,7 +7,7 @@ import copy
 import torch
 from transformers import PreTrainedModel
 
-from frostline.engine import Arm, FastForward, SharedParts
+from frostline.engine import Arm, FastForward, SharedParts, fit_model
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
 from frostline.engine.prefix_store import PrefixIdentity, PrefixStore
 from frostline.plans import AppliedPlan, Plan
@@ -67,9 +67,10 @@ def make_fast_arm(
     shared = SharedParts(frozen or FrozenWeights(precision), store or memory_store(), depths, keep_base=True)
 
     def fast(applied: AppliedPlan) -> FastForward:
-        return FastForward(applied, shared, settings, device=CPU, precision=precision, sample=random_batch(99))
+        fitted = fit_model(applied, shared, settings, device=CPU, precision=precision, sample=random_batch(99))
+        return FastForward(fitted, shared, settings, keep_rows=keep, device=CPU, precision=precision)
 
-    arm = Arm(
+    return Arm(
         "fast",
         copy_for_arm(base, resolved),
         plan,
@@ -81,8 +82,6 @@ def make_fast_arm(
         precision=precision,
         forward=fast,
     )
-    fast_part(arm).prefix.keep = keep
-    return arm
 
 
 def fast_part(arm: Arm) -> FastForward:

@@ -61,7 +61,7 @@ def test_every_family_gets_the_weights_of_the_plain_loop(family: str, plan: str)
         assert weights < 1e-3  # a tenth of one step's learning rate, which Adam gives to a weight without gradient
     else:
         assert weights == 0
-    assert fast_part(pair[1]).notes == []
+    assert fast_part(pair[1]).fitted.notes == ()
     assert pair[1].applied.verify().moved == ()
 
 
@@ -128,7 +128,7 @@ def test_dropout_draws_what_the_plain_loop_draws(family: str, accumulation: int)
     pair = make_pair(model, QKV, accumulation=accumulation)
     train_both(pair)
     assert largest_difference(pair) == 0
-    assert "random numbers" in fast_part(pair[1]).notes[0]
+    assert "random numbers" in fast_part(pair[1]).fitted.notes[0]
     assert fast_part(pair[1]).prefix.counts.computed == 0
 
 
@@ -252,4 +252,4 @@ def test_a_model_whose_layers_share_more_than_the_hidden_state_is_computed_whole
     pair = make_pair(model, "train: [name:*layers.3.*q_proj.weight]")
     assert train_both(pair) < 1e-6
     assert largest_difference(pair) == 0
-    assert "computed in each step" in fast_part(pair[1]).notes[0]
+    assert "computed in each step" in fast_part(pair[1]).fitted.notes[0]

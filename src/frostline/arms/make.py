@@ -26,6 +26,7 @@ from frostline.engine import (
     copy_for_arm,
     default_disk_bytes,
     default_memory_bytes,
+    fit_model,
     keep_freed_memory,
     measure_read_rate,
     measure_write_rate,
@@ -72,40 +73,34 @@ def make_arm(
     `model` is what `model_for_arm` gives. Outside `shared_parts` stored prefixes are the arm's own, in memory.
     """
     recipe = prepared.recipe
+    training, device, precision = recipe.training, prepared.device, prepared.precision
     shared = prepared.shared or _parts(prepared, _memory_store(prepared), keep_base=True)
-    fast = recipe.training.engine == "fast"
 
     def fast_forward(applied: AppliedPlan) -> FastForward:
-        return FastForward(
-            applied,
-            shared,
-            recipe.training,
-            device=prepared.device,
-            precision=prepared.precision,
-            sample=prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS),
-        )
+        sample = prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS)
+        fitted = fit_model(applied, shared, training, device=device, precision=precision, sample=sample)
+        for note in fitted.notes:
+            say(f"Arm {planned.name}: {note}")
+        keep_rows = False
+        # No trial where the plan has no prefix that could be stored, which a note has told.
+        if fitted.prefix_trial is not None and planned.resolved.prefix_layers > 0:
+            choice = choose_for(prepared, planned, fitted.prefix_trial, shared.store.room_bytes)
+            keep_rows = choice.use
+            say(f"Arm {planned.name}: {choice.sentence}")
+        return FastForward(fitted, shared, training, keep_rows=keep_rows, device=device, precision=precision)
 
-    arm = Arm(
+    return Arm(
         planned.name,
         model_for_arm(prepared, planned) if model is None else model,
         planned.plan,
-        recipe.training,
+        training,
         learning_rate=planned.learning_rate,
         weight_decay=planned.weight_decay,
         seed=seed,
-        device=prepared.device,
-        precision=prepared.precision,
-        forward=fast_forward if fast else None,
+        device=device,
+        precision=precision,
+        forward=fast_forward if training.engine == "fast" else None,
     )
-    if isinstance(arm.forward, FastForward):
-        for note in arm.forward.notes:
-            say(f"Arm {planned.name}: {note}")
-        # None where the plan has no prefix that could be stored, which a note has told.
-        if arm.forward.prefix_trial is not None and planned.resolved.prefix_layers > 0:
-            choice = choose_for(prepared, planned, arm.forward.prefix_trial, shared.store.room_bytes)
-            arm.forward.prefix.keep = choice.use
-            say(f"Arm {planned.name}: {choice.sentence}")
-    return arm
 
 
 def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:

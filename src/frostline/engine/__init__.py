@@ -5,11 +5,13 @@ from frostline.engine.arm import Arm, StepOutcome, next_token_loss, on_device, s
 from frostline.engine.checkpoint import ArmState, read_state, restore, state_of, write_state
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
-from frostline.engine.fast import FastForward, SharedParts
+from frostline.engine.fast import FastForward
+from frostline.engine.fit import SharedParts, fit_model
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, settle_device, settle_precision
+from frostline.engine.prefix import PrefixTrial
 from frostline.engine.prefix_choice import PrefixChoice, choose_prefix, measure_read_rate, measure_write_rate
 from frostline.engine.prefix_store import (
     PrefixIdentity,
@@ -27,7 +29,6 @@ from frostline.engine.pretrained import (
     parameter_count,
 )
 from frostline.engine.saved_for_backward import saved_bytes
-from frostline.engine.settle import PrefixTrial
 from frostline.engine.stand_in import Forward, answering, handing_out, hidden_of, with_hidden
 from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 
@@ -53,6 +54,7 @@ __all__ = [
     "copy_for_arm",
     "default_disk_bytes",
     "default_memory_bytes",
+    "fit_model",
     "give_back_freed_memory",
     "handing_out",
     "hidden_of",

@@ -23,6 +23,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
+from frostline.engine.prefix import PrefixTrial
 from frostline.errors import TrainingError
 from frostline.plans import AppliedPlan, Plan, PlanStep
 from frostline.recipe import TrainingSettings
@@ -50,6 +51,16 @@ class StepOutcome:
 class ForwardPass(Protocol):
     """How an arm gets from windows to their loss."""
 
+    @property
+    def stores_prefix(self) -> bool:
+        """Whether a later visit of a window starts from what an earlier one stored."""
+        ...
+
+    @property
+    def prefix_trial(self) -> PrefixTrial | None:
+        """What the prefix of a window costs; None where it is computed with the rest, or where there is none."""
+        ...
+
     def __call__(self, part: Batch, step: int, predictions: int, clock: StepClock) -> Tensor:
         """Sum of the losses of the windows of `part`, in nats, over `predictions`; `backward()` fills the gradients."""
         ...
@@ -61,6 +72,9 @@ class ForwardPass(Protocol):
 
 class ReferenceForward:
     """The whole model, all logits at once."""
+
+    stores_prefix = False
+    prefix_trial = None
 
     def __init__(self, model: PreTrainedModel, device: torch.device, precision: str) -> None:
         self.model, self.device, self.precision = model, device, precision

@@ -30,8 +30,18 @@ class PrefixCounts:
     computed: int = 0
 
 
+@dataclass(frozen=True)
+class PrefixTrial:
+    """What came of running the prefix of one window apart from the rest."""
+
+    refusal: str | None
+    """Why it cannot be stood in for; None if it can."""
+    seconds: float = 0.0
+    row_bytes: int = 0
+
+
 class Prefix:
-    """The bottom of one arm's model; the store of rows is shared between arms. Set `example` before asking for rows."""
+    """The bottom of one arm's model; the store of rows is shared between arms."""
 
     def __init__(
         self,
@@ -43,7 +53,9 @@ class Prefix:
         precision: str,
         keep: bool,
         depths: Sequence[int],
+        example: object,
     ) -> None:
+        """`example` is what a layer returned once: the kind of output that the model's loop over its layers expects."""
         self.model, self.layers, self.store = model, layers, store
         self.device, self.precision = device, precision
         self.keep = keep
@@ -51,8 +63,7 @@ class Prefix:
         self.depths = tuple(depths)
         """Depths at which any arm of the experiment starts: rows are kept at each of them on the way."""
         self.counts = PrefixCounts()
-        self.example: object = None
-        """What a layer returned once: the kind of output that the model's loop over its layers expects."""
+        self._example = example
 
     def rows(self, part: Batch, depth: int) -> Float[Tensor, "batch sequence hidden"]:
         """The hidden states that come out of the first `depth` layers for the windows of `part`."""
@@ -92,7 +103,6 @@ class Prefix:
             )
         rows = {}
         for depth, output in outputs.items():
-            self.example = output
             hidden = hidden_of(output)
             if hidden is None:
                 raise NotStorableError("its layers return no hidden state")
@@ -118,7 +128,7 @@ class Prefix:
         return rows[depth]
 
     def _as_output(self, hidden: Tensor) -> object:
-        return with_hidden(self.example, hidden)
+        return with_hidden(self._example, hidden)
 
 
 class NotStorableError(Exception):

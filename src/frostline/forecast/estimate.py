@@ -198,7 +198,7 @@ def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
     for depth in sorted({1, short}):
         cut = cut_prepared(prepared, name, [*range(depth), top])
         forward = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], model=cut.model).forward
-        trial = getattr(forward, "prefix_trial", None)
+        trial = forward.prefix_trial
         if trial is None:
             return None
         trials.append(trial)

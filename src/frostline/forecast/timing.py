@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from frostline.arms import Prepared, alone, make_arm, measure_peak_memory, prepare, shared_parts, tokens_of_a_step
 from frostline.corpus import Batch
-from frostline.engine import Arm, FastForward, StepOutcome, is_out_of_memory, measured_peak, turn_order
+from frostline.engine import Arm, StepOutcome, is_out_of_memory, measured_peak, turn_order
 from frostline.errors import TrainingError
 from frostline.plans import ceiling_sentence
 from frostline.recipe import Recipe, Variant, dump_recipe, variants_of
@@ -145,7 +145,7 @@ def _take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> 
         say(f"Timing {', '.join(group)}")
         with shared_parts(prepared, None) as sharing:
             arms = [make_arm(alone(sharing, arm), arm, seed, say=say) for arm in map(sharing.arms.__getitem__, group)]
-            visits = {arm.name: _Visits(_stores_prefix(arm) and come_back, [], [], []) for arm in arms}
+            visits = {arm.name: _Visits(arm.forward.stores_prefix and come_back, [], [], []) for arm in arms}
             for turn in range(FIRST_VISITS + rounds):
                 started = time.perf_counter()
                 batch = prepared.corpus.batch(seed, turn % FIRST_VISITS if come_back else turn, windows)
@@ -157,10 +157,6 @@ def _take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> 
                     own.data_seconds.append(data_seconds)
             found |= visits
     return found
-
-
-def _stores_prefix(arm: Arm) -> bool:
-    return isinstance(arm.forward, FastForward) and arm.forward.prefix.keep
 
 
 def _step(arm: Arm, batch: Batch) -> StepOutcome:

@@ -1,0 +1,324 @@
+"""Which shortcuts are exact for this model? Each is tried on one window beside the plain model, and compared.
+
+Families differ in what they do around their layers and their head: soft caps, scales, states handed past the layers,
+noise. No table of families could be complete; a comparison of bits is. What is found is a `Fit`, which arms of one plan
+share: it is tried once.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from frostline.corpus import Batch
+from frostline.engine.arm import to_device
+from frostline.engine.frozen_weights import FrozenWeights, HeldWeights, leave_weight_file
+from frostline.engine.int8_weights import quantise_frozen
+from frostline.engine.partly_trained import use_needed_gradients
+from frostline.engine.precision import autocast
+from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
+from frostline.engine.prefix_store import PrefixStore
+from frostline.engine.stand_in import answering, body_of, body_output, hidden_of, outputs_of_layers
+from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
+from frostline.recipe import TrainingSettings
+
+HeadKind = Literal["linear", "own", "plain"]
+"""One product with a matrix; more than that, run in chunks by the model's own code; or the whole model as it is."""
+
+_RANDOM = re.compile(r"drop|jitter|noise")
+LARGE = 30.0
+"""Hidden states this large reach the bend of a soft cap."""
+SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
+"""Largest difference between a window in a batch and alone, as a share of the largest value: kernels round."""
+
+
+def logits_of(model: PreTrainedModel, sample: Batch, device: torch.device, precision: str) -> Tensor:
+    """The logits of `sample` by the plain model; always the same random numbers."""
+    input_ids, _, attention_mask = to_device(sample, device)
+    torch.manual_seed(0)
+    with torch.no_grad(), autocast(precision, device):
+        logits: object = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+def run_body(model: PreTrainedModel, body: nn.Module, sample: Batch, device: torch.device, precision: str) -> object:
+    """What `body`, the model below its head, returns for `sample`, with the same random numbers."""
+    input_ids, _, attention_mask = to_device(sample, device)
+    torch.manual_seed(0)
+    with torch.no_grad(), autocast(precision, device):
+        return body_output(model, body, input_ids, attention_mask)
+
+
+def _head_kind(
+    model: PreTrainedModel, body: nn.Module | None, sample: Batch, device: torch.device, precision: str
+) -> HeadKind:
+    """How the logits come out of the hidden states that `body`, the model below its head, returns."""
+    if body is None:
+        return "plain"
+    output = run_body(model, body, sample, device, precision)
+    hidden = hidden_of(output)
+    if hidden is None or not isinstance(output, ModelOutput):
+        return "plain"
+    own = run_head(model, body, output, hidden[0], device, precision)
+    if not torch.equal(own, logits_of(model, sample, device, precision)[0].to(own.dtype)):
+        return "plain"
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or parametrize.is_parametrized(head):
+        return "own"
+    large = torch.randn(hidden[0].shape, generator=torch.Generator().manual_seed(0)).to(hidden) * LARGE
+    dtype = torch.bfloat16 if precision == "bf16" else large.dtype
+    bias = None if head.bias is None else head.bias.to(dtype)
+    product = F.linear(large.to(dtype), head.weight.to(dtype), bias)
+    bent = run_head(model, body, output, large, device, precision)
+    return "linear" if torch.equal(product.float(), bent.float()) else "own"
+
+
+def run_head(
+    model: PreTrainedModel, body: nn.Module, output: ModelOutput, hidden: Tensor, device: torch.device, precision: str
+) -> Tensor:
+    """[tokens, vocabulary] logits of [tokens, hidden], by the model's own code; `output` is what `body` once gave."""
+    replaced = type(output)(**{**output, "last_hidden_state": hidden.unsqueeze(0)})
+    placeholder = torch.zeros((1, len(hidden)), dtype=torch.int64, device=device)
+    with answering({body: lambda *args, **kwargs: replaced}), autocast(precision, device):
+        logits: Tensor = model(input_ids=placeholder, use_cache=False).logits[0]
+    return logits
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which shortcuts are exact for a model under one plan."""
+
+    converted: bool
+    """Whether frozen weights may be held in the precision in which they are used."""
+    head: HeadKind
+    prefix: PrefixTrial | None
+    """What the prefix of a window costs; None where there is no prefix."""
+    layer_output: object
+    """What a layer returned once."""
+    body_output: ModelOutput | None
+    """What the model below its head returned once; its own head is handed this with other hidden states."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What cannot be used, in sentences."""
+        notes = []
+        if not self.converted:
+            notes.append("Frozen weights stay in fp32: this family uses them in more than one precision.")
+        if self.prefix is not None and self.prefix.refusal is not None:
+            notes.append(f"Frozen layers at the bottom are computed in each step: {self.prefix.refusal}.")
+        return notes
+
+
+@dataclass(frozen=True)
+class SharedParts:
+    """What the arms of an experiment have in common."""
+
+    frozen: FrozenWeights
+    store: PrefixStore
+    depths: tuple[int, ...]
+    """Prefix depths of all arms, ascending: rows are kept at each of them on the way up."""
+    keep_base: bool
+    """Whether the base model stays in memory beside the arms."""
+    fits: dict[str, Fit] = field(default_factory=dict)
+    """What fits the model under each plan, or under all that begin alike, so that it is tried once."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """An arm's model with its frozen weights held as they are used, and what else may be done with it."""
+
+    applied: AppliedPlan
+    fit: Fit
+    held: HeldWeights
+    body: nn.Module | None
+    """The model below its head; None where it cannot be told."""
+    notes: tuple[str, ...]
+    """What was found out about the model, in sentences."""
+
+    @property
+    def prefix_trial(self) -> PrefixTrial | None:
+        """What the prefix of a window costs; None where it is computed with the rest, or where there is none."""
+        trial = self.fit.prefix
+        return trial if trial is not None and trial.refusal is None else None
+
+
+def fit_model(
+    applied: AppliedPlan,
+    shared: SharedParts,
+    training: TrainingSettings,
+    *,
+    device: torch.device,
+    precision: str,
+    sample: Batch,
+) -> FittedModel:
+    """Find out on `sample`, or remember, what is exact for an arm's model; hold its frozen weights accordingly."""
+    model = applied.model
+    use_needed_gradients(model)
+    body = body_of(model)  # asked while every weight is in fp32: the model is called as it is
+    question = _question(applied, training, precision)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        known = shared.fits.get(question)
+        if known is not None and not known.converted:
+            return FittedModel(applied, known, HeldWeights(applied), body, tuple(known.notes))
+        if known is not None or precision != "bf16" or training.frozen_weights == "int8":
+            held, notes = _hold_frozen(applied, shared, training)
+            converted = True
+        else:
+            expected = logits_of(model, sample, device, precision)
+            held, notes = shared.frozen.hold(applied), ()
+            converted = torch.equal(expected, logits_of(model, sample, device, precision))
+            if converted:
+                _forget_bases(applied, shared, held)
+            else:
+                held.restore()
+        if known is None:
+            known = shared.fits[question] = _try_everything(applied, shared, body, device, precision, sample, converted)
+    return FittedModel(applied, known, held, body, (*notes, *known.notes))
+
+
+def _question(applied: AppliedPlan, training: TrainingSettings, precision: str) -> str:
+    """What the answer depends on: the plan; where all arms begin as the same bits, only where its prefixes end."""
+    if precision == "fp32" and applied.plan.lora is None and training.frozen_weights != "int8":
+        return f"prefixes of {prefix_depths(applied.resolved)}"
+    return applied.plan.text
+
+
+def _hold_frozen(
+    applied: AppliedPlan, shared: SharedParts, training: TrainingSettings
+) -> tuple[HeldWeights, tuple[str, ...]]:
+    """Frozen weights in the precision in which they are used, or in int8; and what is to be told of it."""
+    if training.frozen_weights != "int8":
+        held = shared.frozen.hold(applied)
+        _forget_bases(applied, shared, held)
+        return held, ()
+    model = applied.model
+    bases = {name: value.data for name, value in model.named_parameters()} if shared.keep_base else {}
+    report = quantise_frozen(applied)
+    held = HeldWeights(applied)
+    for name, parameter in model.named_parameters():
+        if name in bases and parameter.dtype != bases[name].dtype:
+            held.replace(name.replace(".base_layer.", "."), parameter, parameter.data, bases[name])
+    if not shared.keep_base:
+        leave_weight_file(model)
+    note = (
+        f"{report.matrices} frozen matrices are held in int8: inexact, by up to "
+        f"{100 * report.largest_relative_error:.1f} % of their norm."
+    )
+    return held, (note,)
+
+
+def _forget_bases(applied: AppliedPlan, shared: SharedParts, held: HeldWeights) -> None:
+    if not shared.keep_base:
+        shared.frozen.forget_bases()
+        held.forget_bases()
+        leave_weight_file(applied.model)
+
+
+def _try_everything(
+    applied: AppliedPlan,
+    shared: SharedParts,
+    body: nn.Module | None,
+    device: torch.device,
+    precision: str,
+    sample: Batch,
+    converted: bool,
+) -> Fit:
+    model, depths = applied.model, prefix_depths(applied.resolved)
+    head = _head_kind(model, body, sample, device, precision)
+    trial, example = None, None
+    if depths and (body is None or head == "plain"):
+        trial = PrefixTrial("its head cannot be told from its body")
+    elif depths and body is not None:
+        trial, example = _try_prefix(applied, shared, body, device, precision, sample)
+    output = None if body is None else run_body(model, body, sample, device, precision)
+    return Fit(converted, head, trial, example, output if isinstance(output, ModelOutput) else None)
+
+
+def prefix_depths(resolved: ResolvedPlan) -> list[int]:
+    """Depths of the prefixes that a plan has over time, ascending; without 0."""
+    return sorted({phase.prefix_layers for phase in resolved.phases} - {0})
+
+
+def _try_prefix(
+    applied: AppliedPlan,
+    shared: SharedParts,
+    body: nn.Module,
+    device: torch.device,
+    precision: str,
+    sample: Batch,
+) -> tuple[PrefixTrial, object]:
+    """Whether the prefix can be stood in for at the plan's depths; time and size are those of the deepest.
+
+    With it comes what a layer returned, once.
+    """
+    model, depths = applied.model, prefix_depths(applied.resolved)
+    _, layers = decoder_stack(model)
+    deepest = max(depths)
+    kept_apart = {module for layer in layers[deepest:] for module in layer.modules()}
+    for name, module in model.named_modules():
+        if module not in kept_apart and _draws(module):
+            return PrefixTrial(f"'{name}' draws random numbers below the frost line"), None
+    first = _first_window(sample)
+    input_ids, _, mask = to_device(first, device)
+    with torch.no_grad(), autocast(precision, device):
+        example = outputs_of_layers(model, layers, input_ids, mask, wanted=[deepest], start=None)[deepest]
+    prefix = Prefix(
+        model, layers, shared.store, device=device, precision=precision, keep=False, depths=shared.depths,
+        example=example,
+    )  # fmt: skip
+    try:
+        torch.manual_seed(1)
+        rows = prefix.compute(input_ids, mask, depths)
+        torch.manual_seed(2)
+        started = time.perf_counter()
+        again = prefix.compute(input_ids, mask, depths)
+        seconds = time.perf_counter() - started
+    except NotStorableError as reason:
+        return PrefixTrial(str(reason)), None
+    if any(not torch.equal(rows[depth], again[depth]) for depth in depths):
+        return PrefixTrial("its layers do not give the same twice"), None
+    for depth in depths:
+        plain = hidden_of(run_body(model, body, first, device, precision))
+        with answering(prefix.answers(rows[depth].unsqueeze(0), depth)):
+            short = hidden_of(run_body(model, body, first, device, precision))
+        if plain is None or short is None or not torch.equal(plain, short):
+            return PrefixTrial("its layers hand on more than one hidden state"), None
+        with answering(prefix.answers(prefix.rows(sample, depth), depth)):
+            short = hidden_of(run_body(model, body, sample, device, precision))
+        plain = hidden_of(run_body(model, body, sample, device, precision))
+        if plain is None or short is None or not _close(plain, short, precision):
+            return PrefixTrial("a window's hidden states depend on the windows beside it"), None
+    deepest_row = rows[deepest]
+    return PrefixTrial(None, seconds, deepest_row.numel() * deepest_row.element_size()), example
+
+
+def _close(plain: Tensor, short: Tensor, precision: str) -> bool:
+    largest = plain.abs().max().item()
+    return (plain - short).abs().max().item() <= SAME_BATCH_TOLERANCE[precision] * largest
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a module of its own draws random numbers in training: dropout, layer drop, router noise."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return any(isinstance(value, float) and value > 0 for name, value in vars(module).items() if _RANDOM.search(name))
+
+
+def _first_window(sample: Batch) -> Batch:
+    return Batch(
+        input_ids=sample.input_ids[:1],
+        labels=sample.labels[:1],
+        attention_mask=None if sample.attention_mask is None else sample.attention_mask[:1],
+        window_ids=sample.window_ids[:1],
+        windows_sha256=sample.windows_sha256,
+    )

@@ -1,0 +1,95 @@
+"""What fits a model is tried once for all arms of a plan; each of them is whole from its beginning to its end."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaMLP
+
+from frostline.engine import Arm, FastForward, SharedParts, fit_model
+from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
+from frostline.plans import AppliedPlan, Plan
+from frostline.recipe import TrainingSettings
+from tests.builders.batches import random_batch
+from tests.builders.engines import CPU, make_plain_arm, memory_store
+from tests.builders.models import tiny_model
+
+PLAN = Plan.parse("train: [attn.qkv@50%:]")
+SETTINGS = TrainingSettings.model_validate({"steps": 10, "learning_rate": 1e-2, "precision": "bf16"})
+
+
+class Fp32MLP(LlamaMLP):
+    """As families have it that compute some of their matrices in fp32, whatever autocast says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            gate, up, down = (matrix.weight.float() for matrix in (self.gate_proj, self.up_proj, self.down_proj))
+            return F.linear(self.act_fn(F.linear(x.float(), gate)) * F.linear(x.float(), up), down)
+
+
+def model_with_fp32_matrices() -> PreTrainedModel:
+    model = tiny_model("llama")
+    for layer in model.model.layers:
+        layer.mlp.__class__ = Fp32MLP
+    return model
+
+
+def arms_of_one_plan(base: PreTrainedModel, count: int, *, keep_base: bool = True) -> list[Arm]:
+    resolved = PLAN.resolve(base)
+    shared = SharedParts(FrozenWeights("bf16"), memory_store(), (2,), keep_base)
+
+    def fast(applied: AppliedPlan) -> FastForward:
+        fitted = fit_model(applied, shared, SETTINGS, device=CPU, precision="bf16", sample=random_batch(99))
+        return FastForward(fitted, shared, SETTINGS, keep_rows=True, device=CPU, precision="bf16")
+
+    return [
+        Arm(
+            f"arm {number}",
+            copy_for_arm(base, resolved),
+            PLAN,
+            SETTINGS,
+            learning_rate=1e-2,
+            weight_decay=0.1,
+            seed=0,
+            device=CPU,
+            precision="bf16",
+            forward=fast,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("keep_base", [True, False])
+def test_every_arm_of_a_plan_whose_frozen_weights_stay_in_fp32_trains_and_is_given_back(keep_base: bool) -> None:
+    base = model_with_fp32_matrices()
+    plain = make_plain_arm(copy.deepcopy(base), PLAN, SETTINGS, precision="bf16")
+    arms = arms_of_one_plan(base, 3, keep_base=keep_base)
+    expected = [plain.take_step(random_batch(step), step).loss_nats for step in range(2)]
+    for arm in arms:
+        assert isinstance(arm.forward, FastForward)
+        assert arm.forward.fitted.notes == (
+            "Frozen weights stay in fp32: this family uses them in more than one precision.",
+        )
+        assert [arm.take_step(random_batch(step), step).loss_nats for step in range(2)] == pytest.approx(
+            expected, rel=1e-5
+        )
+        arm.forward.finish()
+        assert {parameter.dtype for parameter in arm.model.parameters()} == {torch.float32}
+        assert not arm.applied.verify().moved
+
+
+def test_every_arm_of_a_plan_whose_frozen_weights_are_converted_gets_them_back() -> None:
+    base = tiny_model("llama")
+    for arm in arms_of_one_plan(base, 2):
+        assert torch.bfloat16 in {parameter.dtype for parameter in arm.model.parameters()}
+        arm.take_step(random_batch(0), 0)
+        arm.forward.finish()
+        for name, parameter in arm.model.named_parameters():
+            assert parameter.dtype == torch.float32
+            if name not in dict(arm.applied.trainable_parameters()):
+                assert torch.equal(parameter, base.get_parameter(name))
