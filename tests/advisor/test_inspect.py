@@ -10,10 +10,9 @@ import pytest
 from frostline.advisor.inspect import inspect_model, inspect_run
 from frostline.advisor.inspection import Inspection
 from frostline.errors import RecipeError, RunFolderError
-from frostline.recipe import load_recipe
+from frostline.recipe import inspected_recipe, load_recipe
 from frostline.report.inspection_page import write_inspection
 from frostline.signals.measure import KINDS
-from frostline.terminal.inspection import recipe_of
 from tests.builders.experiments import run_tiny, write_experiment
 from tests.cli.test_app import frostline
 
@@ -116,7 +115,7 @@ def test_training_that_gained_nothing_is_told_and_the_signals_are_shown(tmp_path
 
 def test_a_model_alone_is_looked_at_with_a_text(tmp_path: Path) -> None:
     write_experiment(tmp_path)
-    recipe = recipe_of(str(tmp_path / "model"), str(tmp_path / "text.txt"), 16)
+    recipe = inspected_recipe(str(tmp_path / "model"), str(tmp_path / "text.txt"), 16)
     (tmp_path / "cache").mkdir()
     found = inspect_model(recipe, tmp_path / "cache", names=("gradient-norm", "cka"))
     assert list(found.signals) == ["gradient-norm", "cka"]
@@ -128,9 +127,9 @@ def test_a_model_alone_is_looked_at_with_a_text(tmp_path: Path) -> None:
 
 def test_a_recipe_has_its_own_text(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="names its own corpus"):
-        recipe_of(str(write_experiment(tmp_path)), "other.txt", None)
+        inspected_recipe(str(write_experiment(tmp_path)), "other.txt", None)
     with pytest.raises(RecipeError, match="sha256"):
-        recipe_of("embedded", "https://example.org/text.txt", None)
+        inspected_recipe("embedded", "https://example.org/text.txt", None)
 
 
 def test_the_command_prints_a_table_and_json_and_names_mistakes(

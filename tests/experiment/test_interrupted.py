@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from frostline.arms.prepared import Prepared, prepare
-from frostline.errors import CorpusError, FrostlineError, PlanError
+from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError
 from frostline.experiment import resume_experiment
 from frostline.experiment.verify import verify_run
 from frostline.plans import Plan
-from frostline.recipe import load_recipe, variants_of
+from frostline.recipe import CHOOSING_SIGNALS, load_recipe, variants_of
 from frostline.report import render_report
 from frostline.run_folder import ArmStarted, VariantPrepared, read_journal, records_of
-from frostline.signals.measure import CHOOSING
 from frostline.signals.settle import look_at, signals_of
 from frostline.signals.signal import as_frame
 from frostline.terminal.progress import PlainProgress
@@ -63,7 +63,7 @@ def test_signals_are_measured_once_and_then_found(tmp_path: Path) -> None:
     assert "Looking at gradients" not in again
 
 
-@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("name", CHOOSING_SIGNALS)
 def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Path) -> None:
     prepared = prepare_it(write_experiment(tmp_path))
     looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
@@ -74,7 +74,7 @@ def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Pat
     assert len(told) == len(set(told))
 
 
-@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("name", CHOOSING_SIGNALS)
 def test_a_plan_can_be_chosen_by_each_signal(name: str, tmp_path: Path) -> None:
     prepared = prepare_it(write_experiment(tmp_path, arms={"chosen": {"train": [f"top:50% by {name}"]}}))
     assert 0 < prepared.arms["chosen"].resolved.trained_values < prepared.arms["chosen"].resolved.parameters
@@ -83,17 +83,25 @@ def test_a_plan_can_be_chosen_by_each_signal(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arm", "told", "kind"),
     [
-        ({"train": ["top:25% by gradients"]}, "arms.chosen: 'by gradients': there is no signal", PlanError),
-        ({"train": ["top:25% by cka"]}, "arms.chosen: 'by cka': 'cka' tells nothing", PlanError),
-        ({"freeze": ["top:0.001% by snr"]}, "arms.chosen: 'top:0.001% by snr' is less than any one", PlanError),
-        ({"train": ["top:25 by snr"]}, "arms.chosen: 'top:25 by snr' is not understood", PlanError),
+        ({"train": ["top:25% by gradients"]}, "train': 'by gradients': there is no signal", RecipeError),
+        ({"train": ["top:25% by cka"]}, "train': 'by cka': 'cka' tells nothing", RecipeError),
+        ({"train": ["top:25 by snr"]}, "train': 'top:25 by snr' is not understood", RecipeError),
+        ({"freeze": ["top:0.001% by snr"]}, "freeze': 'top:0.001% by snr' is less than any one", PlanError),
+        ({"train": ["top:25% by snr", "mlp@9"]}, "train': '@9': layer 9 is out of range", PlanError),
     ],
 )
-def test_what_cannot_be_chosen_is_told_with_its_arm(
+def test_what_cannot_be_chosen_is_told_with_its_key(
     arm: dict[str, object], told: str, kind: type[FrostlineError], tmp_path: Path
 ) -> None:
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=rf"recipe\.yaml:[0-9]+, key 'arms\.chosen\.{re.escape(told)}"):
         prepare_it(write_experiment(tmp_path, arms={"chosen": arm}))
+
+
+def test_what_the_model_lacks_is_told_before_signals_are_measured(tmp_path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(PlanError, match="'name:nothing' matches nothing"):
+        prepare_it(write_experiment(tmp_path, arms={"chosen": {"train": ["top:25% by snr", "name:nothing"]}}), told)
+    assert not any(sentence.startswith("Looking at") for sentence in told)
 
 
 def test_a_corpus_too_small_to_look_at_is_told(tmp_path: Path) -> None:

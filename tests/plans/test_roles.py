@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from frostline.errors import ModelError
-from frostline.plans import GROUP_ROLES, LEAF_ROLES, ROLES, ModelMap, Portion, map_model
+from frostline.plans import ModelMap, Portion, map_model
 from frostline.plans.probe import InconclusiveProbeError
+from frostline.recipe import GROUP_ROLES, LEAF_ROLES
 from tests.builders.models import FAMILIES, HEADS, HIDDEN, tiny_model
 
 HEAD = HIDDEN // HEADS
@@ -303,8 +304,3 @@ def test_where_neither_probe_nor_name_tells_the_group_role_stays(monkeypatch: py
     roles = {portion.name.split(".", 3)[-1]: portion.role for portion in map_model(tiny_model("gpt2")).portions}
     assert roles["attn.c_attn.weight"] == "attn"
     assert roles["mlp.c_fc.weight"] == "mlp"
-
-
-def test_group_roles_consist_of_leaf_roles() -> None:
-    assert set(GROUP_ROLES["all"]) == set(LEAF_ROLES)
-    assert set(ROLES) == set(LEAF_ROLES) | set(GROUP_ROLES)

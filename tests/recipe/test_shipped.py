@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import RecipeError
-from frostline.plans import Plan
-from frostline.recipe import load_recipe, variants_of
+from frostline.recipe import WrittenPlan, load_recipe, variants_of
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
 
 NAMES = [recipe.name for recipe in shipped_recipes()]
@@ -24,7 +23,7 @@ def test_shipped_recipe_loads_and_its_plans_parse(name: str, tmp_path: Path) -> 
     assert recipe.question
     for variant in variants_of(recipe):
         for arm in variant.recipe.arms.values():
-            Plan.from_settings(arm)
+            WrittenPlan.from_settings(arm)
 
 
 def test_the_original_protocol_is_the_study_s() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from frostline.errors import PlanError
-from frostline.plans import ModelMap, Plan, map_model, parse_selector, select
+from frostline.plans import ModelMap, Plan, map_model, portions_of, select
+from frostline.recipe import parse_selector
 from frostline.signals.choose import as_selectors, layers_of, matrices_of, settle_plan, signals_asked_for
 from frostline.signals.signal import Place, Signal, SignalKind
 from tests.builders.models import FAMILIES, tiny_model
@@ -30,7 +31,7 @@ def by_height(model_map: ModelMap) -> Callable[[str], Signal]:
 def test_a_share_of_the_matrices_is_chosen_and_never_more(family: str, share: float) -> None:
     model = tiny_model(family)
     model_map = map_model(model)
-    plan = Plan.parse(f'train: ["top:{share:g}% by made-up"]')
+    plan = Plan.parse(f'train: ["top:{share:g}% by snr"]')
     settled = settle_plan(plan, model_map, by_height(model_map))
     trained = settled.plan.resolve(model).trained
     sizes = matrices_of(model_map)
@@ -49,12 +50,12 @@ def test_the_highest_are_taken_and_what_does_not_fit_is_passed_over() -> None:
     values: dict[Place, float] = dict.fromkeys(sizes, 0.0)
     values |= {(2, "mlp.up"): 9.0, (0, "mlp.down"): 8.0, (3, "attn.k"): 7.0, (1, "attn.k"): 6.0}
     share = 100 * (sizes[(2, "mlp.up")] + 2 * sizes[(3, "attn.k")]) / sum(sizes.values())
-    plan = settle_plan(Plan.parse(f'train: ["top:{share + 0.01:.2f}% by made-up"]'), LLAMA, ranking(values)).plan
+    plan = settle_plan(Plan.parse(f'train: ["top:{share + 0.01:.2f}% by snr"]'), LLAMA, ranking(values)).plan
     assert plan.text == "train: [attn.k@1, attn.k@3, mlp.up@2]"
 
 
 def test_bottom_takes_the_lowest() -> None:
-    plan = settle_plan(Plan.parse('freeze: ["bottom:25% by made-up"]'), LLAMA, by_height(LLAMA)).plan
+    plan = settle_plan(Plan.parse('freeze: ["bottom:25% by snr"]'), LLAMA, by_height(LLAMA)).plan
     assert plan.freeze is not None
     assert all(selector.text.endswith("@0") for selector in plan.freeze)
 
@@ -62,7 +63,7 @@ def test_bottom_takes_the_lowest() -> None:
 def test_a_signal_of_layers_chooses_whole_layers() -> None:
     values: dict[Place, float] = {(layer, "layer"): value for layer, value in enumerate([0.1, 0.9, 0.2, 0.8])}
     values |= {(layer, "attn"): 5.0 for layer in range(4)}  # halves do not take part
-    plan = settle_plan(Plan.parse('train: ["top:50% by made-up"]'), LLAMA, ranking(values, "layers")).plan
+    plan = settle_plan(Plan.parse('train: ["top:50% by snr"]'), LLAMA, ranking(values, "layers")).plan
     assert plan.text == "train: [all@1, all@3]"
     assert sum(layers_of(LLAMA).values()) == sum(p.values for p in LLAMA.portions if p.layer is not None)
 
@@ -80,13 +81,13 @@ def test_random_choices_are_drawn_by_their_number() -> None:
 
 
 def test_every_part_of_a_plan_may_compute() -> None:
-    plan = Plan.parse('train: [embed, "top:25% by made-up"]; at 3 thaw: ["bottom:25% by other"]')
-    assert signals_asked_for(plan) == ("made-up", "other")
+    plan = Plan.parse('train: [embed, "top:25% by snr"]; at 3 thaw: ["bottom:25% by fisher"]')
+    assert signals_asked_for(plan) == ("snr", "fisher")
     settled = settle_plan(plan, LLAMA, by_height(LLAMA))
     assert settled.plan.text.startswith("train: [embed, ")
     assert signals_asked_for(settled.plan) == ()
-    lora = Plan.parse('lora: rank 2, targets ["top:25% by made-up"]')
-    assert signals_asked_for(lora) == ("made-up",)
+    lora = Plan.parse('lora: rank 2, targets ["top:25% by snr"]')
+    assert signals_asked_for(lora) == ("snr",)
     assert "by" not in settle_plan(lora, LLAMA, by_height(LLAMA)).plan.text
 
 
@@ -101,13 +102,13 @@ def test_every_part_of_a_plan_may_compute() -> None:
 )
 def test_runs_of_layers_become_slices(layers: list[int], expected: list[str]) -> None:
     assert as_selectors([(layer, "attn.q") for layer in layers], LLAMA) == expected
-    named = {portion.layer for text in expected for portion in parse_selector(text).matches(LLAMA)}
+    named = {portion.layer for text in expected for portion in portions_of(parse_selector(text), LLAMA)}
     assert named == set(layers)
 
 
 def test_a_share_smaller_than_any_place_is_told() -> None:
     with pytest.raises(PlanError, match="is less than any one of the 28 places"):
-        settle_plan(Plan.parse('train: ["top:0.01% by made-up"]'), LLAMA, by_height(LLAMA))
+        settle_plan(Plan.parse('train: ["top:0.01% by snr"]'), LLAMA, by_height(LLAMA))
 
 
 @pytest.mark.parametrize(
@@ -119,5 +120,5 @@ def test_what_is_not_understood_is_told_with_an_example(text: str) -> None:
 
 
 def test_without_a_corpus_such_a_plan_does_not_resolve() -> None:
-    with pytest.raises(PlanError, match="is computed from the corpus"):
+    with pytest.raises(PlanError, match="is computed from a corpus"):
         Plan.parse('train: ["top:25% by snr"]').resolve(tiny_model("llama"))

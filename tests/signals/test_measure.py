@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frostline.errors import PlanError
 from frostline.plans import map_model
+from frostline.recipe import CHOOSING_SIGNALS, SIGNALS
 from frostline.signals.general import write_general_text
-from frostline.signals.measure import CHOOSING, KINDS, Looked, measure_signals, require_signal
+from frostline.signals.measure import KINDS, Looked, measure_signals
 from frostline.signals.signal import as_frame
 from tests.builders.models import FAMILIES, tiny_model
 from tests.builders.samples import CPU, random_sample
@@ -51,11 +51,6 @@ def test_general_text_is_the_models_own_and_the_same_each_time() -> None:
     assert {window.input_ids.shape for window in first.windows} == {(1, 12)}
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("gradient", "there is no signal 'gradient'"), ("cka", "tells nothing about where training pays")],
-)
-def test_a_name_that_chooses_nothing_is_told_with_those_that_do(name: str, told: str) -> None:
-    with pytest.raises(PlanError, match=told) as caught:
-        require_signal(name)
-    assert all(known in str(caught.value) for known in CHOOSING)
+def test_the_signals_that_recipes_may_name_are_those_that_are_measured() -> None:
+    assert tuple(KINDS) == SIGNALS
+    assert tuple(name for name, kind in KINDS.items() if kind.chooses) == CHOOSING_SIGNALS

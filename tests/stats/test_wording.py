@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frostline.plans import LayerSlice, parse_selector
+from frostline.recipe import ROLES, LayerSlice, parse_selector
 from frostline.stats import wording
 from frostline.stats.summary import Estimate
 
@@ -36,6 +36,10 @@ def test_layers_in_words_are_those_that_the_selector_means(text: str, layers: in
     words = wording.describe_plan(f"train: [{text}]", layers)
     ends = f"{chosen[0]}-{chosen[-1]}" if len(chosen) > 1 else f"layer {chosen[0]}"
     assert words.endswith(ends)
+
+
+def test_every_role_has_words() -> None:
+    assert set(wording.ROLE_WORDS) == set(ROLES)
 
 
 def test_an_interval_stands_in_brackets_and_can_be_turned() -> None:

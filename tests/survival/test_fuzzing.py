@@ -22,9 +22,8 @@ from transformers import PreTrainedModel
 
 from frostline.corpus.read import open_source
 from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError
-from frostline.plans import Plan, select
-from frostline.plans.selectors import parse_selector
-from frostline.recipe import dump_recipe, load_recipe, parse_recipe
+from frostline.plans import select
+from frostline.recipe import WrittenPlan, dump_recipe, load_recipe, parse_recipe, parse_selector
 from frostline.recipe.settings import CorpusSettings
 from tests.builders.models import tiny_model
 
@@ -118,8 +117,8 @@ def check_recipe(text: str) -> None:
         recipe = parse_recipe(text)
         assert parse_recipe(dump_recipe(recipe)) == recipe
         for arm in recipe.arms.values():
-            with one_sentence(PlanError):
-                Plan.from_settings(arm)
+            plan = WrittenPlan.from_settings(arm)
+            assert WrittenPlan.parse(plan.text) == plan
 
 
 @contextmanager

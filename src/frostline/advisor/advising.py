@@ -40,7 +40,7 @@ from frostline.errors import RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
-from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash
+from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash, require_signal
 from frostline.run_folder import (
     JOURNAL_FOLDER,
     RECIPE_FILE,
@@ -59,7 +59,7 @@ from frostline.run_folder import (
     require_same_facts,
     run_lock,
 )
-from frostline.signals import ADVISING, KINDS, Looked, Signal, look_at, require_signal, signals_of
+from frostline.signals import ADVISING, Looked, Signal, look_at, signals_of
 from frostline.storage import LOCK_FILE, disk_trouble, replace_file
 
 RECOMMENDED_FILE = "recommended.yaml"
@@ -98,7 +98,7 @@ def advise(
     budget may follow in the same folder. Of `signals`, those that can choose a plan do.
     """
     for name in signals:
-        require_signal(name, KINDS)
+        require_signal(name)
     last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
     interruption = Interruption()
     try:

@@ -22,9 +22,9 @@ from frostline.advisor.candidates import (
 from frostline.advisor.prices import PriceModel, fit_prices, price_of, with_arms
 from frostline.arms import Prepared, process_bytes
 from frostline.errors import MissingExtraError, PlanError, RecipeError
-from frostline.plans import Plan, parse_selector, require_peft
+from frostline.plans import Plan, require_peft
 from frostline.progress import RunProgress
-from frostline.recipe import ArmSettings
+from frostline.recipe import ArmSettings, parse_selector
 from frostline.run_folder import CandidateMade
 from frostline.signals import Looked, Signal, as_selectors, choose_places, matrices_of, settle_arm
 

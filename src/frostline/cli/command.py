@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from frostline.text import visible
+
+if TYPE_CHECKING:
+    from frostline.recipe import Recipe
 
 SOMETHING_FAILED = 1
 MISTAKE = 2
@@ -44,6 +47,16 @@ TrustedCode = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def read_recipe(path: Path, overrides: list[str] | None, trusted_code: str | None) -> Recipe:
+    """The recipe that a command is given. A command reads it before it imports anything slow.
+
+    So what is mistyped is told at once. Raises `RecipeError`.
+    """
+    from frostline.recipe import load_recipe, trusting
+
+    return trusting(load_recipe(path, overrides or ()), trusted_code)
 
 
 def saying(console: Console) -> Callable[[str], None]:

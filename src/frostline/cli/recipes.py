@@ -17,6 +17,7 @@ from frostline.cli.command import (
     app,
     folder_name,
     print_json,
+    read_recipe,
     saying,
 )
 
@@ -60,11 +61,11 @@ def plan(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
     """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
-    from frostline.recipe import load_recipe, trusting
+    wanted = read_recipe(recipe, overrides, trusted_code)
+
     from frostline.storage import cache_folder
     from frostline.terminal.plan_overview import plan_overview
 
-    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     overview = plan_overview(wanted, cache_folder(), say=saying(Console(stderr=True)))
     if as_json:
         print_json(overview.as_json)
@@ -78,14 +79,14 @@ def estimate(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
     """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
+    wanted = read_recipe(recipe, overrides, trusted_code)
+
     from dataclasses import asdict
 
     from frostline.forecast import estimate_recipe
-    from frostline.recipe import load_recipe, trusting
     from frostline.storage import cache_folder
     from frostline.terminal.estimate import draw_estimate
 
-    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     estimates = estimate_recipe(wanted, cache_folder(), say=saying(Console(stderr=as_json)))
     if as_json:
         print_json([asdict(found) for found in estimates])
@@ -106,14 +107,14 @@ def time_arms(
     as_json: AsJson = False,
 ) -> None:
     """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
+    wanted = read_recipe(recipe, overrides, trusted_code)
+
     from dataclasses import asdict
 
     from frostline.forecast import time_recipe
-    from frostline.recipe import load_recipe, trusting
     from frostline.storage import cache_folder
     from frostline.terminal.timing import draw_timing
 
-    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     say = saying(Console(stderr=as_json))
     timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
     if as_json:
@@ -150,10 +151,15 @@ def advise(
 
     Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
     """
+    from frostline.recipe import require_signal
+
+    for name in signal or ():
+        require_signal(name)
+    wanted = read_recipe(recipe, overrides, trusted_code)
+
     from frostline.advisor import advise as find_advice
     from frostline.advisor import parse_budget
     from frostline.engine import model_title
-    from frostline.recipe import load_recipe, trusting
     from frostline.report import write_advice
     from frostline.signals import ADVISING
     from frostline.storage import cache_folder
@@ -161,7 +167,6 @@ def advise(
     from frostline.terminal.progress import run_progress
 
     limits = parse_budget(budget or ())
-    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     folder = out if out is not None else Path("runs") / f"{folder_name(wanted.name)}-advice"
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
@@ -207,29 +212,33 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Look inside a model: what each layer and role does for a text; of a run, where its training has acted."""
-    from frostline.advisor import inspect_model, inspect_run
     from frostline.errors import RecipeError
-    from frostline.recipe import trusting
-    from frostline.report import write_inspection
-    from frostline.signals import KINDS, require_signal
-    from frostline.storage import cache_folder
-    from frostline.terminal.inspection import draw_inspection, inspection_as_json, is_run, recipe_of
+    from frostline.recipe import SIGNALS, inspected_recipe, require_signal, trusting
+    from frostline.run_folder import holds_run
 
-    names = tuple(dict.fromkeys(signal)) if signal else tuple(KINDS)
+    names = tuple(dict.fromkeys(signal)) if signal else SIGNALS
     for name in names:
-        require_signal(name, KINDS)
+        require_signal(name)
+    recipe = None
+    if not holds_run(Path(target)):
+        if arm is not None:
+            raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
+        recipe = trusting(inspected_recipe(target, corpus, length), trusted_code)
+    elif corpus is not None or length is not None:
+        raise RecipeError(
+            f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
+        )
+
+    from frostline.advisor import inspect_model, inspect_run
+    from frostline.report import write_inspection
+    from frostline.storage import cache_folder
+    from frostline.terminal.inspection import draw_inspection, inspection_as_json
+
     say = saying(Console(stderr=True))
-    if is_run(target):
-        if corpus is not None or length is not None:
-            raise RecipeError(
-                f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
-            )
+    if recipe is None:
         found = inspect_run(Path(target), cache_folder(), names=names, arm=arm, trusted_code=trusted_code, say=say)
         page = out or Path(target) / "inspect.html"
     else:
-        if arm is not None:
-            raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
-        recipe = trusting(recipe_of(target, corpus, length), trusted_code)
         found = inspect_model(recipe, cache_folder(), names=names, say=say)
         page = out or Path("inspect.html")
     write_inspection(page, found)

@@ -21,6 +21,7 @@ from frostline.cli.command import (
     app,
     folder_name,
     print_json,
+    read_recipe,
     saying,
 )
 
@@ -56,11 +57,11 @@ def run(
 
     An arm that an earlier run trained in exactly the same way is taken from there, unless --fresh.
     """
-    from frostline.recipe import load_recipe, trusting
+    wanted = read_recipe(recipe, overrides, trusted_code)
+
     from frostline.run_folder import refuse_existing
     from frostline.storage import cache_folder
 
-    wanted = trusting(load_recipe(recipe, overrides or ()), trusted_code)
     run_folder = out if out is not None else Path("runs") / folder_name(wanted.name)
     if resume is Resume.NEVER:
         refuse_existing(run_folder)

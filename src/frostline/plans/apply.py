@@ -17,14 +17,19 @@ from transformers import PreTrainedModel
 
 from frostline.plans.adapters import adapter_modules, inject_adapters
 from frostline.plans.fused import join_parameter, split_parameter, value_of
-from frostline.plans.plan import Plan
-from frostline.plans.resolve import select_from
+from frostline.plans.resolve import require_resolved_for, resolve_plan, select_from
 from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
+from frostline.recipe import WrittenPlan
 
 
-def apply_plan(plan: Plan, model: PreTrainedModel, *, seed: int = 0) -> AppliedPlan:
+def apply_plan(
+    plan: WrittenPlan, model: PreTrainedModel, *, resolved: ResolvedPlan | None = None, seed: int = 0
+) -> AppliedPlan:
     """Make `model` train by `plan`, in place; see `Plan.apply`."""
-    resolved = plan.resolve(model)
+    if resolved is None:
+        resolved = resolve_plan(plan, model)
+    else:
+        require_resolved_for(plan, model, resolved)
     modules = adapter_modules(model, resolved.targets) if plan.lora is not None else ()
     parameters = dict(model.named_parameters())
     if plan.lora is not None:
@@ -49,7 +54,7 @@ class AppliedPlan:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: WrittenPlan,
         resolved: ResolvedPlan,
         model: PreTrainedModel,
         holders: dict[str, tuple[str, nn.Parameter]],

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedModel
 
-from frostline.errors import PlanError
+from frostline.errors import PlanError, at
 from frostline.plans.adapters import adapter_modules
 from frostline.plans.fused import is_split
-from frostline.plans.plan import Plan
-from frostline.plans.roles import map_model
-from frostline.plans.selectors import Selector, parse_selector
+from frostline.plans.match import names_in, portions_of
+from frostline.plans.roles import layout_of, map_model
 from frostline.plans.types import Match, ModelMap, Phase, Portion, ResolvedPlan, Verb
+from frostline.recipe import Selector, WrittenPlan, parse_selectors
+
+_RESOLVE = "Resolve it for this model: plan.resolve(model)."
 
 
-def resolve_plan(plan: Plan, model: PreTrainedModel, model_map: ModelMap | None = None) -> ResolvedPlan:
+def resolve_plan(plan: WrittenPlan, model: PreTrainedModel, model_map: ModelMap | None = None) -> ResolvedPlan:
     """`plan` for `model`, which stays untouched; `model_map` is its own, made here if it is not given.
 
     Raises `PlanError` for a selector that matches nothing or is out of range, tied weights of which only one side is
@@ -24,9 +26,10 @@ def resolve_plan(plan: Plan, model: PreTrainedModel, model_map: ModelMap | None 
     if model_map is None:
         model_map = map_untouched(model)
     if plan.lora is not None:
-        matches = tuple(_match(parse_selector(text), "target", 0, model_map) for text in plan.lora.targets)
+        matches = tuple(_match(selector, "target", 0, model_map) for selector in plan.targets)
         targets = _union(model_map, [match.portions for match in matches])
-        adapter_modules(model, targets)  # raises where a target cannot carry an adapter
+        with at("lora", "targets"):
+            adapter_modules(model, targets)  # raises where a target cannot carry an adapter
         phase = Phase(0, frozenset(), prefix_depth(targets, model_map.layers))
         return ResolvedPlan(plan.text, model_map, matches, (phase,), plan.lora, targets)
     if plan.train is not None:
@@ -45,10 +48,11 @@ def resolve_plan(plan: Plan, model: PreTrainedModel, model_map: ModelMap | None 
         phases.append(_phase(change.at, trained, model_map))
     for phase in phases:
         if not phase.trained:
+            frozen = [change.selectors for change in plan.changes if change.at == phase.at][-1:] or [plan.freeze or ()]
             raise PlanError(
                 f"'{plan.text}' trains nothing{f' from step {phase.at} on' if phase.at else ''}.",
                 "Leave something out of 'freeze', such as the last layers: freeze: [attn, mlp@:-2].",
-            )
+            ).at(*frozen[0][0].keys[:-1])
     return ResolvedPlan(plan.text, model_map, matches, tuple(phases))
 
 
@@ -59,17 +63,39 @@ def select(model: PreTrainedModel, selectors: Sequence[str]) -> list[Portion]:
 
 def select_from(model_map: ModelMap, selectors: Sequence[str]) -> list[Portion]:
     """As `select`, of a model that has been mapped before."""
-    return list(_union(model_map, [parse_selector(text).matches(model_map) for text in selectors]))
+    return list(_union(model_map, [portions_of(selector, model_map) for selector in parse_selectors(selectors)]))
 
 
 def map_untouched(model: PreTrainedModel) -> ModelMap:
     """The map of a model to which no plan has been applied. Raises `PlanError` otherwise."""
+    require_untouched(model)
+    return map_model(model)
+
+
+def require_untouched(model: PreTrainedModel) -> None:
+    """Raise `PlanError` where a plan has been applied to `model`."""
     if is_split(model) or any(hasattr(module, "lora_A") for module in model.modules()):
         raise PlanError(
             "a plan has been applied to this model already.",
             "Call release() on what apply() returned, or begin with a fresh copy of the model.",
         )
-    return map_model(model)
+
+
+def require_resolved_for(plan: WrittenPlan, model: PreTrainedModel, resolved: ResolvedPlan) -> None:
+    """Raise `PlanError` unless `resolved` is `plan`, for a model built as `model` is, to which no plan was applied."""
+    require_untouched(model)
+    if resolved.text != plan.text:
+        raise PlanError(f"what was resolved is another plan: '{resolved.text}', not '{plan.text}'.", _RESOLVE)
+    theirs = {portion.parameter: portion.shape for portion in resolved.portions}
+    ours = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for name in dict.fromkeys((*ours, *theirs)):
+        if ours.get(name) != theirs.get(name):
+            found, expected = (str(list(own[name])) if name in own else "not there" for own in (ours, theirs))
+            raise PlanError(f"the plan was resolved for another model: '{name}' is {found}, not {expected}.", _RESOLVE)
+    if layout_of(model) != resolved.map.layout:
+        raise PlanError(
+            f"the plan was resolved for another model: this is {layout_of(model)}, not {resolved.map.layout}.", _RESOLVE
+        )
 
 
 def prefix_depth(trained: Iterable[Portion], layers: int) -> int:
@@ -84,7 +110,7 @@ def prefix_depth(trained: Iterable[Portion], layers: int) -> int:
 
 
 def _match(selector: Selector, verb: Verb, at: int, model_map: ModelMap) -> Match:
-    return Match(selector.text, verb, at, selector.matches(model_map))
+    return Match(selector.text, verb, at, portions_of(selector, model_map))
 
 
 def _match_all(selectors: Sequence[Selector], verb: Verb, at: int, model_map: ModelMap) -> tuple[Match, ...]:
@@ -96,7 +122,7 @@ def _match_all(selectors: Sequence[Selector], verb: Verb, at: int, model_map: Mo
 
 def _refuse_one_sided(selectors: Sequence[Selector], verb: Verb, group: Sequence[str], model_map: ModelMap) -> None:
     """Raise `PlanError` if `selectors` name some but not all names of one shared parameter."""
-    named = {name: selector.text for selector in selectors for name in selector.names_in(group, model_map)}
+    named = {name: selector for selector in selectors for name in names_in(selector, group, model_map)}
     others = [name for name in group if name not in named]
     if not named or not others:
         return
@@ -104,10 +130,10 @@ def _refuse_one_sided(selectors: Sequence[Selector], verb: Verb, group: Sequence
     does, other_does = ("freeze", "train") if verb == "freeze" else ("train", "freeze")
     both = "[embed, head]" if model_map.head_name in group else f"[{', '.join(f'name:{name}' for name in group)}]"
     raise PlanError(
-        f"'{name}' and '{others[0]}' are tied: they share one weight, and '{selector}' would {does} "
+        f"'{name}' and '{others[0]}' are tied: they share one weight, and '{selector.text}' would {does} "
         f"the one but {other_does} the other.",
         f"Name both, {verb}: {both}, or neither.",
-    )
+    ).at(*selector.keys)
 
 
 def _phase(at: int, trained: set[str], model_map: ModelMap) -> Phase:

@@ -28,34 +28,7 @@ from frostline.plans.probe import (
     probe_mlp,
 )
 from frostline.plans.types import ModelMap, Portion, Side
-
-LEAF_ROLES = (
-    "embed",
-    "attn.q",
-    "attn.k",
-    "attn.v",
-    "attn.o",
-    "attn",
-    "mlp.gate",
-    "mlp.up",
-    "mlp.down",
-    "mlp",
-    "norm",
-    "bias",
-    "head",
-)
-"""Every weight has exactly one of these. Plain `attn` and `mlp` are what no finer one fits, such as a router."""
-GROUP_ROLES: dict[str, tuple[str, ...]] = {
-    "all": LEAF_ROLES,
-    "attn": ("attn.q", "attn.k", "attn.v", "attn.o", "attn"),
-    "attn.qkv": ("attn.q", "attn.k", "attn.v"),
-    "mlp": ("mlp.gate", "mlp.up", "mlp.down", "mlp"),
-}
-"""Roles that stand for several leaf roles. Biases belong to none of them but `all`: their role is `bias`."""
-ROLES = ("all", *(role for role in LEAF_ROLES[:6]), "attn.qkv", *LEAF_ROLES[6:])
-"""Every role that a selector may name."""
-LAYERED_ROLES = tuple(role for role in ROLES if role not in ("embed", "head"))
-"""Roles that live in the decoder layers (`all`, `norm` and `bias` outside them too)."""
+from frostline.recipe import LEAF_ROLES
 
 _HINT = "Frostline trains decoder-only causal language models."
 
@@ -110,7 +83,15 @@ def map_model(model: PreTrainedModel) -> ModelMap:
         portions += _portions(name, layer, division, tuple(parameter.shape), side, aliases)
     tied = tuple(tuple(group) for group in names.values() if len(group) > 1)
     head_names = [name for name, module in modules.items() if module is head]
-    return ModelMap(len(stack), tuple(portions), tied, f"{head_names[0]}.weight" if head_names else None)
+    head_name = f"{head_names[0]}.weight" if head_names else None
+    return ModelMap(len(stack), tuple(portions), tied, head_name, layout_of(model))
+
+
+def layout_of(model: PreTrainedModel) -> str:
+    """Class and heads of a model: they and the shapes of its parameters decide where in these each role lies."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", "unknown")
+    return f"{type(model).__name__} with {heads} heads, {getattr(config, 'num_key_value_heads', heads)} of them of keys"
 
 
 def decoder_stack(model: PreTrainedModel) -> tuple[str, Sequence[nn.Module]]:

@@ -98,6 +98,8 @@ class ModelMap:
     """Groups of names that share one parameter; the first is the name that `named_parameters()` gives."""
     head_name: str | None = None
     """Name of the matrix that computes the logits, also where it is tied to the embeddings."""
+    layout: str = ""
+    """Class of the model and its heads: with equal shapes, its fused matrices may be divided in other ways."""
 
     @property
     def values(self) -> int:

@@ -1,5 +1,6 @@
 """What did the user ask for? Settings, YAML with overrides, the shipped recipes."""
 
+from frostline.recipe.inspected import inspected_recipe
 from frostline.recipe.load import (
     Variant,
     dump_recipe,
@@ -10,6 +11,9 @@ from frostline.recipe.load import (
     validate_recipe,
     variants_of,
 )
+from frostline.recipe.plan import PlanChange, WrittenPlan
+from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
+from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.recipe.settings import (
     EMBEDDED,
     ArmSettings,
@@ -26,29 +30,46 @@ from frostline.recipe.settings import (
     WindowSettings,
 )
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
+from frostline.recipe.signal_names import CHOOSING_SIGNALS, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
 
 __all__ = [
+    "CHOOSING_SIGNALS",
     "EMBEDDED",
+    "GROUP_ROLES",
+    "LEAF_ROLES",
+    "ROLES",
+    "SIGNALS",
     "ArmSettings",
+    "Bound",
     "ChangeSettings",
     "CheckpointSettings",
+    "Choice",
     "CorpusSettings",
+    "LayerSlice",
     "LoraSettings",
     "MeasureSettings",
     "ModelSettings",
+    "PlanChange",
     "PrefixCacheSettings",
     "Recipe",
     "RecipeSource",
     "SamplingSettings",
+    "Selector",
     "TrainingSettings",
     "Variant",
     "WindowSettings",
+    "WrittenPlan",
     "copy_recipe",
     "dump_recipe",
+    "inspected_recipe",
     "load_recipe",
     "parse_recipe",
+    "parse_selector",
+    "parse_selectors",
     "recipe_hash",
+    "require_choosing_signal",
+    "require_signal",
     "shipped_recipes",
     "trusting",
     "validate_recipe",

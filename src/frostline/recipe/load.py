@@ -185,7 +185,7 @@ def _apply_override(values: dict[str, object], override: str) -> tuple[str, ...]
 
 
 def _explain(error: ErrorDetails, source: RecipeSource) -> RecipeError:
-    keys = tuple(error["loc"])
+    keys = (*error["loc"], *error.get("ctx", {}).get("keys", ()))
     explained = _sentence_of(error, keys).at(*keys)
     explained.place = source.place(keys)
     return explained
@@ -198,6 +198,8 @@ def _sentence_of(error: ErrorDetails, keys: Sequence[str | int]) -> RecipeError:
         return RecipeError("unknown key.", (close[:1].upper() + close[1:]) or _known(choices))
     if error["type"] == "missing":
         return RecipeError("this key is missing.")
+    if error["type"] == "mistake":
+        return RecipeError(error["ctx"]["message"], error["ctx"]["hint"])
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return RecipeError(f"{message}.")

@@ -11,12 +11,28 @@ from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from frostline.errors import FrostlineError
+from frostline.errors import FrostlineError, Key, PlanError
+from frostline.recipe.selectors import parse_selector
 from frostline.recipe.source import RecipeSource
 
 EMBEDDED = "embedded"
+
+
+def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
+    """What a validator raises: the sentence of a `RecipeError`, at `keys` below what is validated."""
+    return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "keys": keys})
 
 
 def _as_tuple(value: object) -> object:
@@ -35,7 +51,33 @@ def _selector_from_mapping(item: dict[object, object]) -> object:
     return f"{key}:" if value is None else item
 
 
-Selectors = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+def _readable(item: object) -> object:
+    """`item` as it is, if it is a selector."""
+    if not isinstance(item, str):
+        raise mistake(f"a selector is a word such as attn.qkv or mlp@50%:, found {item!r}.")
+    try:
+        parse_selector(item)
+    except PlanError as error:
+        raise mistake(error.message, error.hint) from error
+    return item
+
+
+def _some(selectors: tuple[str, ...]) -> tuple[str, ...]:
+    if not selectors:
+        raise mistake("it names no selector.", "Name some, such as attn.qkv, or leave the key out.")
+    return selectors
+
+
+def _not_computed(selectors: tuple[str, ...]) -> tuple[str, ...]:
+    for index, text in enumerate(selectors):
+        if parse_selector(text).choice is not None:
+            raise mistake(f"'{text}' is computed for arms alone.", "Name the matrices, such as attn.q.", index)
+    return selectors
+
+
+Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple)]
+"""As they were written; each can be read."""
+SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -186,7 +228,7 @@ class MeasureSettings(Settings):
     """Steps between evaluations on the held-out windows; 0 evaluates before and after training only."""
     weight_change_every: Count = 1
     """Steps between measurements of the weight change; 0 measures the final drift only."""
-    watch: Selectors = ("attn",)
+    watch: Annotated[Selectors, AfterValidator(_not_computed)] = ("attn",)
     """Selectors of the matrices whose change is measured."""
     common_tokens: PositiveCount = 100
     """Size of S, the corpus's most frequent tokens."""
@@ -212,16 +254,23 @@ class LoraSettings(Settings):
     rank: PositiveCount = 8
     alpha: PositiveNumber | None = None
     """Scale of the adapter; `2 * rank` unless set."""
-    targets: Selectors = ("attn.qkv",)
+    targets: SomeSelectors = ("attn.qkv",)
     """Selectors of the matrices that get an adapter."""
 
 
 class ChangeSettings(Settings):
     """From step `at` on (counted from 0), `thaw` trains further selectors or `freeze` stops training some."""
 
-    at: PositiveCount
+    at: int
     thaw: Selectors = ()
     freeze: Selectors = ()
+
+    @field_validator("at")
+    @classmethod
+    def _comes_later(cls, at: int) -> int:
+        if at < 1:
+            raise mistake("a change comes at step 1 or later; at step 0 the plan itself begins.")
+        return at
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -231,9 +280,9 @@ class ChangeSettings(Settings):
 
 
 class ArmSettings(Settings):
-    train: Selectors | None = None
+    train: SomeSelectors | None = None
     """Selectors of what trains; everything else is frozen."""
-    freeze: Selectors | None = None
+    freeze: SomeSelectors | None = None
     """Selectors of what is frozen; everything else trains."""
     changes: tuple[ChangeSettings, ...] = ()
     """Plans that change over time."""
@@ -250,7 +299,7 @@ class ArmSettings(Settings):
             found = " and ".join(f"'{key}'" for key in given) or "none of them"
             raise ValueError(f"an arm names exactly one of 'train', 'freeze' and 'lora'; found {found}")
         if self.lora is not None and self.changes:
-            raise ValueError("'changes' does not apply to an arm with 'lora'")
+            raise mistake("'changes' does not apply to an arm with 'lora'.", "", "changes")
         return self
 
 
@@ -323,7 +372,20 @@ class Recipe(Settings):
         named += [("save", arm) for arm in self.save]
         for key, arm in named:
             if arm not in self.arms:
-                raise ValueError(f"'{key}' names the arm '{arm}', but the arms are {', '.join(self.arms)}")
+                raise mistake(f"'{key}' names the arm '{arm}', but the arms are {', '.join(self.arms)}.", "", key)
+        return self
+
+    @model_validator(mode="after")
+    def _changes_come_in_time(self) -> Self:
+        steps = self.training.steps
+        for name, arm in self.arms.items():
+            for index, change in enumerate(arm.changes):
+                if change.at >= steps:
+                    raise mistake(
+                        f"a change at step {change.at} never happens in {steps} steps.",
+                        f"Steps are counted from 0: the last one is {steps - 1}.",
+                        *("arms", name, "changes", index, "at"),
+                    )
         return self
 
     @property

@@ -18,6 +18,7 @@ from frostline.run_folder.folder import (
     RUN_FILE,
     SESSIONS_FILE,
     SUMMARY_FILE,
+    holds_run,
     refuse_existing,
     saved_model_folder,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "begin_session",
     "changes_of_machine",
     "end_session",
+    "holds_run",
     "read_journal",
     "read_lines",
     "record_of",

@@ -21,6 +21,11 @@ SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether `folder` is a run folder, rather than that of a model."""
+    return (folder / JOURNAL_FOLDER).is_dir()
+
+
 def refuse_existing(run_folder: Path) -> None:
     """Raise `RunFolderError` if there is anything at `run_folder`."""
     if run_folder.exists() or run_folder.is_symlink():

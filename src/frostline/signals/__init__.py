@@ -2,7 +2,7 @@
 
 from frostline.signals.choose import as_selectors, choose_places, matrices_of
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, states_of
-from frostline.signals.measure import ADVISING, KINDS, Looked, require_signal
+from frostline.signals.measure import ADVISING, KINDS, Looked
 from frostline.signals.sample import counted, joined
 from frostline.signals.settle import Chosen, asks_for_signals, look_at, settle_arm, settle_recipe, signals_of
 from frostline.signals.signal import Signal, as_frame
@@ -25,7 +25,6 @@ __all__ = [
     "look_inside",
     "loss_of",
     "matrices_of",
-    "require_signal",
     "settle_arm",
     "settle_recipe",
     "signals_of",

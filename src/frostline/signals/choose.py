@@ -11,23 +11,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from frostline.corpus import raw_numbers
-from frostline.errors import PlanError
-from frostline.plans import (
-    GROUP_ROLES,
-    Bound,
-    Choice,
-    LayerSlice,
-    ModelMap,
-    Plan,
-    PlanChange,
-    Selector,
-    parse_selector,
-    parse_selectors,
-)
+from frostline.errors import PlanError, at
+from frostline.plans import ModelMap, Plan
+from frostline.recipe import GROUP_ROLES, Bound, Choice, LayerSlice, PlanChange, Selector, parse_selector
 from frostline.signals.signal import WHOLE_LAYER, Place, Signal
-
-RANDOM = "random"
-"""`by random`, `by random-7`: the control, drawn by the number behind it."""
 
 MeasureSignal = Callable[[str], Signal]
 """The signal of this name. Raises `PlanError` where there is none."""
@@ -52,7 +39,8 @@ def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Sett
             if selector.choice is None:
                 settled.append(selector)
                 continue
-            found = choose(selector.choice, model_map, measure)
+            with at(*selector.keys):
+                found = choose(selector.choice, model_map, measure)
             chosen[selector.text] = tuple(own.text for own in found)
             settled += found
         return tuple(settled)
@@ -60,7 +48,7 @@ def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Sett
     changes = tuple(PlanChange(change.at, change.verb, settle(change.selectors)) for change in plan.changes)
     lora = plan.lora
     if lora is not None:
-        targets = tuple(own.text for own in settle(parse_selectors(lora.targets)))
+        targets = tuple(own.text for own in settle(plan.targets))
         lora = lora.model_copy(update={"targets": targets})
     settled = replace(
         plan,
@@ -74,10 +62,7 @@ def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Sett
 
 def signals_asked_for(plan: Plan) -> tuple[str, ...]:
     """Names of the signals by which `plan` chooses."""
-    selectors = [*(plan.train or ()), *(plan.freeze or ())]
-    selectors += [selector for change in plan.changes for selector in change.selectors]
-    selectors += parse_selectors(plan.lora.targets) if plan.lora is not None else ()
-    return tuple(dict.fromkeys(selector.choice.signal for selector in selectors if selector.choice is not None))
+    return tuple(dict.fromkeys(own.choice.signal for own in plan.selectors if own.choice is not None))
 
 
 def choose(choice: Choice, model_map: ModelMap, measure: MeasureSignal) -> tuple[Selector, ...]:
@@ -88,12 +73,9 @@ def choose(choice: Choice, model_map: ModelMap, measure: MeasureSignal) -> tuple
 
 def choose_places(choice: Choice, model_map: ModelMap, measure: MeasureSignal) -> list[Place]:
     """The places themselves, in the model's order."""
-    name, _, number = choice.signal.partition("-") if choice.signal.startswith(RANDOM) else (choice.signal, "", "")
     sizes = matrices_of(model_map)
-    if name == RANDOM:
-        if number and not number.isdigit():
-            raise PlanError(f"'{choice.text}': '{number}' is no seed.", "Write 'by random' or 'by random-7'.")
-        draws = raw_numbers(int(number or 0), "random choice of places", 0, len(sizes))
+    if choice.random_number is not None:
+        draws = raw_numbers(choice.random_number, "random choice of places", 0, len(sizes))
         values: dict[Place, float] = dict(zip(sizes, draws.astype(float).tolist(), strict=True))
     else:
         signal = measure(choice.signal)

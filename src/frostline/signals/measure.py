@@ -9,8 +9,9 @@ import torch
 from transformers import PreTrainedModel
 
 from frostline.engine import is_out_of_memory
-from frostline.errors import ModelError, PlanError, nearest
+from frostline.errors import ModelError
 from frostline.plans import ModelMap
+from frostline.recipe import require_signal
 from frostline.signals.ablation import ABLATION, ablation_signal
 from frostline.signals.attention import DISTANCE, ENTROPY, attention_signals
 from frostline.signals.general import write_general_text
@@ -32,8 +33,6 @@ RESIDUAL = (BLOCK_INFLUENCE, CKA, LENS_LOSS, LENS_AGREEMENT, FOREIGN)
 ATTENTION = (ENTROPY, DISTANCE)
 KINDS: dict[str, SignalKind] = {kind.name: kind for kind in (*GRADIENTS, SNR, ABLATION, *RESIDUAL, *ATTENTION)}
 """Every signal by name, in the order of pages and tables."""
-CHOOSING = tuple(name for name, kind in KINDS.items() if kind.chooses)
-"""Signals that a plan can be chosen by."""
 ADVISING = tuple(kind.name for kind in (*GRADIENTS, SNR))
 """Signals that an advice looks at, unless asked for others: they rank single matrices, and are the quickest to measure.
 How well each signal knew where training pays is in bench/RESULTS.md."""
@@ -59,7 +58,7 @@ def measure_signals(
     """
     names = tuple(names)
     for name in names:
-        require_signal(name, KINDS)
+        require_signal(name)
     model, sample = looked.model, looked.sample
     device, precision = looked.device, looked.precision
     wanted = {KINDS[name] for name in names}
@@ -94,17 +93,3 @@ def measure_signals(
         found += attention_signals(model, sample, device=device, precision=precision)
     by_name = {signal.kind.name: signal for signal in found}
     return {name: by_name[name] for name in names}
-
-
-def require_signal(name: str, among: Iterable[str] = CHOOSING) -> None:
-    """Raise `PlanError` unless `name` is one of the signals `among`."""
-    among = tuple(among)
-    if name in among:
-        return
-    if name in KINDS:
-        problem = f"'by {name}': '{name}' tells nothing about where training pays."
-    else:
-        problem = f"'by {name}': there is no signal '{name}'."
-    close = nearest(name, among)
-    hint = f"{close[:1].upper()}{close[1:]} " if close else ""
-    raise PlanError(problem, f"{hint}Signals: {', '.join(among)}; or random, random-1 and so on.")

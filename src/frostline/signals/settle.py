@@ -19,11 +19,11 @@ from frostline.corpus import Corpus
 from frostline.errors import CacheError, at
 from frostline.machine import describe_machine
 from frostline.measures import weights_sha256
-from frostline.plans import ModelMap, Plan, map_model
-from frostline.recipe import ArmSettings, ChangeSettings, Recipe
+from frostline.plans import ModelMap, Plan, map_model, portions_of
+from frostline.recipe import ArmSettings, ChangeSettings, Recipe, require_signal
 from frostline.run_folder import DECIDING_FACTS
 from frostline.signals.choose import MeasureSignal, settle_plan, signals_asked_for
-from frostline.signals.measure import KINDS, Looked, measure_signals, require_signal
+from frostline.signals.measure import KINDS, Looked, measure_signals
 from frostline.signals.sample import take_sample
 from frostline.signals.signal import Signal
 from frostline.storage import Facts, cached_entry, code_sha256, open_entry
@@ -55,7 +55,7 @@ def signals_of(
     """The signals of these names: from the cache folder where they are there, else measured, and kept there."""
     names = tuple(names)
     for name in names:
-        require_signal(name, KINDS)
+        require_signal(name)
     folder, identity = cache / "signals", _identity(looked)
     keys = {name: hashlib.sha256(f"{identity}\n{name}".encode()).hexdigest()[:32] for name in names}
     found = {name: signal for name in names if (signal := _read(folder, keys[name], name)) is not None}
@@ -71,24 +71,28 @@ def signals_of(
 
 
 def asks_for_signals(recipe: Recipe) -> bool:
-    """Whether any arm has a selector that computes. Raises `PlanError` for a plan that cannot be read."""
-    return any(_asked(name, arm) for name, arm in recipe.arms.items())
+    """Whether any arm has a selector that computes."""
+    return any(signals_asked_for(Plan.from_settings(arm)) for arm in recipe.arms.values())
 
 
 def settle_recipe(recipe: Recipe, looked: Looked, cache: Path, *, say: Callable[[str], None]) -> tuple[Recipe, Chosen]:
     """`recipe` with every selector that computes replaced, and what each became. Raises `PlanError` naming the arm."""
+    for name, arm in recipe.arms.items():  # before signals are measured, which takes its time
+        with at("arms", name):
+            for written in Plan.from_settings(arm).selectors:
+                if written.choice is None:
+                    portions_of(written, looked.map)
     known: dict[str, Signal] = {}
 
     def measure(name: str) -> Signal:
         if name not in known:
-            require_signal(name)
             known.update(signals_of(looked, cache, [name], say=say))
         return known[name]
 
     arms: dict[str, ArmSettings] = {}
     chosen: Chosen = {}
     for name, arm in recipe.arms.items():
-        if not _asked(name, arm):
+        if not signals_asked_for(Plan.from_settings(arm)):
             arms[name] = arm
             continue
         with at("arms", name):
@@ -105,11 +109,6 @@ def settle_arm(
     settled = settle_plan(Plan.from_settings(arm), model_map, measure)
     chosen = {selector: list(found) for selector, found in settled.chosen.items()}
     return _as_settings(arm, settled.plan), chosen
-
-
-def _asked(name: str, arm: ArmSettings) -> tuple[str, ...]:
-    with at("arms", name):
-        return signals_asked_for(Plan.from_settings(arm))
 
 
 def _as_settings(arm: ArmSettings, plan: Plan) -> ArmSettings:

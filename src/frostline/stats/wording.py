@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 
+from frostline.errors import PlanError
+from frostline.recipe import Selector, WrittenPlan
 from frostline.stats.summary import Estimate
 
 ROLE_WORDS = {
@@ -25,9 +26,6 @@ ROLE_WORDS = {
     "bias": "the biases",
     "head": "the output head",
 }
-_SELECTOR = re.compile(r"(?P<role>[a-z.]+)(@(?P<layers>[-0-9.%:]+))?")
-_LORA = re.compile(r"lora: rank (?P<rank>[0-9]+)(, alpha [^,]*)?, targets \[(?P<selectors>[^\[\]\"]*)\]")
-_PLAN = re.compile(r"(?P<verb>train|freeze): \[(?P<selectors>[^\[\]\"]*)\]")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -103,58 +101,32 @@ def p_text(p: float | None) -> str:
 
 def describe_plan(plan: str, layers: int) -> str:
     """A plan as the beginning of a sentence: 'Training only the query matrices of layers 15-29'."""
-    first, *changes = plan.split("; ")
-    later = f", with {plural(len(changes), 'change')} over time" if changes else ""
-    adapters = _LORA.fullmatch(first)
-    if adapters is not None:
-        first = f"train: [{adapters['selectors']}]"
-    match = _PLAN.fullmatch(first)
-    if match is None:
+    try:
+        written = WrittenPlan.parse(plan)
+        selectors = written.train or written.freeze or written.targets
+        named = _listed([_selector(selector, layers) for selector in selectors])
+    except (PlanError, KeyError):
         return f"Training by the plan '{plan}'"
-    phrases = [_selector(text.strip(), layers) for text in match["selectors"].split(",")]
-    if any(phrase is None for phrase in phrases):
-        return f"Training by the plan '{plan}'"
-    named = _listed([phrase for phrase in phrases if phrase is not None])
-    if adapters is not None:
-        return f"Training adapters of rank {adapters['rank']} on {named}"
-    if match["verb"] == "freeze":
+    changes = len(written.changes)
+    later = f", with {plural(changes, 'change')} over time" if changes else ""
+    if written.lora is not None:
+        return f"Training adapters of rank {written.lora.rank} on {named}"
+    if written.freeze is not None:
         return f"Training everything except {named}{later}"
     return (f"Training {'everything' if named == 'all weights' else 'only ' + named}") + later
 
 
-def _selector(text: str, layers: int) -> str | None:
-    match = _SELECTOR.fullmatch(text)
-    if match is None or match["role"] not in ROLE_WORDS:
-        return None
-    words = ROLE_WORDS[match["role"]]
-    if match["layers"] is None:
+def _selector(selector: Selector, layers: int) -> str:
+    """`the attention of layers 15-29`. Raises `KeyError` for a pattern, which has no words of its own."""
+    words = ROLE_WORDS[selector.pattern if selector.kind == "role" else selector.text]
+    if selector.layers is None:
         return words
-    chosen = _layers(match["layers"], layers)
-    return f"{words} of {chosen}" if chosen else None
-
-
-def _layers(text: str, layers: int) -> str | None:
-    """`layers 15-29` for a slice; the same arithmetic as the selector language (percent round down)."""
-    parts = text.split(":")
-    bounds: list[int | None] = []
-    for part in parts[:2]:
-        if not part:
-            bounds.append(None)
-        elif part.endswith("%"):
-            bounds.append(int(float(part[:-1]) * layers // 100))
-        elif re.fullmatch(r"-?[0-9]+", part):
-            bounds.append(int(part))
-        else:
-            return None
-    if len(parts) == 1:
-        return f"layer {bounds[0] % layers}" if bounds[0] is not None else None
-    step = int(parts[2]) if len(parts) == 3 and parts[2] else 1
-    chosen = range(layers)[bounds[0] : bounds[1] : step]
-    if not chosen:
-        return None
+    chosen = selector.layers.of(layers)
     if len(chosen) == 1:
-        return f"layer {chosen[0]}"
-    return f"layers {chosen[0]}-{chosen[-1]}" if step == 1 else f"layers {chosen[0]}, {chosen[1]}, ..., {chosen[-1]}"
+        return f"{words} of layer {chosen[0]}"
+    if chosen.step == 1:
+        return f"{words} of layers {chosen[0]}-{chosen[-1]}"
+    return f"{words} of layers {chosen[0]}, {chosen[1]}, ..., {chosen[-1]}"
 
 
 def _listed(phrases: list[str]) -> str:

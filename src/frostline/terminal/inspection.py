@@ -1,4 +1,4 @@
-"""What `frostline inspect` reads and prints: a model, a recipe or a run; and in short what its page says at length."""
+"""What `frostline inspect` prints: in short what its page says at length."""
 
 from __future__ import annotations
 
@@ -10,46 +10,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from frostline.advisor import Inspection
-from frostline.errors import RecipeError
-from frostline.recipe import EMBEDDED, Recipe, RecipeSource, load_recipe, validate_recipe
 from frostline.report import sentences_of
-from frostline.run_folder import JOURNAL_FOLDER
 from frostline.signals import KINDS, Signal
 from frostline.terminal.tables import empty_table
 from frostline.text import one_line
 
 TOP = 3
 """Layers that the table names for each signal."""
-DEFAULT_LENGTH = 128
-
-
-def is_run(target: str) -> bool:
-    """Whether `target` is the folder of a run, rather than a model or a recipe."""
-    return (Path(target) / JOURNAL_FOLDER).is_dir()
-
-
-def recipe_of(target: str, corpus: str | None, length: int | None) -> Recipe:
-    """The recipe file `target`, or one for the model `target`, with the corpus and window length that were asked for.
-
-    Raises `RecipeError`.
-    """
-    path = Path(target)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if corpus is not None or length is not None:
-            raise RecipeError(
-                f"{target}: a recipe names its own corpus and windows.", "Use --corpus and --length with a model alone."
-            )
-        return load_recipe(path)
-    source = target if target == EMBEDDED or not path.is_dir() else str(path.resolve())
-    text = corpus or EMBEDDED
-    values: dict[str, object] = {
-        "name": f"inside {one_line(path.name or target)}"[:80],
-        "model": {"source": source},
-        "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).resolve())},
-        "windows": {"length": length or DEFAULT_LENGTH, "held_out": 8},
-        "arms": {"full": {"train": ["all"]}},
-    }
-    return validate_recipe(values, RecipeSource(None, {}))
 
 
 def draw_inspection(found: Inspection, page: Path) -> RenderableType:

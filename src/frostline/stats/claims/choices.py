@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from frostline.recipe import parse_selector
 from frostline.stats import scalars
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C11, SAME_SIZE
@@ -59,11 +60,10 @@ def _arms_by_choice(variant: VariantRun) -> tuple[list[str], list[str]]:
     """Arms with a selector by a signal, and arms whose selectors that compute are all random."""
     by_signal, at_random = [], []
     for arm in variant.arms:
-        # Selectors as the journal has them: 'top:25% by fisher'; read here, since plans load torch.
-        signals = [selector.rpartition(" by ")[2] for selector in variant.prepared.chosen.get(arm, ())]
-        if any(signal.partition("-")[0] != "random" for signal in signals):
+        computed = [parse_selector(text).choice for text in variant.prepared.chosen.get(arm, ())]
+        if any(choice is not None and choice.random_number is None for choice in computed):
             by_signal.append(arm)
-        elif signals:
+        elif computed:
             at_random.append(arm)
     return by_signal, at_random
 

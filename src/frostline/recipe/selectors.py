@@ -1,7 +1,9 @@
 """What does a selector name? `ROLE`, `ROLE@LAYERS`, `name:GLOB` or `re:REGEX`, read into a value and written back.
 
-`top:SHARE% by SIGNAL` (or `bottom:`) names what a signal of the model ranks highest: it means nothing until `advise`
+`top:SHARE% by SIGNAL` (or `bottom:`) names what a signal of the model ranks highest: it means nothing until `signals`
 has measured the signal and put selectors of the other kinds in its place.
+
+What is wrong whatever the model is, is found here, without one: `plans` then finds what a selector matches.
 
 LAYERS is a Python slice over the decoder layers, counted (`@6:`, `@:4`, `@-2:`, `@2:8`, `@::2`), one layer (`@3`,
 `@-1`) or in percent of them (`@50%:` begins at layer floor(50 * layers / 100)). `name:` compares a shell pattern with
@@ -13,22 +15,32 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import prod
 from typing import Literal
 
 import regex
 
-from frostline.errors import PlanError, nearest
-from frostline.plans.roles import GROUP_ROLES, LAYERED_ROLES, ROLES
-from frostline.plans.types import ModelMap, Portion
+from frostline.errors import Key, PlanError, at, nearest
+from frostline.recipe.roles import LAYERED_ROLES, ROLES
+from frostline.recipe.signal_names import RANDOM, require_choosing_signal
 
 MAXIMUM_PATTERN = 200
 """Characters of a GLOB or REGEX at most: no parameter name needs more."""
-MATCHING_SECONDS = 0.2
-"""Longest time to match one name: some patterns would take for ever."""
+MAXIMUM_REPEATS = 1_000
+"""Largest product of the counts of a REGEX, as in `(a{9}){9}`: reading one that repeats more takes all memory."""
 _BOUND = re.compile(r"(?P<count>-?[0-9]{1,6})|(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%", re.ASCII)
 _CHOICE = re.compile(r"(?P<share>[0-9]{1,3}(\.[0-9]{1,6})?)\s*%\s+by\s+(?P<signal>[a-z][a-z0-9-]{0,39})", re.ASCII)
+_REPEATS = re.compile(r"\{\s*([0-9]+)\s*(?:,[\s0-9]*)?\}", re.ASCII)
+_SET = re.compile(r"\[!?+\]?+[^\]]*\]")
+"""A set of a GLOB, such as `[0-9]` or `[!a]`, as `fnmatch` reads it."""
+_NOTHING = "(?!)"
+"""What `fnmatch` makes of a set that no character is in."""
+_NO_GLOB = re.compile(r"[\\^$|(){}\]]")
+"""Means nothing in a GLOB and stands in no parameter name: a regular expression is meant."""
+_CHOICE_HINT = "Example: top:25% by gradient-norm"
+_GLOB_HINT = "Example: name:*.q_proj.weight"
 _LAYERS_HINT = "Layers are a slice such as @6:, @:4, @-2:, @2:8, @50%:, or one layer such as @3."
 
 
@@ -38,6 +50,11 @@ class Bound:
 
     number: Decimal
     percent: bool = False
+
+    @property
+    def kind(self) -> Literal["percent", "from the first", "from the last"]:
+        """What is counted."""
+        return "percent" if self.percent else "from the first" if self.number >= 0 else "from the last"
 
     @property
     def text(self) -> str:
@@ -60,6 +77,21 @@ class LayerSlice:
     stop: Bound | None = None
     step: int = 1
     single: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is no layer of any model, as `@8:2` or `@:0`."""
+        if self.single:
+            return False
+        if self.stop is not None and self.stop.number == 0:
+            return True
+        if self.start is None:
+            return False
+        if self.start.percent and self.start.number == 100:
+            return True
+        # Ends of two kinds, such as @50%:8 or @-3:8, depend on the number of layers.
+        alike = self.stop is not None and self.start.kind == self.stop.kind
+        return alike and self.stop is not None and self.start.number >= self.stop.number
 
     @property
     def text(self) -> str:
@@ -97,6 +129,13 @@ class Choice:
     share: Decimal
     """Percent of the values of what the signal ranks."""
     signal: str
+    """Name of the signal; `random` or `random-NUMBER` draws instead."""
+
+    @property
+    def random_number(self) -> int | None:
+        """The number that a random choice is drawn by; None where a signal chooses."""
+        word, _, number = self.signal.partition("-")
+        return int(number or 0) if word == RANDOM else None
 
     @property
     def text(self) -> str:
@@ -114,6 +153,8 @@ class Selector:
     layers: LayerSlice | None = None
     choice: Choice | None = None
     """What is to be computed, where `kind` is `choice`."""
+    keys: tuple[Key, ...] = field(default=(), compare=False, repr=False)
+    """Where it was written in the settings that it was read from, such as `train`, 0; empty where from a text alone."""
 
     @property
     def text(self) -> str:
@@ -123,67 +164,6 @@ class Selector:
         if self.kind != "role":
             return f"{self.kind}:{self.pattern}"
         return self.pattern if self.layers is None else f"{self.pattern}@{self.layers.text}"
-
-    def matches(self, model_map: ModelMap) -> tuple[Portion, ...]:
-        """The portions selected, in the model's order. Raises `PlanError` where there is none."""
-        if self.choice is not None:
-            raise PlanError(
-                f"'{self.text}' is computed from the corpus, and here there is none.",
-                "In a recipe it is computed for you; in Python, frostline.advise.settle_plan does it.",
-            )
-        if self.kind == "role":
-            found = self._by_role(model_map)
-        else:
-            found = tuple(
-                portion
-                for portion in model_map.portions
-                if any(self._matches_name(name) for name in (portion.parameter, *portion.aliases))
-            )
-        if not found:
-            raise PlanError(f"'{self.text}' matches nothing in the model.", self._nearest_hint(model_map))
-        return found
-
-    def names_in(self, group: Sequence[str], model_map: ModelMap) -> list[str]:
-        """Those names of one tied parameter that the selector speaks of: `head` of one side, `embed` of the other."""
-        if self.kind != "role":
-            return [name for name in group if self._matches_name(name)]
-        if group[0] not in {portion.parameter for portion in self._by_role(model_map)}:
-            return []
-        if self.pattern == "head":
-            return [name for name in group if name == model_map.head_name]
-        if self.pattern == "embed":
-            return [name for name in group if name != model_map.head_name]
-        return list(group)
-
-    def _matches_name(self, name: str) -> bool:
-        if self.kind == "name":
-            return fnmatch.fnmatchcase(name, self.pattern)
-        try:
-            return regex.search(self.pattern, name, timeout=MATCHING_SECONDS) is not None
-        except TimeoutError as error:
-            raise PlanError(f"'{self.text}' takes too long to match '{name}'.", "Write a simpler REGEX.") from error
-
-    def _by_role(self, model_map: ModelMap) -> tuple[Portion, ...]:
-        leaves = GROUP_ROLES.get(self.pattern, (self.pattern,))
-        layers = None if self.layers is None else self.layers.of(model_map.layers)
-        found = [
-            portion
-            for portion in model_map.portions
-            if portion.role in leaves and (layers is None or portion.layer in layers)
-        ]
-        if self.pattern == "head":
-            # A tied head has no weight of its own: the selector means the shared one.
-            found += [portion for portion in model_map.portions if model_map.head_name in portion.aliases]
-        return tuple(found)
-
-    def _nearest_hint(self, model_map: ModelMap) -> str:
-        if self.kind == "role":
-            present = {portion.role for portion in model_map.portions}
-            roles = [role for role in ROLES if present & set(GROUP_ROLES.get(role, (role,)))]
-            return f"{_sentence(nearest(self.pattern, roles))} This model has: {', '.join(roles)}.".strip()
-        names = sorted({portion.parameter for portion in model_map.portions})
-        close = nearest(self.pattern, names)
-        return _sentence(close) or f"Its parameters have names such as '{names[0]}'."
 
 
 def parse_selector(text: str) -> Selector:
@@ -207,19 +187,28 @@ def parse_selector(text: str) -> Selector:
     return Selector("role", role, _parse_layers(layers.strip(), text))
 
 
-def parse_selectors(texts: Sequence[str]) -> tuple[Selector, ...]:
-    """Read several selectors. Raises `PlanError` as `parse_selector` does."""
-    return tuple(parse_selector(text) for text in texts)
+def parse_selectors(texts: Sequence[str], *keys: Key) -> tuple[Selector, ...]:
+    """Read several selectors, the values of `keys`. Raises `PlanError` at the one that cannot be read."""
+    selectors = []
+    for index, text in enumerate(texts):
+        with at(*keys, index):
+            selectors.append(replace(parse_selector(text), keys=(*keys, index)))
+    return tuple(selectors)
 
 
 def _parse_choice(end: Literal["top", "bottom"], text: str) -> Selector:
     match = _CHOICE.fullmatch(text.strip())
     if match is None:
-        raise PlanError(f"'{end}:{text}' is not understood.", "Example: top:25% by gradient-norm")
+        raise PlanError(f"'{end}:{text}' is not understood.", _CHOICE_HINT)
     share = Decimal(match["share"]).normalize()
     if not 0 < share <= 100:
-        raise PlanError(f"'{end}:{text}': the share is between 0 % and 100 %.", "Example: top:25% by gradient-norm")
+        raise PlanError(f"'{end}:{text}': the share is between 0 % and 100 %.", _CHOICE_HINT)
     choice = Choice(end, share, match["signal"])
+    word, _, number = choice.signal.partition("-")
+    if word != RANDOM:
+        require_choosing_signal(choice.signal)
+    elif number and not number.isdigit():
+        raise PlanError(f"'{choice.text}': '{number}' is no seed.", "Write 'by random' or 'by random-7'.")
     return Selector("choice", choice.text, choice=choice)
 
 
@@ -227,15 +216,38 @@ def _parse_pattern(kind: Literal["name", "re"], pattern: str) -> Selector:
     what = "GLOB" if kind == "name" else "REGEX"
     pattern = pattern.strip()
     if not pattern or not pattern.isprintable():
-        raise PlanError(f"'{kind}:' needs a {what} of printable characters behind it.", "Example: name:*.q_proj.weight")
+        raise PlanError(f"'{kind}:' needs a {what} of printable characters behind it.", _GLOB_HINT)
     if len(pattern) > MAXIMUM_PATTERN:
         raise PlanError(f"'{kind}:{pattern[:20]}...' is longer than {MAXIMUM_PATTERN} characters.")
-    if kind == "re":
-        try:
-            regex.compile(pattern)
-        except (regex.error, RecursionError, OverflowError, MemoryError) as error:
-            raise PlanError(f"'{kind}:{pattern}' is no valid {what}: {error}.") from error
+    if kind == "name":
+        _require_glob(pattern)
+    else:
+        _require_regex(pattern)
     return Selector(kind, pattern)
+
+
+def _require_glob(pattern: str) -> None:
+    """Raise `PlanError` for what `fnmatch` takes, but only to match no parameter name."""
+    outside = _SET.sub("", pattern)
+    if "[" in outside:
+        raise PlanError(f"'name:{pattern}' is no valid GLOB: a '[' is not closed.", _GLOB_HINT)
+    if _NOTHING in fnmatch.translate(pattern):
+        raise PlanError(f"'name:{pattern}' is no valid GLOB: a range in '[...]' runs backwards.", _GLOB_HINT)
+    foreign = _NO_GLOB.search(outside)
+    if foreign is not None:
+        raise PlanError(
+            f"'name:{pattern}' is no valid GLOB: '{foreign.group()}' means nothing in it.",
+            "A GLOB has *, ? and [...]; a regular expression is written re:REGEX.",
+        )
+
+
+def _require_regex(pattern: str) -> None:
+    if prod(max(1, int(count)) for count in _REPEATS.findall(pattern)) > MAXIMUM_REPEATS:
+        raise PlanError(f"'re:{pattern}' is no valid REGEX: it repeats more than {MAXIMUM_REPEATS:,} times.")
+    try:
+        regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        raise PlanError(f"'re:{pattern}' is no valid REGEX: {error}.") from error
 
 
 def _parse_layers(text: str, selector: str) -> LayerSlice:
@@ -253,7 +265,10 @@ def _parse_layers(text: str, selector: str) -> LayerSlice:
         if not re.fullmatch(r"[0-9]{1,6}", parts[2], re.ASCII) or int(parts[2]) == 0:
             raise PlanError(f"'{selector}': '{parts[2]}' is no step from layer to layer.", "Example: @::2")
         step = int(parts[2])
-    return LayerSlice(start, stop, step)
+    layers = LayerSlice(start, stop, step)
+    if layers.empty:
+        raise PlanError(f"'{selector}': '{text}' is none of the layers of any model.", _LAYERS_HINT)
+    return layers
 
 
 def _parse_bound(text: str, selector: str) -> Bound | None:
