@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from frostline.signals.measure import ADVISING
 from frostline.terminal.advice import draw_advice
 from frostline.terminal.progress import PlainProgress
 from tests.builders.experiments import run_tiny, write_experiment
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 from tests.cli.test_app import frostline
 
 STEPS = 9
@@ -107,6 +107,10 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     assert len(records_of(read_journal(result.folder), AdviceEnded)) == 1
 
 
+def has_trials(journal: Path, trials: int) -> bool:
+    return journal.exists() and journal.read_text().count('"TrialFinished"') >= trials
+
+
 def test_no_trial_reads_a_window_that_decides_or_judges(tmp_path: Path) -> None:
     from frostline.advisor.trial import deciding_windows
     from frostline.arms.prepared import prepare
@@ -123,21 +127,19 @@ def test_no_trial_reads_a_window_that_decides_or_judges(tmp_path: Path) -> None:
 
 
 def test_an_advice_stopped_and_killed_again_and_again_ends_as_one_left_alone(
-    advised: tuple[Path, AdviceResult], tmp_path: Path
+    advised: tuple[Path, AdviceResult], tmp_path: Path, processes: Processes
 ) -> None:
     recipe, left_alone = advised
     arguments = ["advise", str(recipe), "--out", str(tmp_path / "killed"), "--steps", str(STEPS)]
     journal, output = tmp_path / "killed" / "journal" / "run.jsonl", tmp_path / "output.txt"
     cache = recipe.parent / "cache"
-    with Frostline() as server:
-        for trials, number, code in ((0, signal.SIGKILL, -9), (5, signal.SIGTERM, 143), (30, signal.SIGKILL, -9)):
-            server.begin(arguments, cache, output)
-            while not journal.exists() or journal.read_text().count('"TrialFinished"') < trials:
-                time.sleep(0.01)
-            server.send(number)
-            assert server.wait() == code
-        assert "Go on with the same command" in output.read_text()
-        assert server.run(arguments, cache, output) == 0
+    for trials, number, code in ((0, signal.SIGKILL, -9), (5, signal.SIGTERM, 143), (30, signal.SIGKILL, -9)):
+        processes.begin(arguments, cache, output)
+        processes.wait_until(partial(has_trials, journal, trials))
+        processes.send(number)
+        assert processes.wait() == code
+    assert "Go on with the same command" in output.read_text()
+    assert processes.run(arguments, cache, output) == 0
     assert what_was_found(tmp_path / "killed") == what_was_found(left_alone.folder)
     (ended,) = records_of(read_journal(tmp_path / "killed"), AdviceEnded)
     sessions = [json.loads(line) for line in (tmp_path / "killed" / SESSIONS_FILE).read_text().splitlines()]

@@ -55,9 +55,16 @@ def write_experiment(folder: Path, family: str = "llama", **changes: object) -> 
     return path
 
 
-def run_tiny(recipe: Path, run_folder: Path, overrides: tuple[str, ...] = (), *, fresh: bool = True) -> RunResult:
-    """Run the experiment in this process, its cache beside the recipe; every arm is trained, if `fresh`."""
-    cache = recipe.parent / "cache"
+def run_tiny(
+    recipe: Path,
+    run_folder: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    fresh: bool = True,
+    cache: Path | None = None,
+) -> RunResult:
+    """Run the experiment in this process, its cache beside the recipe or `cache`; every arm is trained, if `fresh`."""
+    cache = cache or recipe.parent / "cache"
     cache.mkdir(exist_ok=True)
     with PlainProgress(Console(quiet=True)) as progress:
         return run_experiment(load_recipe(recipe, overrides), run_folder, cache, progress, fresh=fresh)

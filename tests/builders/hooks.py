@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
+import signal
 
 import torch
 
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
-from frostline.report import gallery
 from frostline.storage import disk
 
 
 def install(name: str) -> None:
-    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES` or `free-bytes:BYTES`; '' is none."""
+    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES` or `free-bytes:BYTES`; '' is none.
+
+    A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself
+    in that step.
+    """
     kind, _, rest = name.partition(":")
     if kind == "largest-file":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(rest), int(rest)))
@@ -26,16 +31,15 @@ def install(name: str) -> None:
         _fail(kind, arm, int(step))
 
 
-def draw_only(figures: int) -> None:
-    """Leave all but the first `figures` out of reports."""
-    gallery.FIGURES = gallery.FIGURES[:figures]
-
-
 def _fail(kind: str, arm_name: str, at: int) -> None:
     take_step = Arm.take_step
 
     def failing(self: Arm, batch: Batch, step: int) -> StepOutcome:
         if self.name == arm_name and step == at:
+            if kind.startswith("SIG"):
+                for number in kind.split("+"):
+                    os.kill(os.getpid(), signal.Signals[number])
+                return take_step(self, batch, step)
             if kind == "memory":
                 raise torch.OutOfMemoryError("injected: out of memory")
             if kind == "defect":

@@ -1,4 +1,4 @@
-"""Real `frostline` processes, begun quickly: one process imports everything once, each command is a fork of it.
+"""Real processes, begun quickly: a server imports everything once, and each process is a fork of it.
 
 A fork that is killed is killed like any process. What Frostline computes with keeps no threads (OMP_NUM_THREADS=1) in
 the process that is forked, so that its children begin as freshly started ones do.
@@ -7,98 +7,121 @@ the process that is forked, so that its children begin as freshly started ones d
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-SERVER = r"""
-import json, os, signal, sys
-sys.path.insert(0, os.getcwd())
-import frostline.cli, frostline.experiment, frostline.report, frostline.stats, frostline.experiment.resume
-import tests.builders.hooks as hooks
-hooks.draw_only(int(sys.argv[1]))
-print("ready", flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        sys.stdin.close()
-        out = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(out, 1); os.dup2(out, 2)
-        sys.argv = ["frostline", *order["arguments"]]
-        code = 1
-        try:
-            os.environ["FROSTLINE_CACHE"] = order["cache"]
-            hooks.install(order["hook"])
-            frostline.cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        sys.stdout.flush(); sys.stderr.flush()
-        os._exit(code)
-    print(child, flush=True)
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
-"""
-EVERY_FIGURE = 1_000
+from tests.builders.process_server import Order
+
+ROOT = Path(__file__).parents[2]
 
 
-class Frostline:
-    """A server of forks. `figures`, if given, is how many each report has: drawing them all takes seconds."""
+class Processes:
+    """Processes of this Python, one at a time. The server starts when the first of them is asked for."""
 
-    def __init__(self, figures: int | None = None) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(EVERY_FIGURE if figures is None else figures)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-        )
-        assert self._line() == "ready"
+    def __init__(self) -> None:
         self._child = 0
+        self._runs = False
 
-    def begin(self, arguments: list[str], cache: Path, output: Path, hook: str = "") -> None:
-        """Begin a command with a cache folder; its output is appended to `output`."""
-        assert self._server.stdin is not None
-        order = {"arguments": arguments, "cache": str(cache), "output": str(output), "hook": hook}
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        self._child = int(self._line())
+    def begin(
+        self, arguments: Sequence[str], cache: Path, output: Path, hook: str = "", *, quick: bool = True
+    ) -> None:
+        """Begin `frostline` with `arguments` and a cache folder; what it prints is appended to `output`.
+
+        If `quick`, reports have no figures (drawing them takes seconds), and memory is measured in forks.
+        """
+        printed = str(output.absolute())
+        environment = {"FROSTLINE_CACHE": str(cache)}
+        command = ("-m", "frostline", *arguments)
+        self._begin(Order(command, printed, printed, str(Path.cwd()), environment, hook, quick))
 
     def send(self, number: int) -> None:
-        """Send a signal to the command that runs; nothing where it has ended."""
+        """Send a signal to the process that runs; nothing where it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._child, number)
 
+    def catches(self, number: int) -> bool:
+        """Whether the process has a handler for a signal by now."""
+        status = Path(f"/proc/{self._child}/status")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            (mask,) = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt:")]
+            return bool(int(mask, 16) >> (number - 1) & 1)
+        return False
+
     def wait(self) -> int:
         """Its exit status once it has ended; minus the signal's number where one killed it."""
-        return int(self._line())
+        code = int(self._line())
+        self._runs = False
+        return code
 
-    def run(self, arguments: list[str], cache: Path, output: Path, hook: str = "") -> int:
-        """Begin and wait."""
-        self.begin(arguments, cache, output, hook)
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Return once it has `happened` while the process runs; fails where the process ends without it."""
+        while not happened():
+            try:
+                os.kill(self._child, 0)
+            except ProcessLookupError:
+                assert happened(), f"the process ended before, with exit status {self.wait()}"
+                return
+            time.sleep(0.005)
+
+    def run(self, arguments: Sequence[str], cache: Path, output: Path, hook: str = "", *, quick: bool = True) -> int:
+        """Begin `frostline` and wait for its exit status."""
+        self.begin(arguments, cache, output, hook, quick=quick)
         return self.wait()
 
-    def __enter__(self) -> Self:
-        return self
+    def python(
+        self, *command: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run what `python *command` would, where that is `-m MODULE` or `-c CODE`, and arguments."""
+        with tempfile.TemporaryDirectory() as place:
+            output, errors = Path(place) / "output", Path(place) / "errors"
+            self._begin(Order(command, str(output), str(errors), str(folder or Path.cwd()), environment or {}))
+            return subprocess.CompletedProcess(command, self.wait(), output.read_text(), errors.read_text())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def run_command(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """What `subprocess.run` gives for a command that begins with this Python."""
+        assert command[0] == sys.executable
+        return self.python(*command[1:])
+
+    def close(self) -> None:
+        """End the server, and the process that runs."""
+        if "_server" in vars(self):
+            self._end()
+            self._server.communicate(timeout=60)
+
+    def _end(self) -> None:
+        """End the process that a test which failed has left."""
+        if self._runs:
+            self.send(signal.SIGKILL)
+            self.wait()
+
+    def _begin(self, order: Order) -> None:
+        self._end()
         assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self.send(signal.SIGKILL)
-        self._server.stdin.close()
-        self._server.wait(timeout=60)
-        self._server.stdout.close()
+        self._server.stdin.write(f"{order.line()}\n")
+        self._server.stdin.flush()
+        self._child = int(self._line())
+        self._runs = True
+
+    @cached_property
+    def _server(self) -> subprocess.Popen[str]:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.builders.process_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n", "the server of processes did not start"
+        return server
 
     def _line(self) -> str:
         assert self._server.stdout is not None

@@ -1,36 +1,40 @@
-"""What takes seconds and is the same for all tiny models is measured once in a process of tests."""
+"""What takes seconds and is looked at by few tests? Drawing, new processes to measure memory, the speed of the machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import gc
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
-from frostline.advisor import priced_candidates
-from frostline.arms import memory as estimate_memory
-from frostline.forecast import estimate
-from frostline.recipe import Recipe
-from frostline.report import gallery
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
-def empty_process() -> list[int]:
-    """The bytes of a process that holds libraries and a tiny tokenizer, once a recipe has asked for them."""
-    return []
+def make_quick(patch: pytest.MonkeyPatch, run: Run) -> None:
+    """Reports without figures, memory measured in processes that `run` begins, speed measured on small matrices."""
+    from frostline.arms import memory, peak_memory
+    from frostline.engine import peak
+    from frostline.report import gallery
+
+    patch.setattr(gallery, "FIGURES", ())
+    for module in (memory, peak_memory):
+        patch.setattr(module, "subprocess", _Subprocess(run))
+    patch.setitem(peak.SIZES, "cpu", 128)
+    patch.setattr(gc, "unfreeze", lambda: None)  # what is frozen here are modules and tests, which stay
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_reports_and_one_empty_process(empty_process: list[int]) -> Iterator[None]:
-    """For these tests alone: tests of other packages, run in the same process, look at whole reports."""
+@dataclass(frozen=True)
+class _Subprocess:
+    """Stands in for the module `subprocess`."""
 
-    def process_bytes(recipe: Recipe, cache_folder: Path) -> int:
-        if not empty_process:
-            empty_process.append(estimate_memory.process_bytes(recipe, cache_folder))
-        return empty_process[0]
+    command: Run
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery, "FIGURES", gallery.FIGURES[:1])
-        for module in (estimate, priced_candidates):
-            patch.setattr(module, "process_bytes", process_bytes)
-        yield
+    def run(
+        self, command: Sequence[str], *, capture_output: bool, text: bool, check: bool
+    ) -> subprocess.CompletedProcess[str]:
+        done = self.command(command)
+        if check:
+            done.check_returncode()
+        return done

@@ -71,6 +71,7 @@ def test_time_shows_each_arm_and_prints_json(
     assert [arm["arm"] for arm in timing["arms"]] == ["full", "freeze", "reversed"]
 
 
+@pytest.mark.as_shipped
 def test_run_show_and_report_go_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

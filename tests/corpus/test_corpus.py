@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from frostline.corpus import Batch, Corpus
 from frostline.errors import CorpusError
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
+from tests.builders.processes import Processes
 from tests.builders.tokenizers import byte_pair_tokenizer
 
 IDS = some_ids(400)
@@ -41,15 +42,13 @@ def test_a_step_gives_identical_batches_to_all_who_ask_in_any_order(
         assert_equal(first[step], corpus.batch(seed, step, 4))
 
 
-def test_another_process_gives_the_same_batches(tmp_path: Path) -> None:
+def test_another_process_gives_the_same_batches(tmp_path: Path, processes: Processes) -> None:
     path = write_words(tmp_path / "text.txt", IDS)
     script = (
         "import sys; from tests.builders.corpora import open_small\n"
         "print(open_small(sys.argv[1], __import__('pathlib').Path(sys.argv[2])).batch(3, 17, 4).windows_sha256)"
     )
-    command = [sys.executable, "-c", script, str(path), str(tmp_path / "other")]
-    root = Path(__file__).parents[2]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    finished = processes.python("-c", script, str(path), str(tmp_path / "other"))
     assert finished.stdout.strip() == open_small(path, tmp_path / "cache").batch(3, 17, 4).windows_sha256
 
 

@@ -174,6 +174,7 @@ def test_retention_corpus_and_variants_are_measured(tmp_path: Path) -> None:
     assert {record.variant for record in evaluations} == {"corpus.tokens=400", "corpus.tokens=800"}
 
 
+@pytest.mark.as_shipped
 def test_peak_memory_of_each_arm_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, seeds=[0], arms={"full": {"train": "all"}})
     lines = read_journal(run_tiny(recipe, tmp_path / "run", ("measures.memory=true", "training.steps=2")).run_folder)

@@ -126,6 +126,7 @@ def test_the_number_of_weights_comes_from_the_configuration_alone(tmp_path: Path
     assert counted == sum(p.numel() for p in load_model(recipe.model, tmp_path / "cache").parameters())
 
 
+@pytest.mark.as_shipped
 def test_memory_of_a_tiny_model_is_that_of_a_process_with_its_libraries(tmp_path: Path) -> None:
     if psutil.virtual_memory().available < 4e9:
         pytest.skip("too little memory to measure in")

@@ -15,6 +15,11 @@ HOSTILE = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> None:
+    """Figures are what these tests look at: reports have them all."""
+
+
 @pytest.fixture(scope="session")
 def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three arms, three replicates, everything measured."""

@@ -1,29 +1,23 @@
-"""One server of `frostline` processes, whose reports have one figure, and each experiment run straight once."""
+"""Each experiment is run straight once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 from tests.survival.killing import KINDS, Straight, run_straight
 
 
 @pytest.fixture(scope="session")
-def frostline() -> Iterator[Frostline]:
-    with Frostline(figures=1) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def straight_of(frostline: Frostline, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Straight]:
+def straight_of(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Straight]:
     """The experiment of a kind, run once without a kill; whoever uses it leaves it as it is."""
     known: dict[str, Straight] = {}
 
     def straight_of_kind(kind: str) -> Straight:
         if kind not in known:
-            known[kind] = run_straight(frostline, kind, tmp_path_factory.mktemp("straight"))
+            known[kind] = run_straight(processes, kind, tmp_path_factory.mktemp("straight"))
         return known[kind]
 
     return straight_of_kind

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.builders.experiments import journal_without_clock, write_experiment
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 
 EACH_STEP = {"every_steps": 1, "largest_share": 1.0, "keep": 2}
 TRAINING = {"steps": 6, "batch": 2, "learning_rate": 0.01, "precision": "fp32", "untimed_steps": 1}
@@ -65,7 +65,7 @@ class Straight:
         return ["run", str(self.recipe), "--out", str(run_folder), "--resume", "auto", *fresh]
 
 
-def run_straight(frostline: Frostline, kind: str, folder: Path) -> Straight:
+def run_straight(processes: Processes, kind: str, folder: Path) -> Straight:
     """Run the experiment of this kind to its end."""
     recipe = write_experiment(folder, checkpoints=EACH_STEP, **KINDS[kind])  # type: ignore[arg-type]  # of any type
     cache = folder / "cache"
@@ -86,35 +86,35 @@ def run_straight(frostline: Frostline, kind: str, folder: Path) -> Straight:
         ]
         if kind == "plans that change over time, adapters":
             first += ["--set", "arms={full: {train: all}}"]
-    run(frostline, first, cache, folder)
+    run(processes, first, cache, folder)
     own_cache = folder / "cache-straight"
     shutil.copytree(cache, own_cache)
     straight = Straight(kind, folder, recipe, cache, 0.0, {})
     began = time.monotonic()
-    run(frostline, straight.arguments(folder / "straight"), own_cache, folder)
+    run(processes, straight.arguments(folder / "straight"), own_cache, folder)
     return Straight(kind, folder, recipe, cache, time.monotonic() - began, snapshot(folder / "straight"))
 
 
-def run(frostline: Frostline, arguments: list[str], cache: Path, folder: Path) -> None:
+def run(processes: Processes, arguments: list[str], cache: Path, folder: Path) -> None:
     """Run a command that must go well."""
     output = folder / "output.txt"
-    code = frostline.run(arguments, cache, output)
+    code = processes.run(arguments, cache, output)
     assert code == 0, output.read_text()[-3000:]
 
 
-def kill_and_go_on(frostline: Frostline, straight: Straight, moments: list[float], name: str) -> Path:
+def kill_and_go_on(processes: Processes, straight: Straight, moments: list[float], name: str) -> Path:
     """Begin the experiment, kill it after each of `moments` (seconds), go on each time; the run folder at its end."""
     folder = straight.folder / name
     folder.mkdir()
     cache, run_folder, output = folder / "cache", folder / "run", folder / "output.txt"
     shutil.copytree(straight.cache, cache)
     for moment in moments:
-        frostline.begin(straight.arguments(run_folder), cache, output)
+        processes.begin(straight.arguments(run_folder), cache, output)
         time.sleep(moment)
-        frostline.send(signal.SIGKILL)
-        code = frostline.wait()
+        processes.send(signal.SIGKILL)
+        code = processes.wait()
         assert code in (0, -signal.SIGKILL), output.read_text()[-3000:]
-    run(frostline, straight.arguments(run_folder), cache, folder)
+    run(processes, straight.arguments(run_folder), cache, folder)
     return run_folder
 
 

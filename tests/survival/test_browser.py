@@ -13,6 +13,8 @@ from frostline.report import write_report
 from tests.report.markup import Markup
 from tests.report.sample_run import Shape, write_run
 
+pytestmark = pytest.mark.as_shipped
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 RAN = "document.title='RAN'"
 PAYLOADS = [

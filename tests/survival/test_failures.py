@@ -11,7 +11,7 @@ import pytest
 from frostline.run_folder import ArmFailed, ArmFinished, read_journal, records_of
 from frostline.run_folder.lock import run_lock
 from tests.builders.experiments import journal_without_clock
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 from tests.survival.killing import Straight, run, snapshot
 
 ARMS = ("full", "freeze", "reversed")
@@ -28,10 +28,10 @@ def prepare(straight: Straight, name: str) -> tuple[Path, Path, Path]:
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_one_arm_of_three_fails_and_the_others_are_not_touched(
-    kind: str, straight: Straight, frostline: Frostline
+    kind: str, straight: Straight, processes: Processes
 ) -> None:
     cache, run_folder, output = prepare(straight, kind)
-    assert frostline.run(straight.arguments(run_folder), cache, output, hook=f"{kind}:freeze:4") == 1
+    assert processes.run(straight.arguments(run_folder), cache, output, hook=f"{kind}:freeze:4") == 1
     lines = read_journal(run_folder)
     failed = records_of(lines, ArmFailed)
     assert {(record.arm, record.seed, record.step, record.checkpoint_steps) for record in failed} == {
@@ -52,8 +52,8 @@ def test_one_arm_of_three_fails_and_the_others_are_not_touched(
     assert any("freeze cannot be compared" in sentence for sentence in summary["answer"])
     assert (run_folder / "failures").exists() == (kind == "defect" or kind == "memory")
     # Going on leaves it as it is; trying again, with the cause gone, gives what an untroubled run gives.
-    assert frostline.run(["resume", str(run_folder)], cache, output) == 1
-    assert frostline.run(["resume", str(run_folder), "--retry-failed"], cache, output) == 0, output.read_text()[-2000:]
+    assert processes.run(["resume", str(run_folder)], cache, output) == 1
+    assert processes.run(["resume", str(run_folder), "--retry-failed"], cache, output) == 0, output.read_text()[-2000:]
     assert "freeze, seed 1: going on after step 4" in output.read_text()
     shutil.rmtree(run_folder / "failures", ignore_errors=True)
     assert snapshot(run_folder) == straight.expected
@@ -61,49 +61,49 @@ def test_one_arm_of_three_fails_and_the_others_are_not_touched(
 
 @pytest.mark.parametrize("largest", [600, 3_000, 9_000, 30_000, 100_000])
 def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_room(
-    largest: int, straight: Straight, frostline: Frostline
+    largest: int, straight: Straight, processes: Processes
 ) -> None:
     cache, run_folder, output = prepare(straight, f"full{largest}")
-    code = frostline.run(straight.arguments(run_folder), cache, output, hook=f"largest-file:{largest}")
+    code = processes.run(straight.arguments(run_folder), cache, output, hook=f"largest-file:{largest}")
     written = output.read_text()
     assert code == 2, written[-2000:]
     assert "no space is left" in written
     assert "Traceback" not in written
-    run(frostline, straight.arguments(run_folder), cache, run_folder.parent)
+    run(processes, straight.arguments(run_folder), cache, run_folder.parent)
     assert snapshot(run_folder) == straight.expected
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(straight: Straight, frostline: Frostline) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(straight: Straight, processes: Processes) -> None:
     cache, run_folder, output = prepare(straight, "read-only")
     run_folder.write_text("a file")
-    assert frostline.run(["run", str(straight.recipe), "--out", str(run_folder / "below")], cache, output) == 2
-    assert frostline.run(straight.arguments(run_folder), cache, output) == 2
+    assert processes.run(["run", str(straight.recipe), "--out", str(run_folder / "below")], cache, output) == 2
+    assert processes.run(straight.arguments(run_folder), cache, output) == 2
     assert "Traceback" not in output.read_text()
     assert run_folder.read_text() == "a file"
 
 
-def test_a_second_writer_is_refused(straight: Straight, frostline: Frostline) -> None:
+def test_a_second_writer_is_refused(straight: Straight, processes: Processes) -> None:
     cache, run_folder, output = prepare(straight, "two-writers")
     run_folder.mkdir()
     with run_lock(run_folder, print):
-        assert frostline.run(straight.arguments(run_folder), cache, output) == 2
+        assert processes.run(straight.arguments(run_folder), cache, output) == 2
     assert "another process writes there" in output.read_text()
     assert list(run_folder.iterdir()) == []
 
 
-def test_no_room_for_the_run_is_told_before_it_begins(straight: Straight, frostline: Frostline) -> None:
+def test_no_room_for_the_run_is_told_before_it_begins(straight: Straight, processes: Processes) -> None:
     cache, run_folder, output = prepare(straight, "no-room")
-    assert frostline.run(straight.arguments(run_folder), cache, output, hook="free-bytes:50000") == 2
+    assert processes.run(straight.arguments(run_folder), cache, output, hook="free-bytes:50000") == 2
     assert "the run, with its checkpoints, needs" in output.read_text()
     assert "the disk has 50,000 left" in output.read_text()
     assert not run_folder.exists()
 
 
-def test_a_run_that_has_finished_is_left_as_it_is(straight: Straight, frostline: Frostline) -> None:
+def test_a_run_that_has_finished_is_left_as_it_is(straight: Straight, processes: Processes) -> None:
     cache, _, output = prepare(straight, "finished")
     run_folder = straight.folder / "straight"
     before = {path: path.stat().st_mtime_ns for path in (run_folder / "journal").iterdir()}
-    assert frostline.run(["resume", str(run_folder)], cache, output) == 0
+    assert processes.run(["resume", str(run_folder)], cache, output) == 0
     assert "nothing is left to do" in output.read_text()
     assert {path: path.stat().st_mtime_ns for path in (run_folder / "journal").iterdir()} == before
     assert len(records_of(read_journal(run_folder), ArmFinished)) == len(ARMS) * 2

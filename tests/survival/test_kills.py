@@ -9,13 +9,12 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 from tests.survival.killing import KINDS, Straight, kill_and_go_on, moments_of, run, snapshot
 
 KILLS = int(os.environ.get("FROSTLINE_KILLS", "7"))
@@ -23,59 +22,55 @@ KILLS = int(os.environ.get("FROSTLINE_KILLS", "7"))
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_killed_at_random_moments_gives_the_same(
-    kind: str, straight_of: Callable[[str], Straight], frostline: Frostline
+    kind: str, straight_of: Callable[[str], Straight], processes: Processes
 ) -> None:
     straight = straight_of(kind)
     generator = random.Random(f"{kind} {KILLS}")
     for trial in range(max(1, KILLS // len(KINDS))):
         moments = moments_of(straight, generator, 1)
-        run_folder = kill_and_go_on(frostline, straight, moments, f"trial{trial}")
+        run_folder = kill_and_go_on(processes, straight, moments, f"trial{trial}")
         assert snapshot(run_folder) == straight.expected, f"killed after {moments} of {straight.seconds} s"
         shutil.rmtree(run_folder.parent)
 
 
-def test_five_kills_in_a_row_also_while_it_goes_on(straight: Straight, frostline: Frostline) -> None:
+def test_five_kills_in_a_row_also_while_it_goes_on(straight: Straight, processes: Processes) -> None:
     generator = random.Random("five")
     for trial in range(max(1, KILLS // 20)):
         moments = [moment / 2 for moment in moments_of(straight, generator, 5)]
-        run_folder = kill_and_go_on(frostline, straight, moments, f"five{trial}")
+        run_folder = kill_and_go_on(processes, straight, moments, f"five{trial}")
         assert snapshot(run_folder) == straight.expected, f"killed after {moments}"
         shutil.rmtree(run_folder.parent)
 
 
 def test_a_run_killed_while_it_writes_its_report_gives_the_same(
-    straight: Straight, tmp_path: Path, frostline: Frostline
+    straight: Straight, tmp_path: Path, processes: Processes
 ) -> None:
     cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
     shutil.copytree(straight.cache, cache)
-    frostline.begin(straight.arguments(run_folder), cache, output)
-    while "Writing summary and report" not in (output.read_text() if output.exists() else ""):
-        time.sleep(0.01)
-    frostline.send(signal.SIGKILL)
-    assert frostline.wait() == -signal.SIGKILL
+    processes.begin(straight.arguments(run_folder), cache, output, quick=False)  # it draws for seconds
+    processes.wait_until(lambda: output.exists() and "Writing summary and report" in output.read_text())
+    processes.send(signal.SIGKILL)
+    assert processes.wait() == -signal.SIGKILL
     assert not (run_folder / "report.html").exists()
-    run(frostline, ["resume", str(run_folder)], cache, tmp_path)
+    run(processes, ["resume", str(run_folder)], cache, tmp_path)
     assert snapshot(run_folder) == straight.expected
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_costs_no_bit(
-    straight_of: Callable[[str], Straight], tmp_path: Path, frostline: Frostline
+    straight_of: Callable[[str], Straight], tmp_path: Path, processes: Processes
 ) -> None:
     straight = straight_of("a half-built prefix cache")
     cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
     shutil.copytree(straight.cache, cache)
-    frostline.begin(straight.arguments(run_folder), cache, output)
+    assert processes.run(straight.arguments(run_folder), cache, output, hook="SIGKILL:full:5") == -signal.SIGKILL
     saved = run_folder / "checkpoints" / "_training" / "variant0-seed0-full"
-    while len(list(saved.glob("[0-9]*"))) < 2:
-        time.sleep(0.005)
-    frostline.send(signal.SIGKILL)
-    assert frostline.wait() == -signal.SIGKILL
+    assert len(list(saved.glob("[0-9]*"))) == 2
     newest = max(saved.glob("[0-9]*"))
     damaged = newest / "tensors-0000.safetensors"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(bytes(content))
-    run(frostline, straight.arguments(run_folder), cache, tmp_path)
+    run(processes, straight.arguments(run_folder), cache, tmp_path)
     written = (tmp_path / "output.txt").read_text()
     assert "A damaged checkpoint is not used" in written
     assert f"{newest.name}/tensors-0000.safetensors" in written

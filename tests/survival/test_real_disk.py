@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.processes import Frostline
+from tests.builders.processes import Processes
 from tests.survival.killing import Straight, run, snapshot
 
 PLENTY = "size=50m"
@@ -40,49 +40,49 @@ def remount(disk: Path, options: str) -> None:
 
 @pytest.mark.parametrize("size", TRIED)
 def test_a_disk_that_fills_stops_the_run_which_goes_on_once_there_is_room(
-    size: int, straight: Straight, frostline: Frostline, disk: Path, tmp_path: Path
+    size: int, straight: Straight, processes: Processes, disk: Path, tmp_path: Path
 ) -> None:
     cache, output, run_folder = tmp_path / "cache", tmp_path / "output.txt", disk / "run"
     shutil.copytree(straight.cache, cache)
     remount(disk, f"size={size}k")
     # The check beforehand is told that there is room: another process takes it meanwhile.
-    code = frostline.run(straight.arguments(run_folder), cache, output, hook="free-bytes:1000000000")
+    code = processes.run(straight.arguments(run_folder), cache, output, hook="free-bytes:1000000000")
     written = output.read_text()
     assert "Traceback" not in written
     assert code == 2, written[-2000:]
     assert "no space is left" in written
     remount(disk, PLENTY)
-    run(frostline, straight.arguments(run_folder), cache, tmp_path)
+    run(processes, straight.arguments(run_folder), cache, tmp_path)
     assert snapshot(run_folder) == straight.expected
 
 
 def test_a_disk_that_is_full_leaves_the_report_as_it_was(
-    straight: Straight, frostline: Frostline, disk: Path, tmp_path: Path
+    straight: Straight, processes: Processes, disk: Path, tmp_path: Path
 ) -> None:
     output, run_folder = tmp_path / "output.txt", disk / "run"
     shutil.copytree(straight.folder / "straight", run_folder)
     before = snapshot(run_folder), (run_folder / "report.html").read_bytes()
     filled = subprocess.run(["du", "-sk", str(disk)], check=True, capture_output=True, text=True).stdout.split()[0]
     remount(disk, f"size={int(filled) + 8}k")
-    assert frostline.run(["report", str(run_folder)], straight.cache, output) == 2, output.read_text()
+    assert processes.run(["report", str(run_folder)], straight.cache, output) == 2, output.read_text()
     assert "no space left" in output.read_text().lower()
     assert (snapshot(run_folder), (run_folder / "report.html").read_bytes()) == before
 
 
 def test_a_disk_that_became_read_only_is_one_sentence_and_costs_nothing(
-    straight: Straight, frostline: Frostline, disk: Path, tmp_path: Path
+    straight: Straight, processes: Processes, disk: Path, tmp_path: Path
 ) -> None:
     cache, output, run_folder = tmp_path / "cache", tmp_path / "output.txt", disk / "run"
     shutil.copytree(straight.cache, cache)
     remount(disk, "ro")
-    assert frostline.run(straight.arguments(run_folder), cache, output) == 2
+    assert processes.run(straight.arguments(run_folder), cache, output) == 2
     remount(disk, "rw")
-    assert frostline.run(straight.arguments(run_folder), cache, output, hook="nan:freeze:4") == 1
+    assert processes.run(straight.arguments(run_folder), cache, output, hook="nan:freeze:4") == 1
     remount(disk, "ro")
     for again in (["resume", str(run_folder), "--retry-failed"], ["report", str(run_folder)]):
-        assert frostline.run(again, cache, output) == 2, output.read_text()[-2000:]
+        assert processes.run(again, cache, output) == 2, output.read_text()[-2000:]
     assert output.read_text().lower().count("read-only file system") == 3
     assert "Traceback" not in output.read_text()
     remount(disk, "rw")
-    assert frostline.run(["resume", str(run_folder), "--retry-failed"], cache, output) == 0
+    assert processes.run(["resume", str(run_folder), "--retry-failed"], cache, output) == 0
     assert snapshot(run_folder) == straight.expected
