@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
 from frostline.engine.precision import settle_precision
-from frostline.engine.pretrained import load_model, set_dropout
+from frostline.engine.pretrained import load_model
+from frostline.engine.randomness import set_dropout
 from frostline.forecast.calibration import cut_model
 from frostline.plans import decoder_stack
 from frostline.recipe import ModelSettings

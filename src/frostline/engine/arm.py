@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
@@ -145,11 +145,11 @@ class Arm:
                 torch.manual_seed(dropout_seed(self.seed, step, index))
                 loss = self.forward(part, step, predictions, clock)
                 clock.ends("forward")
-                loss.backward()
+                if loss.requires_grad:  # layer drop may leave out all that trains: then it is a step without gradients
+                    loss.backward()
                 loss_nats += loss.detach()
                 clock.ends("backward")
-            limit = self.training.gradient_clipping
-            gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+            gradient_norm = clip(parameters, self.training.gradient_clipping)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             clock.ends("optimizer")
@@ -193,6 +193,13 @@ class Arm:
         for parameter in [parameter for parameter in self.optimizer.state if id(parameter) not in kept]:
             del self.optimizer.state[parameter]
         return plan_step
+
+
+def clip(parameters: Sequence[nn.Parameter], limit: float | None) -> Tensor:
+    """Norm of all gradients, which are then scaled down so that it is at most `limit`, where there is one."""
+    if limit is not None:
+        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+    return torch.nn.utils.get_total_norm([own.grad for own in parameters if own.grad is not None])
 
 
 def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

@@ -11,8 +11,8 @@ not give the same is not used; its notes say which, and why.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frostline.corpus import NOT_COUNTED, Batch
@@ -94,7 +94,7 @@ class FastForward:
                 return next_token_loss(output.logits, labels) / predictions
             hidden = hidden_of(body_output(self.model, self.body, input_ids, attention_mask))
         assert hidden is not None
-        return self._loss(hidden, labels, 1 / predictions)
+        return self._loss(hidden, part, 1 / predictions)
 
     def finish(self) -> None:
         """Give the model back as the plain one that it was, with its trained weights."""
@@ -105,15 +105,16 @@ class FastForward:
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.clone()
 
-    def _loss(self, hidden: Tensor, labels: Tensor, scale: float) -> Tensor:
+    def _loss(self, hidden: Tensor, part: Batch, scale: float) -> Tensor:
         """Position i predicts label i + 1; positions whose label is not counted do not reach the head.
 
         A head that trains sums its gradient over positions, and a sum over fewer is rounded otherwise: where they are
         but few, such as the last of each window, all go through it as in the plain loop.
         """
-        counted = F.pad(labels[:, 1:], (0, 1), value=NOT_COUNTED).flatten()
-        rows = hidden.flatten(0, 1)
-        places = (counted != NOT_COUNTED).nonzero().squeeze(1)
+        # Found on the host, which has the labels: asking the device would wait for all that it still has to do.
+        shifted = np.pad(part.labels[:, 1:], ((0, 0), (0, 1)), constant_values=NOT_COUNTED).reshape(-1)
+        places = torch.from_numpy(np.flatnonzero(shifted != NOT_COUNTED)).to(self.device)
+        counted, rows = torch.from_numpy(shifted).to(self.device), hidden.flatten(0, 1)
         trains = any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters())
         if not trains or len(places) < (1 - FEW_NOT_COUNTED) * len(counted):
             rows, counted = rows.index_select(0, places), counted[places]

@@ -7,7 +7,6 @@ share: it is tried once.
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +26,7 @@ from frostline.engine.partly_trained import use_needed_gradients
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
 from frostline.engine.prefix_store import PrefixStore
+from frostline.engine.randomness import draws
 from frostline.engine.stand_in import answering, body_of, body_output, hidden_of, outputs_of_layers
 from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
 from frostline.recipe import TrainingSettings
@@ -34,7 +34,6 @@ from frostline.recipe import TrainingSettings
 HeadKind = Literal["linear", "own", "plain"]
 """One product with a matrix; more than that, run in chunks by the model's own code; or the whole model as it is."""
 
-_RANDOM = re.compile(r"drop|jitter|noise")
 LARGE = 30.0
 """Hidden states this large reach the bend of a soft cap."""
 SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
@@ -266,7 +265,7 @@ def _try_prefix(
     deepest = max(depths)
     kept_apart = {module for layer in layers[deepest:] for module in layer.modules()}
     for name, module in model.named_modules():
-        if module not in kept_apart and _draws(module):
+        if module not in kept_apart and draws(module):
             return PrefixTrial(f"'{name}' draws random numbers below the frost line"), None
     first = _first_window(sample)
     input_ids, _, mask = to_device(first, device)
@@ -305,13 +304,6 @@ def _try_prefix(
 def _close(plain: Tensor, short: Tensor, precision: str) -> bool:
     largest = plain.abs().max().item()
     return (plain - short).abs().max().item() <= SAME_BATCH_TOLERANCE[precision] * largest
-
-
-def _draws(module: nn.Module) -> bool:
-    """Whether a module of its own draws random numbers in training: dropout, layer drop, router noise."""
-    if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p > 0
-    return any(isinstance(value, float) and value > 0 for name, value in vars(module).items() if _RANDOM.search(name))
 
 
 def _first_window(sample: Batch) -> Batch:

@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.remote_code import may_run_code
 from frostline.errors import ModelError
 from frostline.recipe import EMBEDDED, ModelSettings
@@ -57,7 +58,7 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
     source = model_location(settings, cache)
     config = _load_config(settings, source)
     if dropout is not None:
-        set_dropout(config, dropout)
+        set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source,
@@ -71,6 +72,8 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
         raise _not_loaded(settings, "weights", error) from error
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
+    if dropout is not None:
+        set_randomness(model, dropout)
     model.train()
     return model
 
@@ -96,14 +99,6 @@ def context_length(model: PreTrainedModel) -> int | None:
     """Largest number of tokens that the model's positions allow, None where it has no limit."""
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return length if isinstance(length, int) else None
-
-
-def set_dropout(config: PretrainedConfig, rate: float) -> None:
-    """Set every dropout rate in `config`, whatever its family calls them (`attention_dropout`, `resid_pdrop`, ...)."""
-    text_config = config.get_text_config()
-    for key, value in text_config.to_dict().items():
-        if key.endswith(("dropout", "pdrop")) and isinstance(value, int | float):
-            setattr(text_config, key, rate)
 
 
 def model_location(settings: ModelSettings, cache: Path) -> str:

@@ -195,7 +195,7 @@ class TrainingSettings(Settings):
     gradient_clipping: PositiveNumber | None = 1.0
     """Largest norm of the gradient; null leaves it alone."""
     dropout: Share | None = None
-    """Sets every dropout of the model; null keeps the model's own."""
+    """Sets every dropout rate of the model, that of whole layers where it drops any; null keeps the model's own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
