@@ -113,8 +113,8 @@ class MissingExtraError(FrostlineError):
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
-    """A phrase naming the choices closest to `name`, such as "did you mean 'attn.q'?"; empty if none is close."""
+    """A sentence naming the choices closest to `name`, such as "Did you mean 'attn.q'?"; empty if none is close."""
     matches = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.4)
     if not matches:
         return ""
-    return "did you mean " + " or ".join(f"'{match}'" for match in matches) + "?"
+    return "Did you mean " + " or ".join(f"'{match}'" for match in matches) + "?"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 
+from frostline.errors import PlanError
 from frostline.plans import AppliedPlan, Plan, Portion, is_split, map_model, value_of
 from tests.builders.models import FAMILIES, HEADS, HIDDEN, VOCABULARY, tiny_model
 
@@ -355,3 +356,79 @@ def test_adapters_train_while_the_whole_model_is_frozen_and_checked() -> None:
     assert raw(logits(model)) != raw(start)
     check = applied.verify()
     assert (check.checked_values, check.moved) == (base_values, ())
+
+
+def test_a_plan_that_was_resolved_is_applied_to_a_copy_without_looking_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("gpt2")
+    plan = Plan.parse("train: [attn.q@1:]; at 2 freeze: [attn.q@1]")
+    resolved = plan.resolve(model)
+    expected = plan.apply(copy.deepcopy(model))
+    monkeypatch.setattr("frostline.plans.resolve.map_model", None)
+    applied = plan.apply(copy.deepcopy(model), resolved=resolved)
+    assert applied.resolved is resolved
+    assert [name for name, _ in applied.trainable_parameters()] == [name for name, _ in expected.trainable_parameters()]
+    assert applied.frozen_sha256() == expected.frozen_sha256()
+
+
+def test_adapters_are_added_where_they_were_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    plan = Plan.parse("lora: rank 2, targets [attn.q@3]")
+    resolved = plan.resolve(model)
+    first, second = (plan.apply(copy.deepcopy(model), resolved=own, seed=5) for own in (None, resolved))
+    parts = [dict(applied.trainable_parameters()) for applied in (first, second)]
+    assert parts[0].keys() == parts[1].keys()
+    assert all(raw(parts[0][name]) == raw(parts[1][name]) for name in parts[0])
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("train: [attn.k]", r"another plan: 'train: \[attn.q\]', not 'train: \[attn.k\]'"),
+        ("freeze: [attn.q]", "another plan"),
+        ("train: [attn.q]; at 3 thaw: [mlp]", "another plan"),
+    ],
+)
+def test_what_was_resolved_of_another_plan_is_refused(other: str, told: str) -> None:
+    model = tiny_model("llama")
+    with pytest.raises(PlanError, match=told):
+        Plan.parse(other).apply(model, resolved=Plan.parse("train: [attn.q]").resolve(model))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "told"),
+    [
+        ("llama", {"layers": 3}, r"'model\.layers\.3\.[a-z_.]*' is only there"),
+        ("llama", {"layers": 5}, r"'model\.layers\.4\.[a-z_.]*' is only here"),
+        ("llama", {"intermediate_size": 24}, r"'model\.layers\.0\.mlp\.[a-z_.]*' is \[24, 32\] here and \["),
+        ("gpt2", {}, "is only here"),
+        ("qwen2", {}, r"'model\.layers\.0\.self_attn\.q_proj\.bias' is only here"),
+    ],
+)
+def test_what_was_resolved_for_another_model_is_refused_and_nothing_is_touched(
+    family: str, changes: dict[str, int], told: str
+) -> None:
+    plan = Plan.parse("train: [attn.q]")
+    resolved = plan.resolve(tiny_model("llama"))
+    other = tiny_model(family, **changes)
+    with pytest.raises(PlanError, match=f"resolved for another model: .*{told}"):
+        plan.apply(other, resolved=resolved)
+    assert all(parameter.requires_grad for parameter in other.parameters())
+
+
+def test_equal_shapes_with_other_heads_are_another_model() -> None:
+    # The rows of a head's query lie elsewhere in the fused matrix, though every parameter has the same shape.
+    plan = Plan.parse("train: [attn.q]")
+    resolved = plan.resolve(tiny_model("gpt_neox"))
+    with pytest.raises(PlanError, match=rf"this is GPTNeoXForCausalLM with {HEADS // 2} heads"):
+        plan.apply(tiny_model("gpt_neox", num_attention_heads=HEADS // 2), resolved=resolved)
+
+
+def test_what_was_resolved_does_not_hide_that_a_plan_was_applied() -> None:
+    model = tiny_model("llama")
+    plan = Plan.parse("lora: rank 2, targets [attn.q]")
+    resolved = plan.resolve(model)
+    plan.apply(model, resolved=resolved)
+    with pytest.raises(PlanError, match="applied to this model already"):
+        plan.apply(model, resolved=resolved)

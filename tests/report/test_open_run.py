@@ -119,7 +119,7 @@ def test_a_chart_of_something_not_measured_says_so(tmp_path: Path) -> None:
 def test_an_unknown_variant_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
     shape = Shape(variants=("corpus.tokens=1000", "corpus.tokens=2000"), seeds=(0,), steps=3, layers=2)
     run = open_run(write_run(tmp_path / "run", shape))
-    with pytest.raises(RunFolderError, match=r"did you mean 'corpus\.tokens=1000'"):
+    with pytest.raises(RunFolderError, match=r"Did you mean 'corpus\.tokens=1000'"):
         run.plot.loss("corpus.tokens=100")
 
 

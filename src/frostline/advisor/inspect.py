@@ -68,10 +68,9 @@ def inspect_run(
     own = next(found.recipe for found in variants_of(recipe) if found.label == variant.label)
     saved = _saved_arms(variant, run_folder)
     if arm is not None and arm not in saved:
-        close = nearest(arm, saved)
         raise RunFolderError(
             f"{run_folder}: no trained model of an arm '{arm}' was saved there.",
-            f"{close[:1].upper()}{close[1:]}" if close else f"To have one, {HOW_TO_SAVE}",
+            nearest(arm, saved) or f"To have one, {HOW_TO_SAVE}",
         )
     prepared = _prepared(own, variant.label, cache, say)
     signals = _signals(prepared, cache, names, say)

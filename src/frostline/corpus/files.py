@@ -216,4 +216,4 @@ def _similar_name(path: Path) -> str:
         close = nearest(path.name, sorted(other.name for other in path.parent.iterdir()), count=1)
     except OSError:
         return "Paths in a recipe are relative to its folder."
-    return close[:1].upper() + close[1:] if close else "Paths in a recipe are relative to its folder."
+    return close or "Paths in a recipe are relative to its folder."

@@ -41,10 +41,9 @@ def missing_column(place: str, column: str, available: Sequence[str]) -> CorpusE
     listed = ", ".join(f"'{name}'" for name in available[:_LISTED_COLUMNS])
     more = f" and {len(available) - _LISTED_COLUMNS} more" if len(available) > _LISTED_COLUMNS else ""
     close = nearest(column, available, count=1)
-    close = f"{close[:1].upper()}{close[1:]} " if close else ""
     return CorpusError(
         f"{place} has no column '{column}'.",
-        f"{close}It has {listed}{more}." if available else "It has no columns at all.",
+        f"{close} It has {listed}{more}.".lstrip() if available else "It has no columns at all.",
     )
 
 

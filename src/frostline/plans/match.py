@@ -76,11 +76,6 @@ def _nearest_hint(selector: Selector, model_map: ModelMap) -> str:
     if selector.kind == "role":
         present = {portion.role for portion in model_map.portions}
         roles = [role for role in ROLES if present & set(GROUP_ROLES.get(role, (role,)))]
-        return f"{_sentence(nearest(selector.pattern, roles))} This model has: {', '.join(roles)}.".strip()
+        return f"{nearest(selector.pattern, roles)} This model has: {', '.join(roles)}.".strip()
     names = sorted({portion.parameter for portion in model_map.portions})
-    close = nearest(selector.pattern, names)
-    return _sentence(close) or f"Its parameters have names such as '{names[0]}'."
-
-
-def _sentence(phrase: str) -> str:
-    return phrase[:1].upper() + phrase[1:]
+    return nearest(selector.pattern, names) or f"Its parameters have names such as '{names[0]}'."

@@ -86,12 +86,14 @@ def require_resolved_for(plan: WrittenPlan, model: PreTrainedModel, resolved: Re
     require_untouched(model)
     if resolved.text != plan.text:
         raise PlanError(f"what was resolved is another plan: '{resolved.text}', not '{plan.text}'.", _RESOLVE)
-    theirs = {portion.parameter: portion.shape for portion in resolved.portions}
-    ours = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for name in dict.fromkeys((*ours, *theirs)):
-        if ours.get(name) != theirs.get(name):
-            found, expected = (str(list(own[name])) if name in own else "not there" for own in (ours, theirs))
-            raise PlanError(f"the plan was resolved for another model: '{name}' is {found}, not {expected}.", _RESOLVE)
+    there = {portion.parameter: portion.shape for portion in resolved.portions}
+    here = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for name in dict.fromkeys((*here, *there)):
+        if here.get(name) != there.get(name):
+            only = "here" if name not in there else "there"
+            both = name in here and name in there
+            differs = f"{list(here[name])} here and {list(there[name])} there" if both else f"only {only}"
+            raise PlanError(f"the plan was resolved for another model: '{name}' is {differs}.", _RESOLVE)
     if layout_of(model) != resolved.map.layout:
         raise PlanError(
             f"the plan was resolved for another model: this is {layout_of(model)}, not {resolved.map.layout}.", _RESOLVE

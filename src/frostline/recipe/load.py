@@ -39,6 +39,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+_KINDS = {
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+}
+"""What YAML calls the types that pydantic asks for, by its name of the error."""
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in `path` with `overrides` (`a.b=value`, YAML values) applied; paths made absolute.
 
@@ -117,14 +129,11 @@ def variants_of(recipe: Recipe) -> tuple[Variant, ...]:
     if not recipe.vary:
         return (Variant("", recipe),)
     ((key, values),) = recipe.vary.items()
-    section, field = key.split(".")
     variants = []
     for value in values:
-        settings = getattr(recipe, section)
-        changed = type(settings).model_validate({**settings.model_dump(), field: value})
         label = f"{key}={value}"
-        varied = recipe.model_copy(update={section: changed, "vary": {}})
-        variants.append(Variant(label, varied.written_in(replace(recipe.source, variant=label))))
+        source = replace(recipe.source, variant=label)
+        variants.append(Variant(label, recipe.varied(key, value).written_in(source)))
     return tuple(variants)
 
 
@@ -194,8 +203,7 @@ def _explain(error: ErrorDetails, source: RecipeSource) -> RecipeError:
 def _sentence_of(error: ErrorDetails, keys: Sequence[str | int]) -> RecipeError:
     if error["type"] == "extra_forbidden":
         choices = _fields_at(keys[:-1])
-        close = nearest(str(keys[-1]), choices)
-        return RecipeError("unknown key.", (close[:1].upper() + close[1:]) or _known(choices))
+        return RecipeError("unknown key.", nearest(str(keys[-1]), choices) or _known(choices))
     if error["type"] == "missing":
         return RecipeError("this key is missing.")
     if error["type"] == "mistake":
@@ -203,8 +211,13 @@ def _sentence_of(error: ErrorDetails, keys: Sequence[str | int]) -> RecipeError:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return RecipeError(f"{message}.")
-    found = f", found {error['input']!r}"
-    return RecipeError(f"{message[:1].lower() + message[1:]}{found if len(found) < 100 else ''}.")
+    found = ", found nothing" if error["input"] is None else f", found {error['input']!r}"
+    shown = found if len(found) < 100 else ""
+    kind = _KINDS.get(error["type"])
+    if kind is not None:
+        known = _known(_fields_at(keys)) if error["type"] == "model_type" else ""
+        return RecipeError(f"{kind} belongs here{shown}.", known)
+    return RecipeError(f"{message[:1].lower() + message[1:]}{shown}.")
 
 
 def _known(choices: Sequence[str]) -> str:

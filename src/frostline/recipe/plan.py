@@ -214,8 +214,9 @@ def _number_text(number: float) -> str:
 
 def _not_understood(part: str) -> PlanError:
     word = re.split(r"[\s:\[]", part)[0]
-    close = nearest(word, ["train", "freeze", "lora", "at"])
-    return PlanError(f"'{_shortened(part)}' is not understood.", (close[:1].upper() + close[1:]) or _HINT)
+    return PlanError(
+        f"'{_shortened(part)}' is not understood.", nearest(word, ["train", "freeze", "lora", "at"]) or _HINT
+    )
 
 
 def _shortened(text: str) -> str:

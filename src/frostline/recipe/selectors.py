@@ -178,7 +178,7 @@ def parse_selector(text: str) -> Selector:
     role = role.strip()
     if role not in ROLES:
         found = f"'{role}' is no role." if role else f"'{text}' names no role."
-        hint = _sentence(nearest(role, ROLES)) or f"Roles: {', '.join(ROLES)}; or name:GLOB, re:REGEX."
+        hint = nearest(role, ROLES) or f"Roles: {', '.join(ROLES)}; or name:GLOB, re:REGEX."
         raise PlanError(found, hint)
     if not at:
         return Selector("role", role)
@@ -283,7 +283,3 @@ def _parse_bound(text: str, selector: str) -> Bound | None:
     if percent > 100:
         raise PlanError(f"'{selector}': '{text}' is more than all layers.", "Use 0% to 100%.")
     return Bound(percent, percent=True)
-
-
-def _sentence(phrase: str) -> str:
-    return phrase[:1].upper() + phrase[1:]

@@ -18,12 +18,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from frostline.errors import FrostlineError, Key, PlanError
+from frostline.errors import FrostlineError, Key, PlanError, nearest
 from frostline.recipe.selectors import parse_selector
 from frostline.recipe.source import RecipeSource
 
@@ -372,7 +373,21 @@ class Recipe(Settings):
         named += [("save", arm) for arm in self.save]
         for key, arm in named:
             if arm not in self.arms:
-                raise mistake(f"'{key}' names the arm '{arm}', but the arms are {', '.join(self.arms)}.", "", key)
+                raise mistake(
+                    f"there is no arm '{arm}': the arms are {', '.join(self.arms)}.", nearest(arm, self.arms), key
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _varied_values_fit(self) -> Self:
+        for key, values in self.vary.items():
+            for index, value in enumerate(values):
+                try:
+                    self.varied(key, value)
+                except ValidationError as error:
+                    problem = error.errors(include_url=False)[0]["msg"]
+                    found = f"{value!r} does not work as {key}: {problem[:1].lower()}{problem[1:]}."
+                    raise mistake(found, "", "vary", key, index) from error
         return self
 
     @model_validator(mode="after")
@@ -407,6 +422,13 @@ class Recipe(Settings):
         except FrostlineError as error:
             self._source.locate(error)
             raise
+
+    def varied(self, key: str, value: str | int) -> Recipe:
+        """The recipe with one value of the key that it varies."""
+        section, field = key.split(".")
+        settings: Settings = getattr(self, section)
+        changed = type(settings).model_validate({**settings.model_dump(), field: value})
+        return self.model_copy(update={section: changed, "vary": {}})
 
     @property
     def baseline_arm(self) -> str:

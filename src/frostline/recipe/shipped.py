@@ -33,10 +33,9 @@ def copy_recipe(name: str, folder: Path) -> Path:
     recipes = {recipe.name: recipe for recipe in shipped_recipes()}
     name = name.removesuffix(".yaml")
     if name not in recipes:
-        close = nearest(name, recipes)
         raise RecipeError(
             f"there is no shipped recipe '{name}'.",
-            (close[:1].upper() + close[1:]) or f"There are: {', '.join(recipes)}.",
+            nearest(name, recipes) or f"There are: {', '.join(recipes)}.",
         )
     target = folder / f"{name}.yaml"
     try:

@@ -42,5 +42,4 @@ def require_choosing_signal(name: str) -> None:
 
 
 def _among(name: str, signals: Sequence[str]) -> str:
-    close = nearest(name, signals)
-    return f"{close[:1].upper()}{close[1:]} Signals: {', '.join(signals)}".lstrip()
+    return f"{nearest(name, signals)} Signals: {', '.join(signals)}".lstrip()
