@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from io import StringIO
@@ -45,9 +46,10 @@ STEPS = 9
 
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AdviceResult]:
-    """A recipe, and the advice given on it; whoever uses it leaves it as it is."""
+    """A recipe, and the advice given on it, in a thread; whoever uses it leaves it as it is."""
     recipe = tiny(tmp_path_factory.mktemp("advised"))
-    return recipe, advise_it(recipe, recipe.parent / "advice")
+    with ThreadPoolExecutor(1) as threads:
+        return recipe, threads.submit(advise_it, recipe, recipe.parent / "advice").result()
 
 
 def tiny(folder: Path, **changes: object) -> Path:

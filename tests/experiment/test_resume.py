@@ -19,10 +19,23 @@ from tests.builders.experiments import journal_without_clock, run_tiny, write_ex
 SHORT: dict[str, object] = {"seeds": [0], "arms": {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@50%:"]}}}
 
 
-def go_on(recipe: Path, run_folder: Path, overrides: tuple[str, ...] = (), **options: bool) -> RunResult:
+def go_on(
+    recipe: Path,
+    run_folder: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+) -> RunResult:
     with PlainProgress(Console(quiet=True)) as progress:
-        wanted = load_recipe(recipe, overrides)
-        return resume_experiment(run_folder, recipe.parent / "cache", progress, recipe=wanted, **options)
+        return resume_experiment(
+            run_folder,
+            recipe.parent / "cache",
+            progress,
+            recipe=load_recipe(recipe, overrides),
+            retry_failed=retry_failed,
+            accept_changes=accept_changes,
+        )
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from frostline.errors import FrostlineError, RunFolderError
+from frostline.interruption import SIGNALS
 from frostline.recipe import load_recipe
 from frostline.run_folder import (
     ArmFailed,
@@ -39,6 +42,14 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run_folder(recipe: Path) -> Path:
     return run_tiny(recipe, recipe.parent / "run").run_folder
+
+
+def test_a_run_in_a_thread_is_the_same_and_leaves_the_handlers_of_signals_alone(recipe: Path, run_folder: Path) -> None:
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(run_tiny, recipe, recipe.parent / "threaded").result().status == "finished"
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    assert journal_without_clock(recipe.parent / "threaded") == journal_without_clock(run_folder)
 
 
 def test_every_arm_of_every_replicate_is_measured_from_beginning_to_end(run_folder: Path) -> None:

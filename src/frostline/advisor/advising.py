@@ -90,23 +90,25 @@ def advise(
     budget: Budget = UNLIMITED,
     steps: int | None = None,
     signals: Sequence[str] = ADVISING,
+    interruption: Interruption | None = None,
 ) -> AdviceResult:
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
-    Ctrl+C and SIGTERM end it at once; the trial that runs is tried again. Raises `FrostlineError` for what the user can
-    mend, such as a budget that no plan keeps: then the nearest plan is named, and nothing recorded, so that another
-    budget may follow in the same folder. Of `signals`, those that can choose a plan do.
+    A signal that `interruption` listens to ends it at once (without one, none is handled); the trial that runs is tried
+    again. Raises `FrostlineError` for what the user can mend, such as a budget that no plan keeps: then the nearest
+    plan is named, and nothing recorded, so that another budget may follow in the same folder. Of `signals`, those that
+    can choose a plan do.
     """
     for name in signals:
         require_signal(name)
     last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     try:
-        with interruption.listening():
-            _make_folder(folder)
-            with run_lock(folder, progress.say):
-                return _advise(recipe, folder, cache, progress, interruption, budget, last, signals)
+        _make_folder(folder)
+        with run_lock(folder, progress.say):
+            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals)
     except Stopped as stopped:
+        interruption.answer()
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
         return AdviceResult(folder, "interrupted", stopped.exit_code)
 

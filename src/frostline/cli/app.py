@@ -18,7 +18,7 @@ def main() -> None:
     interruption = Interruption()
     try:
         with interruption.listening():
-            app()
+            app(obj=interruption)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)  # before or after typer, which takes care of it in between
     except SystemExit:

@@ -20,6 +20,7 @@ from frostline.cli.command import (
     read_recipe,
     saying,
 )
+from frostline.interruption import Interruption
 
 SHORTEST_RACE = 3
 """Steps of the last rung, at least; there is no other one then."""
@@ -128,6 +129,7 @@ def time_arms(
     epilog="Examples:  frostline advise demo.yaml  ·  frostline advise demo.yaml --budget time=40% --budget memory=8GB"
 )
 def advise(
+    context: typer.Context,
     recipe: RecipeFile,
     overrides: Overrides = None,
     budget: Annotated[
@@ -171,7 +173,16 @@ def advise(
     console = Console(stderr=as_json)
     with run_progress(console) as progress:
         names = tuple(dict.fromkeys(signal)) if signal else ADVISING
-        result = find_advice(wanted, folder, cache_folder(), progress, budget=limits, steps=steps, signals=names)
+        result = find_advice(
+            wanted,
+            folder,
+            cache_folder(),
+            progress,
+            budget=limits,
+            steps=steps,
+            signals=names,
+            interruption=context.ensure_object(Interruption),
+        )
         if result.exit_code:
             raise typer.Exit(result.exit_code)
         progress.say("Writing the page")

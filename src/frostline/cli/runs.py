@@ -24,6 +24,7 @@ from frostline.cli.command import (
     read_recipe,
     saying,
 )
+from frostline.interruption import Interruption
 
 if TYPE_CHECKING:
     from frostline.experiment import RunResult
@@ -41,6 +42,7 @@ class Resume(StrEnum):
     epilog="Examples:  frostline run demo.yaml  ·  frostline run demo.yaml --set training.steps=100 --out runs/longer"
 )
 def run(
+    context: typer.Context,
     recipe: RecipeFile,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to make.", show_default="runs/NAME")] = None,
@@ -68,16 +70,19 @@ def run(
 
     from frostline.experiment import resume_experiment, run_experiment, standing
 
+    interruption = context.ensure_object(Interruption)
+
     def work(progress: RunProgress) -> RunResult:
         if standing(run_folder) == "nothing":
-            return run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh)
-        return resume_experiment(run_folder, cache_folder(), progress, recipe=wanted)
+            return run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh, interruption=interruption)
+        return resume_experiment(run_folder, cache_folder(), progress, recipe=wanted, interruption=interruption)
 
     _run_and_report(run_folder, work, as_json)
 
 
 @app.command(epilog="Examples:  frostline resume runs/demo  ·  frostline resume runs/demo --retry-failed")
 def resume(
+    context: typer.Context,
     run_folder: RunFolder,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also try arms again that failed, from their last checkpoint.")
@@ -107,6 +112,7 @@ def resume(
             recipe=wanted,
             retry_failed=retry_failed,
             accept_changes=accept_changes,
+            interruption=context.ensure_object(Interruption),
         )
 
     _run_and_report(run_folder, work, as_json)

@@ -74,26 +74,33 @@ class RunResult:
 
 
 def run_experiment(
-    recipe: Recipe, run_folder: Path, cache: Path, progress: RunProgress, *, fresh: bool = False
+    recipe: Recipe,
+    run_folder: Path,
+    cache: Path,
+    progress: RunProgress,
+    *,
+    fresh: bool = False,
+    interruption: Interruption | None = None,
 ) -> RunResult:
     """Run `recipe` and leave its journal in `run_folder`, which must not exist.
 
-    An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`. Ctrl+C and SIGTERM save
-    and end the run cleanly. Raises `FrostlineError` for what the user can mend.
+    An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`. Signals that
+    `interruption` listens to save and end the run cleanly; without one, none is handled, so that a run may go on in
+    any thread. Raises `FrostlineError` for what the user can mend.
     """
     if run_folder.exists() and (run_folder / RECIPE_FILE).exists():
         refuse_existing(run_folder)
     standing(run_folder)
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     try:
-        with interruption.listening():
-            variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh))
-            variants.check()
-            _make_folder(run_folder)
-            with run_lock(run_folder, progress.say):
-                _write_recipe(run_folder, recipe)
-                return _work(variants, interruption)
+        variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh))
+        variants.check()
+        _make_folder(run_folder)
+        with run_lock(run_folder, progress.say):
+            _write_recipe(run_folder, recipe)
+            return _work(variants, interruption)
     except Stopped as stopped:
+        interruption.answer()
         progress.say("Stopped before training began.")
         return RunResult(run_folder, "interrupted", stopped.exit_code)
 
@@ -106,16 +113,17 @@ def resume_experiment(
     recipe: Recipe | None = None,
     retry_failed: bool = False,
     accept_changes: bool = False,
+    interruption: Interruption | None = None,
 ) -> RunResult:
     """Go on with the run in `run_folder`; `recipe`, if given, must be the one that it was begun with.
 
     Only settings of checkpoints may be others. Finished arms are not touched, failed ones tried again only if
-    `retry_failed`. Raises `FrostlineError` where it is no run, another process writes there, or conditions have
-    changed in a way that is refused; see `experiment.resume`.
+    `retry_failed`. Signals as in `run_experiment`. Raises `FrostlineError` where it is no run, another process writes
+    there, or conditions have changed in a way that is refused; see `experiment.resume`.
     """
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     try:
-        with interruption.listening(), run_lock(run_folder, progress.say):
+        with run_lock(run_folder, progress.say):
             if recipe is None:
                 recipe = recorded_recipe(run_folder)
             else:
@@ -129,6 +137,7 @@ def resume_experiment(
             variants.check()
             return _work(variants, interruption, retry_failed=retry_failed)
     except Stopped as stopped:
+        interruption.answer()
         progress.say("Stopped before training went on.")
         return RunResult(run_folder, "interrupted", stopped.exit_code)
 
