@@ -133,3 +133,15 @@ def test_a_machine_that_cannot_compile_says_so_before_training(tmp_path: Path, m
     with pytest.raises(RecipeError, match=r"training\.compile"):
         run_tiny(recipe, tmp_path / "run", ("training.compile=true",))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_arm_is_made_of_the_plan_that_was_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shared_parts(prepared_from(write_experiment(tmp_path)), None) as sharing:
+
+        def look_again(model: object) -> None:
+            raise AssertionError("the model was probed again")
+
+        monkeypatch.setattr("frostline.plans.resolve.map_model", look_again)
+        for seed in (0, 1):
+            for planned in sharing.arms.values():
+                assert make_arm(sharing, planned, seed).applied.resolved == planned.resolved

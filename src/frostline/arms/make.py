@@ -99,6 +99,7 @@ def make_arm(
         seed=seed,
         device=device,
         precision=precision,
+        resolved=planned.resolved,
         forward=fast_forward if training.engine == "fast" else None,
     )
 

@@ -25,7 +25,7 @@ from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import PrefixTrial
 from frostline.errors import TrainingError
-from frostline.plans import AppliedPlan, Plan, PlanStep
+from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan
 from frostline.recipe import TrainingSettings
 
 
@@ -104,15 +104,17 @@ class Arm:
         seed: int,
         device: torch.device,
         precision: str,
+        resolved: ResolvedPlan | None = None,
         forward: Callable[[AppliedPlan], ForwardPass] | None = None,
     ) -> None:
+        """`resolved`, if given, is what `plan` means for `model`: the model is not looked into again."""
         self.name = name
         self.training = training
         self.learning_rate = learning_rate
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.applied: AppliedPlan = plan.apply(on_device(model, device).train(), seed=seed)
+        self.applied: AppliedPlan = plan.apply(on_device(model, device).train(), resolved=resolved, seed=seed)
         self.model = self.applied.model
         self.forward = ReferenceForward(self.model, device, precision) if forward is None else forward(self.applied)
         self.optimizer = torch.optim.AdamW(

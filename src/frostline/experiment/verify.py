@@ -187,7 +187,7 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
             else f"{values:,} frozen values are the base model's, to the byte.",
         )
         if resolved.lora is None:
-            applied = prepared.arms[name].plan.apply(model, seed=run.seed)
+            applied = prepared.arms[name].plan.apply(model, resolved=resolved, seed=run.seed)
             applied.advance(variant.recipe.training.steps - 1)
             same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
             found = "have the hash that the journal ends with" if same else "are not what the journal ends with"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,10 +15,8 @@ from frostline.errors import RunFolderError, nearest
 from frostline.report.figures import cost, loss, outcome, variants, weights
 from frostline.report.figures.parts import AnyChart
 from frostline.report.style import LIGHT, WIDE, Palette, Style
+from frostline.report.tables import RunTables
 from frostline.stats import VariantSummary
-
-if TYPE_CHECKING:
-    from frostline.report.opened import Run
 
 
 class NothingMeasured(RunFolderError):  # noqa: N818 - it says what is the matter
@@ -33,7 +30,7 @@ class RunPlots:
     Raises `NothingMeasured` where the run lacks the measure. `with_palette(DARK)` draws on dark paper.
     """
 
-    run: Run
+    run: RunTables
     palette: Palette = LIGHT
 
     def with_palette(self, palette: Palette) -> RunPlots:

@@ -1,0 +1,83 @@
+"""Which tables does a run folder hold? Polars frames of its journal, made on first use and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from frostline.errors import RunFolderError
+from frostline.report import frames
+from frostline.run_folder import RECIPE_FILE
+from frostline.stats import RunSummary
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """Summary and tables of one run."""
+
+    folder: Path
+    summary: RunSummary
+    """Every number that the report prints."""
+    lines: frames.Lines
+    """The journal, line by line."""
+
+    def losses(self) -> pl.DataFrame:
+        """One row a step: variant, seed, arm, step, loss_nats, gradient_norm, learning_rate, predictions, tokens,
+        windows_sha256, untimed, seconds."""
+        return self._losses
+
+    def evaluations(self) -> pl.DataFrame:
+        """One row an evaluation: variant, seed, arm, step (steps done), corpus (`held_out` or `retention`), loss_nats,
+        predictions."""
+        return frames.evaluations_frame(self.lines)
+
+    def weight_changes(self) -> pl.DataFrame:
+        """One row a watched matrix and step: variant, seed, arm, step, name, layer, role, change, drift."""
+        return self._weight_changes
+
+    def final_weights(self) -> pl.DataFrame:
+        """One row a watched matrix: variant, seed, arm, name, layer, role, trained, norm, drift, relative_drift,
+        stable_rank."""
+        return frames.final_weights_frame(self.lines)
+
+    def continuations(self) -> pl.DataFrame:
+        """One row a sampled text: variant, seed, arm ('' before training), prompt_index, prompt, text, tokens,
+        common_tokens, untouched_loss_nats, ngrams, copied_ngrams, distinct_1, distinct_2, distinct_3, repetition,
+        self_bleu."""
+        return frames.continuations_frame(self.lines)
+
+    def times(self) -> pl.DataFrame:
+        """One row a step: variant, seed, arm, step, seconds, untimed."""
+        return self._losses.select("variant", "seed", "arm", "step", "seconds", "untimed")
+
+    def memory(self) -> pl.DataFrame:
+        """One row an arm: variant, arm, method, peak_bytes, model_bytes."""
+        return frames.memory_frame(self.lines)
+
+    def claims(self) -> pl.DataFrame:
+        """One row a claim and arm: id, claim, variant, arm, verdict, value, low, high, n, unit, method, p_value,
+        sentence, statistic, null, margin, decides."""
+        return frames.claims_frame(self.summary)
+
+    def estimates(self) -> pl.DataFrame:
+        """Every estimate of the summary: variant, arm ('' for the untouched model), measure, value, low, high, n, unit,
+        method."""
+        return frames.estimates_frame(self.summary)
+
+    def recipe_text(self) -> str:
+        """The resolved recipe as YAML. Raises `RunFolderError` if the folder has none."""
+        try:
+            return (self.folder / RECIPE_FILE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{self.folder / RECIPE_FILE}: cannot be read.", "A run folder keeps it.") from error
+
+    @cached_property
+    def _losses(self) -> pl.DataFrame:
+        return frames.losses_frame(self.lines)
+
+    @cached_property
+    def _weight_changes(self) -> pl.DataFrame:
+        return frames.weight_changes_frame(self.lines)
