@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.storage import LOCK_FILE, lock_file, take_lock
+from frostline.storage import LOCK_FILE, is_locked, take_lock
 
 RESERVED_BYTES = 100_000_000
 """Bytes of the disk that are left free for others."""
@@ -48,7 +48,7 @@ def largest_share(root: Path, own: str, bound_bytes: int) -> int:
     except OSError:
         return 0
     others = [owned for owned in _owned_folders(root) if owned.path.name != own]
-    staying = sum(owned.bytes for owned in others if _is_locked(owned.path))
+    staying = sum(owned.bytes for owned in others if is_locked(owned.path))
     total = sum(owned.bytes for owned in others) + bytes_in(root / own)
     return max(0, min(bound_bytes, total + free_bytes) - staying)
 
@@ -94,17 +94,4 @@ def _remove(folder: Path) -> None:
                 path.unlink()
             folder.rmdir()
     finally:
-        os.close(lock)
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
-        return False
-    try:
-        return not lock_file(lock)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
+        lock.release()

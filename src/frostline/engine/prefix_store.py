@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from types import TracebackType
 import numpy as np
 import psutil
 import torch
+from filelock import BaseFileLock
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -98,7 +98,7 @@ class PrefixStore:
         self._files: dict[RowKind, RowFile] = {}
         self._depths: set[int] = set()
         self._found_in_memory = self._found_on_disk = self._computed = 0
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
         self._writing = False
         self._granted_bytes = 0
         self._full, self._reason = False, ""
@@ -178,7 +178,7 @@ class PrefixStore:
         self._memory, self._memory_bound, self._files, self._depths = {}, 0, {}, set()
         self._writing = False
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def __enter__(self) -> PrefixStore:

@@ -27,10 +27,10 @@ def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """
     path = run_folder / LOCK_FILE
     try:
-        handle = take_lock(run_folder)
+        lock = take_lock(run_folder)
     except OSError as error:
         raise disk_trouble(error, run_folder) from error
-    if handle is None:
+    if lock is None:
         raise RunFolderError(
             f"{run_folder}: another process writes there ({_holder(path)}).",
             "Wait for it, or stop it; one run folder has one writer.",
@@ -39,12 +39,11 @@ def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         if path.stat().st_size:
             say(f"Taking over from {_holder(path)}, which did not come to its end.")
         values = {"process": os.getpid(), "boot": _boot_id(), "host": socket.gethostname()}
-        os.truncate(handle, 0)
-        os.pwrite(handle, (json.dumps(values) + "\n").encode(), 0)
+        path.write_text(json.dumps(values) + "\n", encoding="utf-8")
         yield
     finally:
         path.unlink(missing_ok=True)
-        os.close(handle)
+        lock.release()
 
 
 def _read_holder(path: Path) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
 from frostline.storage.code import code_sha256
 from frostline.storage.disk import disk_trouble, require_room
-from frostline.storage.folder_lock import LOCK_FILE, lock_file, take_lock
+from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
 from frostline.storage.folders import cache_folder
 from frostline.storage.sealed import (
     Facts,
@@ -28,7 +28,7 @@ __all__ = [
     "code_sha256",
     "disk_trouble",
     "flush_folder",
-    "lock_file",
+    "is_locked",
     "open_entry",
     "open_sealed",
     "remove_abandoned",

@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+from filelock import BaseFileLock, FileLock, Timeout
 
 LOCK_FILE = "lock"
 
 
-def take_lock(folder: Path) -> int | None:
-    """Descriptor of the lock on `folder`, which is made if missing; None if another holds it.
+def take_lock(folder: Path) -> BaseFileLock | None:
+    """The lock on `folder`, which is made if missing; None if another process or thread holds it.
 
-    Released by closing it, at the latest when the process ends. Raises `OSError` where no lock can be had, such as on
-    a disk that cannot be written to.
+    Given back by `release()`, at the latest when the process ends. Raises `OSError` where no lock can be had, such as
+    on a disk that cannot be written to, or where `folder` or its lock is a symbolic link.
     """
     while True:
         if folder.is_symlink():
             raise OSError(f"{folder} is a symbolic link")
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        path = folder / LOCK_FILE
+        # Threads of one process are told apart, and a file system without locks is an error: a file that merely
+        # exists would outlive its process.
+        lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
         try:
-            if not lock_file(lock):
-                os.close(lock)
+            lock.acquire()
+        except Timeout:
+            if path.is_symlink():
+                raise OSError(f"{path} is a symbolic link") from None
+            if path.exists():
                 return None
-            if _still_there(lock, folder / LOCK_FILE):
-                return lock
-        except OSError:
-            os.close(lock)
-            raise
-        os.close(lock)
+            continue  # whoever held it has just removed it
+        return lock
 
 
-def lock_file(descriptor: int) -> bool:
-    """Whether the lock could be had without waiting. Where the system has no such locks, it always can."""
-    if sys.platform == "win32":
+def is_locked(folder: Path) -> bool:
+    """Whether another process or thread holds the lock on `folder`, or it cannot be told; nothing is made there."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        lock = take_lock(folder)
+    except OSError:
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _still_there(lock: int, path: Path) -> bool:
-    """Whether the locked file is the one at `path`: between opening and locking, another may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(lock), path.lstat())
-    except FileNotFoundError:
-        return False
+    if lock is None:
+        return True
+    lock.release()
+    return False
