@@ -114,6 +114,10 @@ MISTAKES = {
     ),
     "a number for a selector": ("  a: {train: [attn, 3]}", f"3, key 'arms.a.train': {WORD} 3."),
     "a list in a list": ("  a: {train: [[attn]]}", f"3, key 'arms.a.train': {WORD} ['attn']."),
+    "a long list in a list": (
+        f"  a: {{train: [[{', '.join(['attn'] * 50)}]]}}",
+        "3, key 'arms.a.train': a selector is a word such as attn.qkv or mlp@50%:.",
+    ),
     "a word for a step": (
         "  a: {train: attn, changes: [{at: three, thaw: mlp}]}",
         "3, key 'arms.a.changes.0.at': a whole number belongs here, found 'three'.",

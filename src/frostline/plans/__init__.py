@@ -1,4 +1,4 @@
-"""Which parameters train? Roles, selectors, resolving against a model, schedules, adapters, cost."""
+"""Which parameters train in this model? Roles, matching, resolving, applying, adapters, cost."""
 
 from frostline.plans.adapters import (
     adapted_modules,

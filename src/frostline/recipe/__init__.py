@@ -1,4 +1,4 @@
-"""What did the user ask for? Settings, YAML with overrides, the shipped recipes."""
+"""What did the user ask for? Settings, the language of plans, YAML with overrides, the shipped recipes."""
 
 from frostline.recipe.inspected import inspected_recipe
 from frostline.recipe.load import (

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from frostline.errors import RecipeError, nearest
-from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
+from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe, as_found
 from frostline.recipe.source import Lines, RecipeSource
 
 MAXIMUM_BYTES = 1_000_000
@@ -211,8 +211,7 @@ def _sentence_of(error: ErrorDetails, keys: Sequence[str | int]) -> RecipeError:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return RecipeError(f"{message}.")
-    found = ", found nothing" if error["input"] is None else f", found {error['input']!r}"
-    shown = found if len(found) < 100 else ""
+    shown = as_found(error["input"])
     kind = _KINDS.get(error["type"])
     if kind is not None:
         known = _known(_fields_at(keys)) if error["type"] == "model_type" else ""

@@ -26,8 +26,8 @@ from frostline.errors import Key, PlanError, at, nearest
 from frostline.recipe.roles import LAYERED_ROLES, ROLES
 from frostline.recipe.signal_names import RANDOM, require_choosing_signal
 
-MAXIMUM_PATTERN = 200
-"""Characters of a GLOB or REGEX at most: no parameter name needs more."""
+MAXIMUM_LENGTH = 250
+"""Characters of a selector at most: no GLOB or REGEX of a parameter name needs more."""
 MAXIMUM_REPEATS = 1_000
 """Largest product of the counts of a REGEX, as in `(a{9}){9}`: reading one that repeats more takes all memory."""
 _BOUND = re.compile(r"(?P<count>-?[0-9]{1,6})|(?P<percent>[0-9]{1,3}(\.[0-9]{1,6})?)%", re.ASCII)
@@ -169,6 +169,8 @@ class Selector:
 def parse_selector(text: str) -> Selector:
     """Read one selector. Raises `PlanError` saying what is wrong with it."""
     text = text.strip()
+    if len(text) > MAXIMUM_LENGTH:
+        raise PlanError(f"'{text[:30]}...' is longer than {MAXIMUM_LENGTH} characters.")
     kind, colon, pattern = text.partition(":")
     if colon and kind in ("top", "bottom"):
         return _parse_choice("top" if kind == "top" else "bottom", pattern)
@@ -217,8 +219,6 @@ def _parse_pattern(kind: Literal["name", "re"], pattern: str) -> Selector:
     pattern = pattern.strip()
     if not pattern or not pattern.isprintable():
         raise PlanError(f"'{kind}:' needs a {what} of printable characters behind it.", _GLOB_HINT)
-    if len(pattern) > MAXIMUM_PATTERN:
-        raise PlanError(f"'{kind}:{pattern[:20]}...' is longer than {MAXIMUM_PATTERN} characters.")
     if kind == "name":
         _require_glob(pattern)
     else:

@@ -36,6 +36,12 @@ def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
     return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "keys": keys})
 
 
+def as_found(value: object) -> str:
+    """`, found VALUE`, as YAML has it; nothing where that would be long."""
+    phrase = ", found nothing" if value is None else f", found {value!r}"
+    return phrase if len(phrase) < 100 else ""
+
+
 def _as_tuple(value: object) -> object:
     """One selector may be written without the brackets of a list.
 
@@ -55,7 +61,7 @@ def _selector_from_mapping(item: dict[object, object]) -> object:
 def _readable(item: object) -> object:
     """`item` as it is, if it is a selector."""
     if not isinstance(item, str):
-        raise mistake(f"a selector is a word such as attn.qkv or mlp@50%:, found {item!r}.")
+        raise mistake(f"a selector is a word such as attn.qkv or mlp@50%:{as_found(item)}.")
     try:
         parse_selector(item)
     except PlanError as error:
