@@ -30,8 +30,8 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & modules_after(code)
 
 
-def test_reading_a_recipe_needs_no_torch() -> None:
-    assert "torch" not in modules_after("from frostline.recipe.shipped import shipped_recipes; shipped_recipes()")
+def test_recipes_and_statistics_need_no_torch() -> None:
+    assert not {"torch", "transformers"} & modules_after("import frostline.recipe, frostline.run_folder, frostline.stats")
 
 
 def test_public_names_are_found_on_first_use() -> None:
