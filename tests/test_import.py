@@ -31,7 +31,8 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_recipes_and_statistics_need_no_torch() -> None:
-    assert not {"torch", "transformers"} & modules_after("import frostline.recipe, frostline.run_folder, frostline.stats")
+    code = "import frostline.recipe, frostline.run_folder, frostline.stats"
+    assert not {"torch", "transformers"} & modules_after(code)
 
 
 def test_public_names_are_found_on_first_use() -> None:
