@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
-from frostline.engine.partly_trained import NeededGradients, remove_needed_gradients, use_needed_gradients
+from frostline.engine.partly_trained import use_needed_gradients
 from frostline.plans import AppliedPlan, Plan, value_of
 from tests.builders.models import VOCABULARY, tiny_model
 
@@ -174,9 +174,6 @@ def test_a_released_plan_leaves_a_plain_model() -> None:
         for applied in (plain, needed):
             applied.model.get_parameter("transformer.h.0.attn.c_attn.weight").mul_(2)
     assert torch.equal(loss_of(needed.model), loss_of(plain.model))
-    remove_needed_gradients(needed.model)
-    assert not any(isinstance(vars(module).get("forward"), NeededGradients) for module in needed.model.modules())
-    assert torch.equal(loss_of(needed.model), loss_of(plain.model))
 
 
 def test_another_plan_may_split_the_same_matrix_otherwise() -> None:
@@ -186,14 +183,6 @@ def test_another_plan_may_split_the_same_matrix_otherwise() -> None:
         applied.release()
     again = [Plan.parse("train: [attn.v]").apply(applied.model) for applied in (plain, needed)]
     assert take_steps(again[0], 2) == take_steps(again[1], 2)
-
-
-def test_they_can_be_removed_while_the_matrices_are_split() -> None:
-    plain, needed = pair("phi3")
-    take_steps(plain, 1)
-    take_steps(needed, 1)
-    remove_needed_gradients(needed.model)
-    assert take_steps(plain, 2) == take_steps(needed, 2)
 
 
 def test_a_deep_copy_of_the_model_has_a_matrix_of_its_own() -> None:

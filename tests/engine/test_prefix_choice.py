@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.engine.prefix_choice import PrefixChoice, choose_prefix, measure_read_rate, measure_write_rate
+from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, StoreRates, choose_prefix, measured_rates
 from frostline.engine.readable import readable_bytes, readable_seconds
 
 FROZEN = "15 of 30 layers are frozen at the bottom"
 KEYS = "training.prefix_cache.memory_mb or training.prefix_cache.disk_mb"
 
 
-@dataclass(frozen=True)
-class Case:
-    """The upper half of 30 layers trains; three epochs of two arms. 62 ms to compute, 0.4 ms to read, 1 ms to write."""
-
-    wanted: Literal["auto", "always", "never"] = "auto"
-    depth: int = 15
-    layers: int = 30
-    row_bytes: int = 590_000
-    row_flops: float = 62e9
-    flops_per_second: float = 1e12
-    read_bytes_per_second: float = 1.475e9
-    write_bytes_per_second: float = 0.59e9
-    reads_per_window: float = 6.0
-    order: Literal["epochs", "random"] = "epochs"
-    arms_sharing: int = 2
-    deterministic: bool = True
-    room_bytes: int = 10**9
-    windows: int = 400
+CASE = PrefixCase(
+    wanted="auto",
+    depth=15,
+    layers=30,
+    row_bytes=590_000,
+    compute_seconds=62e-3,
+    reads_per_window=6.0,
+    order="epochs",
+    arms_sharing=2,
+    windows=400,
+    room_bytes=10**9,
+)
+"""The upper half of 30 layers trains; three epochs of two arms."""
+RATES = StoreRates(read=1.475e9, write=0.59e9)
+"""0.4 ms to read, 1 ms to write."""
 
 
-def choose(case: Case) -> PrefixChoice:
-    return choose_prefix(**vars(case))
+def choose(case: PrefixCase = CASE, rates: StoreRates = RATES) -> PrefixChoice:
+    return choose_prefix(case, rates)
 
 
 def test_a_prefix_that_is_cheaper_to_read_than_to_compute_is_kept() -> None:
-    assert choose(Case()) == PrefixChoice(
+    assert choose() == PrefixChoice(
         True,
         f"Prefix cache: on. {FROZEN}; a window is 590 kB to keep, 62 ms to compute and 0.4 ms to read, "
         "and is read 6.0 times.",
@@ -51,43 +47,39 @@ def test_a_prefix_that_is_cheaper_to_read_than_to_compute_is_kept() -> None:
 @pytest.mark.parametrize(
     ("case", "sentence"),
     [
-        (Case(wanted="never"), "The recipe says so (training.prefix_cache.use: never)."),
-        (Case(depth=0), "The embeddings or layer 0 train, so nothing can be stored."),
+        (replace(CASE, wanted="never"), "The recipe says so (training.prefix_cache.use: never)."),
+        (replace(CASE, depth=0), "The embeddings or layer 0 train, so nothing can be stored."),
         (
-            Case(deterministic=False),
-            "There is dropout below the lowest trained layer, so its input differs each time and cannot be stored.",
-        ),
-        (
-            Case(order="random", arms_sharing=1),
+            replace(CASE, order="random", arms_sharing=1),
             "With random offsets windows do not come back, so storing cannot help across steps.",
         ),
         (
-            Case(reads_per_window=1.0, arms_sharing=1),
+            replace(CASE, reads_per_window=1.0, arms_sharing=1),
             "Each window is read only once and no other arm shares it, so nothing is gained by storing.",
         ),
         (
-            Case(row_flops=0.3e9),
+            replace(CASE, compute_seconds=0.3e-3),
             "Reading is slower than computing: "
             "a window is 590 kB, 0.3 ms to compute, 1 ms to write and 0.4 ms to read.",
         ),
         (
-            Case(row_flops=0.5e9),
+            replace(CASE, compute_seconds=0.5e-3),
             "Writing costs more than is saved in 6.0 reads: "
             "a window is 590 kB, 0.5 ms to compute, 1 ms to write and 0.4 ms to read.",
         ),
         (
-            Case(room_bytes=20_000_000),
+            replace(CASE, room_bytes=20_000_000),
             f"All windows need 236 MB and there is room for 20 MB, less than a tenth. Raise {KEYS}.",
         ),
     ],
-    ids=["never", "depth 0", "dropout", "random", "once", "slow reading", "slow writing", "no room"],
+    ids=["never", "depth 0", "random", "once", "slow reading", "slow writing", "no room"],
 )
-def test_each_refusal_has_its_sentence(case: Case, sentence: str) -> None:
+def test_each_refusal_has_its_sentence(case: PrefixCase, sentence: str) -> None:
     assert choose(case) == PrefixChoice(False, f"Prefix cache: off. {sentence}")
 
 
 def test_with_random_offsets_the_arms_of_one_step_share_one_pass() -> None:
-    choice = choose(Case(order="random", arms_sharing=3, room_bytes=0))
+    choice = choose(replace(CASE, order="random", arms_sharing=3, room_bytes=0))
     assert choice.use
     assert choice.sentence.endswith(
         "and is read 3.0 times. With random offsets windows do not come back, so storing cannot help across steps, "
@@ -96,7 +88,7 @@ def test_with_random_offsets_the_arms_of_one_step_share_one_pass() -> None:
 
 
 def test_a_part_of_the_windows_is_better_than_none() -> None:
-    choice = choose(Case(room_bytes=118_000_000))
+    choice = choose(replace(CASE, room_bytes=118_000_000))
     assert choice.use
     assert choice.sentence.endswith(
         f" There is room for 50 % of the windows (236 MB); the others are computed each time. Raise {KEYS} "
@@ -106,10 +98,15 @@ def test_a_part_of_the_windows_is_better_than_none() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [Case(row_flops=0.3e9), Case(row_flops=0.5e9), Case(reads_per_window=1.0), Case(room_bytes=20_000_000)],
+    [
+        replace(CASE, compute_seconds=0.3e-3),
+        replace(CASE, compute_seconds=0.5e-3),
+        replace(CASE, reads_per_window=1.0),
+        replace(CASE, room_bytes=20_000_000),
+    ],
     ids=["slow reading", "slow writing", "once", "no room"],
 )
-def test_always_overrides_what_storing_costs(case: Case) -> None:
+def test_always_overrides_what_storing_costs(case: PrefixCase) -> None:
     assert not choose(case).use
     choice = choose(replace(case, wanted="always"))
     assert choice.use
@@ -118,39 +115,33 @@ def test_always_overrides_what_storing_costs(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [Case(depth=0), Case(deterministic=False), Case(order="random", arms_sharing=1)],
-    ids=["depth 0", "dropout", "random"],
+    [replace(CASE, depth=0), replace(CASE, order="random", arms_sharing=1)],
+    ids=["depth 0", "random"],
 )
-def test_always_does_not_override_what_cannot_be(case: Case) -> None:
+def test_always_does_not_override_what_cannot_be(case: PrefixCase) -> None:
     assert choose(replace(case, wanted="always")) == choose(case)
 
 
 @given(
-    flops=st.floats(1e6, 1e12),
+    compute=st.floats(1e-6, 1.0),
     read=st.floats(1e7, 1e10),
     write=st.floats(1e7, 1e10),
     reads=st.integers(1, 50),
 )
-def test_rows_are_kept_exactly_if_that_takes_less_time(flops: float, read: float, write: float, reads: int) -> None:
-    case = Case(
-        row_flops=flops, read_bytes_per_second=read, write_bytes_per_second=write, reads_per_window=float(reads)
-    )
-    compute_seconds = flops / 1e12
-    keeping, recomputing = compute_seconds + 590_000 / write, compute_seconds
+def test_rows_are_kept_exactly_if_that_takes_less_time(compute: float, read: float, write: float, reads: int) -> None:
+    keeping, recomputing = compute + 590_000 / write, compute
     for _ in range(reads - 1):
         keeping += 590_000 / read
-        recomputing += compute_seconds
+        recomputing += compute
     if keeping == pytest.approx(recomputing, rel=1e-9):
         return
-    assert choose(case).use == (keeping < recomputing)
-
-
-def test_a_machine_whose_speed_is_unknown_keeps_nothing() -> None:
-    assert not choose(Case(row_flops=0.0, flops_per_second=0.0)).use
+    case = replace(CASE, compute_seconds=compute, reads_per_window=float(reads))
+    assert choose(case, StoreRates(read, write)).use == (keeping < recomputing)
 
 
 def test_rates_are_those_of_a_machine() -> None:
-    for rate in (measure_read_rate(), measure_write_rate()):
+    rates = measured_rates()
+    for rate in (rates.read, rates.write):
         assert 1e6 < rate < 1e12
 
 

@@ -17,6 +17,7 @@ from frostline.engine import (
     Arm,
     FastForward,
     FrozenWeights,
+    PrefixCase,
     PrefixChoice,
     PrefixIdentity,
     PrefixStore,
@@ -28,8 +29,7 @@ from frostline.engine import (
     default_memory_bytes,
     fit_model,
     keep_freed_memory,
-    measure_read_rate,
-    measure_write_rate,
+    measured_rates,
     window_key,
 )
 from frostline.machine import describe_machine
@@ -108,27 +108,21 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
     """Whether storing the prefix of the arm pays, by what one window's prefix took in `trial`."""
     recipe, resolved = prepared.recipe, planned.resolved
     training = recipe.training
-    windows_of_a_step = training.batch * training.accumulation
-    windows = windows_of_a_step * training.steps * len(recipe.seeds)
-    cost = planned.cost
-    flops = (cost.ceiling_cached - cost.ceiling) * cost.full_step_flops / windows_of_a_step
+    windows = training.batch * training.accumulation * training.steps * len(recipe.seeds)
     sharing = sum(other.resolved.prefix_layers > 0 for other in prepared.arms.values())
-    return choose_prefix(
+    case = PrefixCase(
         wanted=training.prefix_cache.use,
         depth=resolved.prefix_layers,
         layers=resolved.layers,
         row_bytes=trial.row_bytes,
-        row_flops=flops,
-        flops_per_second=flops / trial.seconds,
-        read_bytes_per_second=measure_read_rate(),
-        write_bytes_per_second=measure_write_rate(),
+        compute_seconds=trial.seconds,
         reads_per_window=sharing * (1.0 if recipe.windows.order == "random" else windows / prepared.corpus.windows),
         order=recipe.windows.order,
         arms_sharing=sharing,
-        deterministic=True,
-        room_bytes=room_bytes,
         windows=prepared.corpus.windows,
+        room_bytes=room_bytes,
     )
+    return choose_prefix(case, measured_rates())
 
 
 def forget_other_windows(prepared: Prepared, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, settle_device, settle_precision
 from frostline.engine.prefix import PrefixTrial
-from frostline.engine.prefix_choice import PrefixChoice, choose_prefix, measure_read_rate, measure_write_rate
+from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, choose_prefix, measured_rates
 from frostline.engine.prefix_store import (
     PrefixIdentity,
     PrefixStore,
@@ -40,6 +40,7 @@ __all__ = [
     "Forward",
     "FrozenWeights",
     "PhaseSeconds",
+    "PrefixCase",
     "PrefixChoice",
     "PrefixIdentity",
     "PrefixStore",
@@ -62,9 +63,8 @@ __all__ = [
     "keep_freed_memory",
     "load_model",
     "load_tokenizer",
-    "measure_read_rate",
-    "measure_write_rate",
     "measured_peak",
+    "measured_rates",
     "model_title",
     "needs_conversion",
     "next_token_loss",

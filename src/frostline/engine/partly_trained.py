@@ -45,13 +45,6 @@ def use_needed_gradients(model: nn.Module) -> list[str]:
     return found
 
 
-def remove_needed_gradients(model: nn.Module) -> None:
-    """Undo `use_needed_gradients` and give up the memory that it took."""
-    for module in model.modules():
-        if isinstance(vars(module).get("forward"), NeededGradients):
-            del vars(module)["forward"]
-
-
 class NeededGradients:
     """The forward pass of one layer with a split matrix, and that matrix, kept between steps.
 

@@ -31,63 +31,72 @@ class PrefixChoice:
     """What is printed: the decision and the numbers behind it."""
 
 
-def choose_prefix(
-    *,
-    wanted: Literal["auto", "always", "never"],
-    depth: int,
-    layers: int,
-    row_bytes: int,
-    row_flops: float,
-    flops_per_second: float,
-    read_bytes_per_second: float,
-    write_bytes_per_second: float,
-    reads_per_window: float,
-    order: Literal["epochs", "random"],
-    arms_sharing: int,
-    deterministic: bool,
-    room_bytes: int,
-    windows: int,
-) -> PrefixChoice:
-    """Decide for one arm with `depth` of `layers` layers frozen at the bottom.
+@dataclass(frozen=True)
+class PrefixCase:
+    """What storing the prefix of one arm is about: `depth` of `layers` layers are frozen at its bottom."""
 
-    `row_bytes` and `row_flops` are of one window's prefix; `reads_per_window` counts all arms and replicates (with
-    random offsets it is `arms_sharing`: the arms whose prefixes one step computes once). `always` overrides what
-    storing costs and how much fits, but not what makes storing impossible or pointless.
+    wanted: Literal["auto", "always", "never"]
+    depth: int
+    layers: int
+    row_bytes: int
+    """Bytes of one window's row."""
+    compute_seconds: float
+    """Seconds to compute it."""
+    reads_per_window: float
+    """How often a window is read by all arms and replicates; with random offsets `arms_sharing` counts instead."""
+    order: Literal["epochs", "random"]
+    arms_sharing: int
+    """Arms whose prefixes one step computes once."""
+    windows: int
+    room_bytes: int
+
+
+@dataclass(frozen=True)
+class StoreRates:
+    """How fast rows are kept and come back, in bytes a second."""
+
+    read: float
+    write: float
+
+
+def choose_prefix(case: PrefixCase, rates: StoreRates) -> PrefixChoice:
+    """Decide for one arm.
+
+    `always` overrides what storing costs and how much fits, but not what makes storing impossible or pointless.
     """
-    impossible = _impossible(wanted, depth, order, arms_sharing, deterministic)
+    impossible = _impossible(case)
     if impossible is not None:
         return PrefixChoice(False, f"Prefix cache: off. {impossible}")
     costs = _Costs(
-        compute=row_flops / flops_per_second if flops_per_second > 0 else 0.0,
-        read=row_bytes / read_bytes_per_second,
-        write=row_bytes / write_bytes_per_second,
-        reads=float(arms_sharing) if order == "random" else reads_per_window,
+        compute=case.compute_seconds,
+        read=case.row_bytes / rates.read,
+        write=case.row_bytes / rates.write,
+        reads=float(case.arms_sharing) if case.order == "random" else case.reads_per_window,
     )
-    fitting = 1.0 if order == "random" else min(1.0, room_bytes / (windows * row_bytes))
-    if wanted == "auto":
-        refusal = costs.refusal(row_bytes) or _refusal_for_room(fitting, windows * row_bytes, room_bytes)
+    needed_bytes = case.windows * case.row_bytes
+    fitting = 1.0 if case.order == "random" else min(1.0, case.room_bytes / needed_bytes)
+    if case.wanted == "auto":
+        refusal = costs.refusal(case.row_bytes) or _refusal_for_room(fitting, needed_bytes, case.room_bytes)
         if refusal is not None:
             return PrefixChoice(False, f"Prefix cache: off. {refusal}")
-    on = "on" if wanted == "auto" else "on (training.prefix_cache.use: always)"
+    on = "on" if case.wanted == "auto" else "on (training.prefix_cache.use: always)"
     return PrefixChoice(
         True,
-        f"Prefix cache: {on}. {depth} of {layers} layers are frozen at the bottom; "
-        f"a window is {readable_bytes(row_bytes)} to keep, {readable_seconds(costs.compute)} to compute and "
+        f"Prefix cache: {on}. {case.depth} of {case.layers} layers are frozen at the bottom; "
+        f"a window is {readable_bytes(case.row_bytes)} to keep, {readable_seconds(costs.compute)} to compute and "
         f"{readable_seconds(costs.read)} to read, and is read {costs.reads:.1f} times."
-        + _limits(order, arms_sharing, fitting, windows * row_bytes),
+        + _limits(case, fitting, needed_bytes),
     )
 
 
 @cache
-def measure_read_rate() -> float:
-    """Bytes a second at which a row comes from the disk's cache: copied once and hashed. Takes some 20 ms, once."""
-    return _best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest())
-
-
-@cache
-def measure_write_rate() -> float:
-    """Bytes a second at which a row is kept: copied for memory, hashed, copied to the disk's cache. Also 20 ms."""
-    return _best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest() + sample.copy().data[:1])
+def measured_rates() -> StoreRates:
+    """The rates of this machine. Takes some 40 ms, once."""
+    return StoreRates(
+        read=_best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest()),  # copied once and hashed
+        # copied for memory, hashed, copied to the disk's cache
+        write=_best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest() + sample.copy().data[:1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -114,14 +123,12 @@ class _Costs:
         return None
 
 
-def _impossible(wanted: str, depth: int, order: str, arms_sharing: int, deterministic: bool) -> str | None:
-    if wanted == "never":
+def _impossible(case: PrefixCase) -> str | None:
+    if case.wanted == "never":
         return "The recipe says so (training.prefix_cache.use: never)."
-    if depth == 0:
+    if case.depth == 0:
         return "The embeddings or layer 0 train, so nothing can be stored."
-    if not deterministic:
-        return "There is dropout below the lowest trained layer, so its input differs each time and cannot be stored."
-    if order == "random" and arms_sharing < 2:
+    if case.order == "random" and case.arms_sharing < 2:
         return "With random offsets windows do not come back, so storing cannot help across steps."
     return None
 
@@ -135,11 +142,11 @@ def _refusal_for_room(fitting: float, needed_bytes: int, room_bytes: int) -> str
     )
 
 
-def _limits(order: str, arms_sharing: int, fitting: float, needed_bytes: int) -> str:
-    if order == "random":
+def _limits(case: PrefixCase, fitting: float, needed_bytes: int) -> str:
+    if case.order == "random":
         return (
             " With random offsets windows do not come back, so storing cannot help across steps, "
-            f"but the {arms_sharing} arms of one step share one pass."
+            f"but the {case.arms_sharing} arms of one step share one pass."
         )
     if fitting < 1:
         return (

@@ -99,10 +99,6 @@ class AppliedPlan:
         trained = frozenset().union(*(phase.trained for phase in self.resolved.phases if phase.at <= step))
         return list(dict(self._holders[name] for name in self._portions if name in trained).items())
 
-    def frozen_portions(self) -> list[Portion]:
-        """The portions that are frozen now, in the model's order."""
-        return [portion for name, portion in self._portions.items() if name not in self._phase.trained]
-
     def advance(self, step: int) -> PlanStep | None:
         """Do what the plan changes at `step` (counted from 0); call it before the step's forward pass.
 

@@ -60,11 +60,6 @@ def memory_frame(lines: Lines) -> pl.DataFrame:
     return _records(lines, PeakMemory)
 
 
-def times_frame(lines: Lines) -> pl.DataFrame:
-    """One row a step: variant, seed, arm, step, seconds, untimed."""
-    return losses_frame(lines).select(*_PLACE, "step", "seconds", "untimed")
-
-
 def weight_changes_frame(lines: Lines) -> pl.DataFrame:
     """One row for each watched matrix and measured step: variant, seed, arm, step, name, layer, role, change, drift."""
     watched = _watched(lines)

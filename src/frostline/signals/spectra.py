@@ -1,22 +1,17 @@
 """How much of a weight matrix is signal? Its singular values against what pure noise of its size would have.
 
-Matrices are looked at one by one, from a model in memory or streamed from safetensors files: then no more than one
-tensor is ever loaded.
+Matrices are looked at one by one.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from frostline.errors import ModelError
 from frostline.plans import ModelMap
 from frostline.signals.gradients import by_place
 from frostline.signals.signal import Signal, SignalKind
@@ -31,9 +26,6 @@ SNR = SignalKind(
 )
 IQR_OF_A_STANDARD_NORMAL = 1.349
 """Distance between its quartiles: by it the noise's standard deviation is told from the bulk of the values."""
-INDEX_FILE = "model.safetensors.index.json"
-ONE_FILE = "model.safetensors"
-
 ReadTensor = Callable[[str], Tensor]
 """The value of the parameter of this name."""
 
@@ -68,32 +60,3 @@ def signal_to_noise(matrix: Float[Tensor, "rows columns"]) -> float:
     noise = float(singular[singular <= edge].sum())
     # Where all of them stand above the edge, the least one that there is counts as noise.
     return signal / (noise if noise > 0 else float(singular[singular > 0][-1])) / largest
-
-
-def tensors_of(folder: Path) -> ReadTensor:
-    """Reads one tensor at a time from the safetensors files in `folder`. Raises `ModelError` for what is not there."""
-    files = _files_by_name(folder)
-
-    def read(name: str) -> Tensor:
-        if name not in files:
-            raise ModelError(
-                f"{folder}: its safetensors files hold no '{name}'.",
-                "Save the model anew with save_pretrained, or let it be loaded.",
-            )
-        with safe_open(files[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
-
-    return read
-
-
-def _files_by_name(folder: Path) -> dict[str, Path]:
-    index = folder / INDEX_FILE
-    try:
-        if index.is_file():
-            weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            return {name: folder / Path(file).name for name, file in weight_map.items()}
-        with safe_open(folder / ONE_FILE, framework="pt") as file:
-            return dict.fromkeys(file.keys(), folder / ONE_FILE)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{folder}: no safetensors weights can be read there ({error}).") from error
