@@ -70,3 +70,12 @@ def test_rooms_are_entered_through_their_doors() -> None:
 def test_modules_import_one_another_in_no_circle() -> None:
     # `frostline` itself imports on first use alone.
     TopologicalSorter({name: _imports(name) - {"frostline"} for name in MODULES if name != "frostline"}).prepare()
+
+
+def test_every_file_that_contributing_names_is_there() -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|md))`", Path("CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert named
+    missing = [
+        name for name in named if "NAME" not in name and not (SOURCE / name).exists() and not Path(name).exists()
+    ]
+    assert not missing

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 from frostline.run_folder.advice_records import (
     AdviceEnded,
@@ -311,33 +311,7 @@ Record = (
     | RungEnded
     | AdviceEnded
 )
-RECORD_KINDS: dict[str, type[Record]] = {
-    kind.__name__: kind
-    for kind in (
-        RunStarted,
-        RunResumed,
-        VariantPrepared,
-        ArmStarted,
-        PlanChanged,
-        StepTaken,
-        Evaluation,
-        WatchedMatrices,
-        WeightChange,
-        FinalWeights,
-        Continuation,
-        PeakMemory,
-        FrozenChecked,
-        ArmFinished,
-        ArmFailed,
-        RunEnded,
-        AdviceStarted,
-        SignalMeasured,
-        CandidateMade,
-        TrialFinished,
-        RungEnded,
-        AdviceEnded,
-    )
-}
+RECORD_KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in get_args(Record)}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
