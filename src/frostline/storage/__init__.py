@@ -1,7 +1,7 @@
 """Whole or not there: sealed folders, locks, cache entries, disk."""
 
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
-from frostline.storage.code import code_sha256
+from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
 from frostline.storage.folders import cache_folder
@@ -18,6 +18,7 @@ from frostline.storage.sealed import (
 )
 
 __all__ = [
+    "DECIDING_PARTS",
     "LOCK_FILE",
     "Facts",
     "SealBrokenError",

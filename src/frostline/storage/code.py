@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import frostline
 
+DECIDING_PARTS = (
+    "arms", "corpus", "engine", "experiment", "measures", "plans", "recipe/plan.py", "recipe/roles.py",
+    "recipe/selectors.py",
+)  # fmt: skip
+"""Rooms, and single modules of others, whose code decides the bits of an arm and of its records.
 
-def code_sha256(packages: Iterable[str]) -> str:
-    """SHA-256 of these packages of Frostline: equal within a version, but for development."""
+Terminal, page, advisor and forecast do not. Signals choose a plan, and settings have defaults: an arm depends on the
+plan and the values that came of them.
+"""
+
+
+def code_sha256(parts: Iterable[str] = DECIDING_PARTS, root: Path = Path(frostline.__file__).parent) -> str:
+    """SHA-256 of these rooms (with all folders below) and modules in `root`, by path and content.
+
+    Equal within a version, but for development. Raises `FileNotFoundError` for a part without code, which would
+    otherwise leave the hash without a word.
+    """
     digest = hashlib.sha256()
-    folder = Path(frostline.__file__).parent
-    for path in sorted(path for name in packages for path in (folder / name).glob("*.py")):
-        digest.update(f"{path.parent.name}/{path.name}\n".encode())
-        digest.update(path.read_bytes())
+    for path in sorted(path for part in parts for path in _modules(root / part)):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\n{len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _modules(part: Path) -> Iterator[Path]:
+    found = [part] if part.is_file() else list(part.rglob("*.py"))
+    if not found:
+        raise FileNotFoundError(f"{part}: no code is there.")
+    yield from found
