@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi
 
 from frostline.errors import CorpusError, MissingExtraError
 from tests.builders.corpora import open_small, some_ids, tokens_of
@@ -18,11 +19,17 @@ from tests.builders.tokenizers import WORDS, words
 
 
 class Hub:
-    """Stands for `datasets.load_dataset`: gives rows, counts how many were asked for, or raises."""
+    """Stands for `datasets.load_dataset`: gives rows, counts how many were asked for, or raises.
+
+    And for the hub's answer to what a branch stands for.
+    """
 
     def __init__(self, rows: list[dict[str, object]]) -> None:
         self.rows = rows
+        self.commit = "c" * 40
         self.error: Exception | None = None
+        self.unreachable: Exception | None = None
+        self.resolved: list[tuple[str, str | None]] = []
         self.calls: list[tuple[str, object]] = []
         self.read = 0
 
@@ -31,6 +38,12 @@ class Hub:
         if self.error is not None:
             raise self.error
         return self._stream()
+
+    def dataset_info(self, repo_id: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
+        self.resolved.append((repo_id, revision))
+        if self.unreachable is not None:
+            raise self.unreachable
+        return SimpleNamespace(sha=self.commit)
 
     def _stream(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
@@ -42,6 +55,7 @@ def install(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> Hub:
     module = ModuleType("datasets")
     monkeypatch.setattr(module, "load_dataset", hub.load_dataset, raising=False)
     monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setattr(HfApi, "dataset_info", lambda _, *args, **settings: hub.dataset_info(*args, **settings))
     return hub
 
 
@@ -53,7 +67,8 @@ def test_rows_are_streamed_as_documents_and_kept(tmp_path: Path, monkeypatch: py
         assert tokens_of(corpus) == [*ids[:20], WORDS + 3, *ids[20:]][:40]
         assert corpus.description == "hub:owner/name, small (test)"
         assert len(corpus.sha256) == 64
-    assert hub.calls == [("owner/name", {"name": "small", "split": "test", "streaming": True})]
+        assert corpus.revision == hub.commit
+    assert hub.calls == [("owner/name", {"name": "small", "split": "test", "revision": hub.commit, "streaming": True})]
 
 
 def test_reading_stops_when_there_are_enough_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +79,7 @@ def test_reading_stops_when_there_are_enough_tokens(tmp_path: Path, monkeypatch:
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Hub([]))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r'pip install "frostline\[hub\]"'):
         open_small("hub:owner/name", tmp_path)

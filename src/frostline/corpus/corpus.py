@@ -61,18 +61,30 @@ def open_corpus(
     source = open_source(corpus, cache, progress)
     tokens = _first_tokens(tokenise(source, corpus, tokenizer, cache, progress), corpus, source.description)
     if tokens.pairs is None:
-        return Corpus(source.description, tokens, lay_out_windows(tokens.ids, windows, source.description), cache)
+        text = lay_out_windows(tokens.ids, windows, source.description)
+        return Corpus(source.description, tokens, text, cache, source.revision)
     padding = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int)), 0)
     pairs = lay_out_pairs(tokens.ids, tokens.pairs, windows, source.description, padding)
-    return Corpus(_describe_pairs(source.description, pairs, tokens), tokens, pairs, cache)
+    return Corpus(_describe_pairs(source.description, pairs, tokens), tokens, pairs, cache, source.revision)
 
 
 class Corpus:
     """A tokenised corpus, mapped from disk, and its windows."""
 
-    def __init__(self, description: str, tokens: TokenFile, windows: TextWindows | PairWindows, cache: Path) -> None:
+    def __init__(
+        self,
+        description: str,
+        tokens: TokenFile,
+        windows: TextWindows | PairWindows,
+        cache: Path,
+        revision: str | None = None,
+    ) -> None:
         self.description = description
         """The source in a few words."""
+        self.revision = revision
+        """Commit of a hub data set; None for what lies elsewhere."""
+        self.padding_id = windows.padding_id if isinstance(windows, PairWindows) else None
+        """The token that fills a row up behind its pair; None for running text, where nothing is filled up."""
         self.sha256 = tokens.source_sha256
         """SHA-256 of the source's content: of the file's bytes, where it is one file."""
         self.tokens_sha256 = tokens.sha256

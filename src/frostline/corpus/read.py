@@ -25,10 +25,10 @@ from frostline.corpus.files import (
     shown,
     status_of,
 )
-from frostline.corpus.hub import HUB_PREFIX, hub_name, read_hub_rows
+from frostline.corpus.hub import hub_commit, hub_name, read_hub_rows
 from frostline.corpus.tables import Row, read_rows
 from frostline.errors import CorpusError
-from frostline.recipe import EMBEDDED, CorpusSettings
+from frostline.recipe import EMBEDDED, HUB_PREFIX, CorpusSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Source:
 
     description: str
     identity: str
-    """What the cache goes by: the content, or for a hub data set its name, which cannot be hashed before reading."""
+    """What the cache goes by: the content, or for a hub data set its commit, as it cannot be hashed before reading."""
     sha256: str | None
     """SHA-256 of the file's bytes, or of a folder's hashes; None for a hub data set, hashed while it is read."""
     bytes: int
@@ -59,6 +59,8 @@ class Source:
     """All the text."""
     rows: Callable[[tuple[str, ...]], Iterator[Row]] | None
     """The rows' columns; None for plain text."""
+    revision: str | None = None
+    """Commit of a hub data set."""
 
 
 def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None = None) -> Source:
@@ -66,7 +68,7 @@ def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None
     if settings.source == EMBEDDED:
         source = _embedded_source()
     elif settings.source.startswith(HUB_PREFIX):
-        source = _hub_source(settings)
+        source = _hub_source(settings, cache)
     elif "://" in settings.source:
         path = fetch(settings.source, settings.sha256 or "", cache, progress)
         source = _file_source(settings, [path], shown_address(settings.source))
@@ -98,10 +100,11 @@ def _embedded_source() -> Source:
     return Source(embedded_description(), f"text:{digest}", digest, len(data), False, lambda: _document([text]), None)
 
 
-def _hub_source(settings: CorpusSettings) -> Source:
-    identity = f"hub:{hub_name(settings)}:{settings.subset or ''}:{settings.split}"
+def _hub_source(settings: CorpusSettings, cache: Path) -> Source:
+    commit = hub_commit(settings, cache)
+    identity = f"hub:{hub_name(settings)}:{commit}:{settings.subset or ''}:{settings.split}"
     subset = f", {settings.subset}" if settings.subset else ""
-    rows = partial(read_hub_rows, settings)
+    rows = partial(read_hub_rows, settings, commit)
     return Source(
         description=f"{settings.source}{subset} ({settings.split})",
         identity=identity,
@@ -110,6 +113,7 @@ def _hub_source(settings: CorpusSettings) -> Source:
         is_table=True,
         blocks=lambda: _row_blocks(rows((settings.column,))),
         rows=rows,
+        revision=commit,
     )
 
 

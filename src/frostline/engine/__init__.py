@@ -21,6 +21,7 @@ from frostline.engine.prefix_store import (
     window_key,
 )
 from frostline.engine.pretrained import (
+    commit_of,
     context_length,
     load_model,
     load_tokenizer,
@@ -51,6 +52,7 @@ __all__ = [
     "autocast",
     "cause_of",
     "choose_prefix",
+    "commit_of",
     "context_length",
     "copy_for_arm",
     "default_disk_bytes",

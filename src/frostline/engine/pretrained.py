@@ -21,7 +21,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.remote_code import may_run_code
@@ -76,6 +78,18 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
         set_randomness(model, dropout)
     model.train()
     return model
+
+
+def commit_of(settings: ModelSettings, cache: Path) -> str | None:
+    """The commit that a hub id's revision stands for; None for what lies elsewhere. Raises `ModelError`."""
+    source = model_location(settings, cache)
+    if Path(source).is_dir():
+        return None
+    try:
+        file = cached_file(source, CONFIG_NAME, revision=settings.revision)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(settings, "configuration", error) from error
+    return extract_commit_hash(file, None) or settings.revision
 
 
 def parameter_count(settings: ModelSettings, cache: Path) -> int:

@@ -16,6 +16,7 @@ from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.recipe.settings import (
     EMBEDDED,
+    HUB_PREFIX,
     ArmSettings,
     ChangeSettings,
     CheckpointSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "CHOOSING_SIGNALS",
     "EMBEDDED",
     "GROUP_ROLES",
+    "HUB_PREFIX",
     "LEAF_ROLES",
     "ROLES",
     "SIGNALS",

@@ -29,6 +29,8 @@ from frostline.recipe.selectors import parse_selector
 from frostline.recipe.source import RecipeSource
 
 EMBEDDED = "embedded"
+HUB_PREFIX = "hub:"
+"""What a data set of the Hugging Face hub is named with."""
 
 
 def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
@@ -143,6 +145,8 @@ class CorpusSettings(Settings):
     """Split of a hub data set."""
     subset: str | None = None
     """Configuration name of a hub data set."""
+    revision: str | None = None
+    """Commit, branch or tag of a hub data set; the commit that it stood for is recorded, and a resume reads that."""
     sha256: str | None = None
     """Expected SHA-256 of the file; a different content is an error."""
     tokens: PositiveCount | None = None
@@ -156,6 +160,8 @@ class CorpusSettings(Settings):
             raise ValueError("a corpus fetched by its address needs 'sha256'")
         if self.source.startswith("http://"):
             raise ValueError("a corpus is fetched by https only")
+        if self.revision is not None and not self.source.startswith(HUB_PREFIX):
+            raise ValueError(f"'revision' is that of a hub data set, and '{self.source}' is none")
         if self.source.startswith("https://") and _holds_secret(self.source):
             raise ValueError(
                 "the address holds a password or token, and a recipe is written into the run folder: "
