@@ -1,6 +1,6 @@
 """On which machine, with which versions? What a bug report and a report's last page need, and nothing personal.
 
-No host name, no user name, no path, no environment variable.
+No host name, no user name, no path; of the environment's variables only those that choose instructions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from pathlib import Path
 import psutil
 import torch
 
+from frostline.storage import code_sha256
+
 PACKAGES = ("frostline", "torch", "transformers", "tokenizers", "numpy", "polars", "peft")
+KERNEL_PACKAGES = ("causal-conv1d", "flash-attn", "flash-linear-attention", "kernels", "mamba-ssm")
+"""Packages whose kernels some families take where they are installed."""
+INSTRUCTION_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
+"""Variables by which math libraries choose the instructions of a product, and with them its rounding."""
 
 
 def describe_machine() -> dict[str, str]:
@@ -24,6 +34,7 @@ def describe_machine() -> dict[str, str]:
     cpu = torch.device("cpu")
     return {
         **{name: _version(name) for name in PACKAGES[:1]},
+        "frostline code": code_sha256()[:16],
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES[1:]},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -32,6 +43,7 @@ def describe_machine() -> dict[str, str]:
         "torch threads": str(torch.get_num_threads()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "blas": _blas(),
+        "arithmetic": _arithmetic(),
         "native bf16": "yes" if native_bf16(cpu) else "no",
         "gpu": _graphics_processors(),
     }
@@ -99,6 +111,33 @@ def _usable_cores() -> int:
 def _blas() -> str:
     found = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     return found[1] if found else "unknown"
+
+
+def _arithmetic() -> str:
+    """What else decides how a product or a sum is rounded: instructions, switches of torch that are not as it sets
+    them, kernels that are installed."""
+    backends = torch.backends
+    fused = {
+        "flash": backends.cuda.flash_sdp_enabled(),
+        "memory-efficient": backends.cuda.mem_efficient_sdp_enabled(),
+        "math": backends.cuda.math_sdp_enabled(),
+        "cuDNN": backends.cuda.cudnn_sdp_enabled(),
+    }
+    switched = {
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic convolutions": backends.cudnn.deterministic,
+        "convolutions chosen by speed": backends.cudnn.benchmark,
+        "convolutions without TF32": not backends.cudnn.allow_tf32,
+        "without MKL-DNN": not backends.mkldnn.enabled,
+        f"{torch.get_default_dtype()} by default": torch.get_default_dtype() != torch.float32,
+        **{f"without {name} attention": not enabled for name, enabled in fused.items()},
+    }
+    facts = [backends.cpu.get_cpu_capability(), f"{torch.get_float32_matmul_precision()} float32 products"]
+    facts += [name for name, is_on in switched.items() if is_on]
+    facts += [f"{name} {os.environ[name]}" for name in INSTRUCTION_VARIABLES if os.environ.get(name)]
+    installed = [(name, _version(name)) for name in KERNEL_PACKAGES]
+    facts += [f"{name} {found}" for name, found in installed if found != "not installed"]
+    return ", ".join(facts)
 
 
 def _graphics_processors() -> str:

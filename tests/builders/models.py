@@ -82,6 +82,28 @@ _SETTINGS: dict[str, dict[str, object]] = {
     "cohere": _LLAMA_LIKE,
     "mpt": {"d_model": HIDDEN, "n_heads": HEADS, "max_seq_len": POSITIONS, "expansion_ratio": 2},
 }
+_ROUTER_BIAS: dict[str, object] = {
+    **_LLAMA_LIKE,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+}
+_SETTINGS_OF_MORE: dict[str, dict[str, object]] = {
+    "deepseek_v3": {
+        **_ROUTER_BIAS,
+        "num_key_value_heads": HEADS,
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 8,
+        "n_group": 2,
+        "topk_group": 1,
+    },
+    "glm4_moe": {**_ROUTER_BIAS, "head_dim": 8, "n_group": 1, "topk_group": 1},
+}
 _LAYERS_KEY = {
     "gpt_neo": "num_layers",
     "bloom": "n_layer",
@@ -93,7 +115,9 @@ _LAYERS_KEY = {
 }
 
 FAMILIES: tuple[str, ...] = tuple(_SETTINGS)
-"""Every family that `tiny_model` builds; the first ten are those that the plans must cover."""
+"""Every family that plans and engine are tested with; the first ten are those that the plans must cover."""
+ROUTER_BIAS_FAMILIES: tuple[str, ...] = tuple(_SETTINGS_OF_MORE)
+"""Families whose routers hold a bias in a persistent buffer; `tiny_model` builds these, too."""
 
 
 def tiny_model(family: str, *, layers: int = 4, seed: int = 0, **changed: object) -> PreTrainedModel:
@@ -106,7 +130,7 @@ def tiny_model(family: str, *, layers: int = 4, seed: int = 0, **changed: object
     if family == "gpt_neo":
         pairs, single = divmod(layers, 2)
         settings["attention_types"] = [[["global", "local"], pairs]] * (pairs > 0) + [[["global"], 1]] * single
-    config = AutoConfig.for_model(family, **{**settings, **_SETTINGS.get(family, {}), **changed})
+    config = AutoConfig.for_model(family, **{**settings, **(_SETTINGS | _SETTINGS_OF_MORE).get(family, {}), **changed})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: object = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -127,9 +127,9 @@ def test_other_versions_are_refused_unless_accepted_and_then_told(half_done: Pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_sha256": "ab" * 32}, "model sha256 has changed"),
-        ({"precision": "bf16"}, "precision has changed: 'bf16' then, 'fp32' now"),
-        ({"device": "cuda"}, "device has changed: 'cuda' then, 'cpu' now"),
+        ({"model_sha256": "ab" * 32}, "the model's weights changed"),
+        ({"precision": "bf16"}, "precision changed: 'bf16' then, 'fp32' now"),
+        ({"device": "cuda"}, "device changed: 'cuda' then, 'cpu' now"),
     ],
 )
 def test_another_model_precision_or_device_is_refused(half_done: Path, changes: dict[str, object], words: str) -> None:
@@ -144,7 +144,7 @@ def test_another_corpus_is_refused(half_done: Path) -> None:
     recipe = half_done / "run" / "experiment.yaml"
     source = load_recipe(recipe).corpus.source
     recipe.write_text(recipe.read_text().replace(source, str(text)))
-    with pytest.raises(RunFolderError, match="corpus has changed"):
+    with pytest.raises(RunFolderError, match="since it was begun, the corpus changed"):
         resume_here(half_done)
 
 

@@ -52,6 +52,7 @@ def test_a_whole_run_holds_in_every_point(whole: Path) -> None:
     assert broken(findings) == []
     assert {finding.what for finding in findings} == {
         "recipe", "journal", "pairing", "frozen weights", "checkpoints", "model and corpus", "order",
+        "configuration and tokens",
         "trained model full", "trained model freeze", "trained model gradual", "trained model lora", "summary.json",
         "report.html",
     }  # fmt: skip

@@ -131,5 +131,5 @@ def test_memory_of_a_tiny_model_is_that_of_a_process_with_its_libraries(tmp_path
     if psutil.virtual_memory().available < 4e9:
         pytest.skip("too little memory to measure in")
     found = estimated(tmp_path)
-    measured = measure_peak_memory(tmp_path / "recipe.yaml", 0, "full", tmp_path / "cache").peak_bytes
+    measured = measure_peak_memory(load_recipe(tmp_path / "recipe.yaml"), "full", tmp_path / "cache").peak_bytes
     assert found.arms[0].peak_bytes == pytest.approx(measured, rel=0.2)

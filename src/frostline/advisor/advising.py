@@ -34,7 +34,7 @@ from frostline.advisor.race import (
     steps_of_rungs,
 )
 from frostline.advisor.trial import deciding_windows, run_trial
-from frostline.arms import Prepared, facts_of, prepare, shared_parts
+from frostline.arms import Prepared, facts_of, pinned, prepare, shared_parts
 from frostline.corpus import Batch
 from frostline.errors import RunFolderError
 from frostline.interruption import Interruption, Stopped
@@ -130,13 +130,21 @@ def _advise(
     )
     left = _read_left(folder, own, budget, last, names)
     with own.locating_errors():
-        prepared = prepare(Variant("", own), cache, say=progress.say, reading=progress.reading)
+        begun = None if left is None else left.facts
+        wanted = Variant("", own) if begun is None else pinned(Variant("", own), begun)
+        prepared = prepare(wanted, cache, say=progress.say, reading=progress.reading)
         deciding = deciding_windows(prepared, last)
     facts = facts_of(prepared)
-    if left is not None and left.facts is not None:
-        require_same_facts(folder, left.facts, facts)
+    if begun is not None:
+        require_same_facts(folder, begun, facts)
     session = begin_session(folder)
-    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    looked = look_at(
+        prepared.model,
+        prepared.corpus,
+        device=prepared.device,
+        precision=prepared.precision,
+        identity=prepared.identity,
+    )
     signals = signals_of(looked, cache, names, say=progress.say)
     candidates: list[CandidateMade] = []
     if left is None or not left.trials:  # a process that was killed may have recorded only some of them

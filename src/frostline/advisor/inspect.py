@@ -10,7 +10,7 @@ from frostline.advisor.inspection import Inspection, Tuned
 from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH
-from frostline.arms import Prepared, prepare
+from frostline.arms import Prepared, pinned, prepare
 from frostline.engine import load_model, model_title, on_device
 from frostline.errors import ModelError, RunFolderError, nearest
 from frostline.plans import map_model
@@ -65,7 +65,7 @@ def inspect_run(
             f"{run_folder}: the run stopped before its model was loaded.", "Go on with 'frostline resume'."
         )
     recipe = trusting(run.recipe, trusted_code)
-    own = next(found.recipe for found in variants_of(recipe) if found.label == variant.label)
+    own = next(pinned(found, variant.prepared).recipe for found in variants_of(recipe) if found.label == variant.label)
     saved = _saved_arms(variant, run_folder)
     if arm is not None and arm not in saved:
         raise RunFolderError(
@@ -107,7 +107,13 @@ def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None
 
 
 def _signals(prepared: Prepared, cache: Path, names: Sequence[str], say: Callable[[str], None]) -> dict[str, Signal]:
-    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    looked = look_at(
+        prepared.model,
+        prepared.corpus,
+        device=prepared.device,
+        precision=prepared.precision,
+        identity=prepared.identity,
+    )
     return signals_of(looked, cache, names, say=say)
 
 

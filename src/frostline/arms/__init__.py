@@ -1,7 +1,7 @@
 """Is everything there, and how does an arm come to be?"""
 
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
-from frostline.arms.facts import facts_of
+from frostline.arms.facts import facts_of, pinned
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, process_bytes, tensor_bytes, trained_values
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
@@ -24,6 +24,7 @@ __all__ = [
     "make_arm",
     "measure_peak_memory",
     "model_for_arm",
+    "pinned",
     "plan_arms",
     "prepare",
     "process_bytes",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from frostline.arms.prepared import Prepared
-from frostline.corpus import Corpus
+from dataclasses import replace
+
+from frostline.arms.prepared import Prepared, at_commits
+from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.engine import context_length, model_title
-from frostline.measures import weights_sha256
+from frostline.recipe import Variant
 from frostline.run_folder import CorpusFacts, VariantPrepared
 
 
@@ -18,7 +20,7 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         variant=prepared.variant,
         model=model_title(prepared.recipe.model),
         model_class=type(model).__name__,
-        model_sha256=weights_sha256(model.named_parameters()),
+        model_sha256=prepared.identity.sha256,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         layers=resolved.layers,
         context_length=context_length(model),
@@ -31,7 +33,17 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         common_share_of_corpus=prepared.corpus.share_of(common),
         model_code=prepared.recipe.model.trusted_code,
         chosen=prepared.chosen,
+        model_revision=prepared.recipe.model.revision,
+        configuration_sha256=prepared.identity.configuration_sha256,
+        tokenizer_sha256=tokenizer_sha256(prepared.tokenizer),
     )
+
+
+def pinned(variant: Variant, then: VariantPrepared) -> Variant:
+    """`variant` with the commits of the hub that `then` was prepared from: a branch may have moved since."""
+    recipe = variant.recipe
+    retention = None if then.retention is None else then.retention.revision
+    return replace(variant, recipe=at_commits(recipe, then.model_revision, then.corpus.revision, retention))
 
 
 def _corpus_facts(corpus: Corpus) -> CorpusFacts:
@@ -42,4 +54,6 @@ def _corpus_facts(corpus: Corpus) -> CorpusFacts:
         distinct_tokens=corpus.distinct_tokens,
         windows=corpus.windows,
         held_out_windows=corpus.held_out_windows,
+        tokens_sha256=corpus.tokens_sha256,
+        revision=corpus.revision,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import platform
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,8 +32,7 @@ from frostline.engine import (
     measured_rates,
     window_key,
 )
-from frostline.machine import describe_machine
-from frostline.measures import weights_sha256
+from frostline.measures import forward_conditions
 from frostline.plans import AppliedPlan
 
 SAMPLE_WINDOWS = 2
@@ -125,6 +124,13 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
     return choose_prefix(case, measured_rates())
 
 
+def prefix_identity(prepared: Prepared) -> PrefixIdentity:
+    """All that may change a bit of a stored row besides its window."""
+    conditions = forward_conditions(prepared.identity, prepared.device, prepared.precision)
+    conditions["frozen weights"] = prepared.recipe.training.frozen_weights
+    return PrefixIdentity(prepared.identity.sha256, json.dumps(conditions, sort_keys=True))
+
+
 def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
     """With random offsets no window comes back: stored prefixes serve the arms of one step, then go."""
     if prepared.shared is None or prepared.recipe.windows.order == "epochs":
@@ -160,15 +166,10 @@ def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
     )
     if cache is None or not wanted or order == "random":
         return _memory_store(prepared)
-    folder = cache / "prefixes"
-    identity = PrefixIdentity(
-        model_sha256=weights_sha256(prepared.model.named_parameters()),
-        configuration=_configuration(prepared),
-    )
     memory, disk = training.prefix_cache.memory_mb, training.prefix_cache.disk_mb
     return PrefixStore(
-        identity,
-        folder=folder,
+        prefix_identity(prepared),
+        folder=cache / "prefixes",
         memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
         disk_bytes=default_disk_bytes(cache) if disk is None else disk * MEGABYTE,
     )
@@ -181,20 +182,4 @@ def _memory_store(prepared: Prepared) -> PrefixStore:
         folder=None,
         memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
         disk_bytes=0,
-    )
-
-
-def _configuration(prepared: Prepared) -> str:
-    """Whatever besides weights and window may change a bit of a hidden state."""
-    facts = describe_machine()
-    kept = ("torch", "transformers", "processor", "torch threads", "blas", "gpu")
-    return "\n".join(
-        [
-            prepared.model.config.to_json_string(use_diff=False),
-            str(prepared.device),
-            prepared.precision,
-            platform.machine(),
-            *(f"{name}: {facts[name]}" for name in kept),
-            prepared.recipe.training.frozen_weights,
-        ]
     )

@@ -1,7 +1,8 @@
 """How much memory does one arm need? Its peak, measured with that arm alone in a process of its own.
 
-`python -m frostline.arms.peak_memory` is that process: it trains the arm for two steps (the second has the optimizer's
-state) and prints the peak as JSON. Loading the model is not counted: the peak is reset when training begins.
+`python -m frostline.arms.peak_memory` is that process: it reads the recipe from its standard input, trains the arm for
+two steps (the second has the optimizer's state) and prints the peak as JSON. Loading the model is not counted: the peak
+is reset when training begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frostline.errors import TrainingError
+from frostline.recipe import Recipe, Variant, dump_recipe, parse_recipe, trusting
 
 STEPS = 2
 
@@ -24,41 +26,31 @@ class MemoryMeasure:
     model_bytes: int
 
 
-def measure_peak_memory(
-    recipe_file: Path, variant_index: int, arm: str, cache: Path, *, trusted_code: str | None = None
-) -> MemoryMeasure:
-    """Peak memory of `arm`, in bytes. Raises `TrainingError` when the process fails, as it does out of memory."""
-    command = [
-        sys.executable,
-        "-m",
-        "frostline.arms.peak_memory",
-        str(recipe_file),
-        str(variant_index),
-        arm,
-        str(cache),
-    ]
-    command.append(trusted_code or "")
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
+    """Peak memory of `arm` of a recipe that varies nothing, in bytes.
+
+    Raises `TrainingError` when the process fails, as it does out of memory.
+    """
+    command = [sys.executable, "-m", "frostline.arms.peak_memory", arm, str(cache), recipe.model.trusted_code or ""]
+    finished = subprocess.run(
+        command, input=dump_recipe(recipe), capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if finished.returncode != 0:
         last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
         raise TrainingError(f"arm {arm}: its memory could not be measured ({last[0]}).", "Set measures.memory=false.")
     return MemoryMeasure(**json.loads(finished.stdout.splitlines()[-1]))
 
 
-def measure_here(
-    recipe_file: Path, variant_index: int, arm_name: str, cache: Path, *, trusted_code: str | None
-) -> MemoryMeasure:
+def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
     """Train `arm_name` for a few steps in this process and read its peak."""
     from frostline.arms.make import make_arm, shared_parts
     from frostline.arms.prepared import prepare
     from frostline.engine import give_back_freed_memory
     from frostline.measures import memory_method, peak_bytes, reset_peak
-    from frostline.recipe import load_recipe, trusting, variants_of
 
-    variant = variants_of(trusting(load_recipe(recipe_file), trusted_code))[variant_index]
     # Only this arm: nothing that belongs to another may be in memory.
-    recipe = variant.recipe.model_copy(update={"arms": {arm_name: variant.recipe.arms[arm_name]}, "retention": None})
-    loaded = prepare(type(variant)(variant.label, recipe), cache, say=lambda text: None)
+    recipe = recipe.model_copy(update={"arms": {arm_name: recipe.arms[arm_name]}, "retention": None})
+    loaded = prepare(Variant("", recipe), cache, say=lambda text: None)
     training, seed = recipe.training, recipe.seeds[0]
     with shared_parts(loaded, None, keep_base=False) as prepared:
         arm = make_arm(prepared, prepared.arms[arm_name], seed)
@@ -71,6 +63,6 @@ def measure_here(
 
 
 if __name__ == "__main__":
-    recipe_file, variant_index, arm, cache, trusted_code = sys.argv[1:]
-    found = measure_here(Path(recipe_file), int(variant_index), arm, Path(cache), trusted_code=trusted_code or None)
-    print(json.dumps(asdict(found)))
+    arm, cache, trusted_code = sys.argv[1:]
+    wanted = trusting(parse_recipe(sys.stdin.buffer.read().decode()), trusted_code or None)
+    print(json.dumps(asdict(measure_here(wanted, arm, Path(cache)))))

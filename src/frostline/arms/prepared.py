@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frostline.corpus import Corpus, open_corpus
 from frostline.engine import (
     SharedParts,
+    commit_of,
     context_length,
     load_model,
     load_tokenizer,
@@ -26,6 +27,7 @@ from frostline.engine import (
     settle_precision,
 )
 from frostline.errors import PlanError, RecipeError, at
+from frostline.measures import ModelIdentity, identify
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -66,6 +68,8 @@ class Prepared:
     variant: str
     recipe: Recipe
     model: PreTrainedModel
+    identity: ModelIdentity
+    """What decides the bits of the model's forward pass, hashed once for all arms."""
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
     retention: Corpus | None
@@ -95,7 +99,7 @@ def prepare(
 def _prepare(
     variant: Variant, cache: Path, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> Prepared:
-    recipe = variant.recipe
+    recipe = _at_commit(variant.recipe, cache)
     device = settle_device(recipe.training.device)
     precision = settle_precision(recipe.training.precision, device)
     if recipe.training.compile and recipe.training.engine == "fast":
@@ -105,12 +109,13 @@ def _prepare(
         say("Converting the embedded model to safetensors, once")
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
+    identity = identify(model, recipe.model.trusted_code)
     _check_window_length(recipe, model)
     corpus: Corpus | None = None
     chosen: Chosen = {}
     if asks_for_signals(recipe):
         corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
-        looked = look_at(on_device(model, device), corpus, device=device, precision=precision)
+        looked = look_at(on_device(model, device), corpus, device=device, precision=precision, identity=identity)
         recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
     arms = plan_arms(recipe, model)
     with at("measures", "watch"):
@@ -126,8 +131,11 @@ def _prepare(
         retention = _open(recipe.retention, recipe, tokenizer, cache, reading)
     return Prepared(
         variant=variant.label,
-        recipe=recipe,
+        recipe=at_commits(
+            recipe, recipe.model.revision, corpus.revision, None if retention is None else retention.revision
+        ),
         model=on_device(model, device),
+        identity=identity,
         tokenizer=tokenizer,
         corpus=corpus,
         retention=retention,
@@ -137,6 +145,23 @@ def _prepare(
         schedule=_settle_schedule(recipe, model, arms, device),
         chosen=chosen,
     )
+
+
+def at_commits(recipe: Recipe, model: str | None, corpus: str | None, retention: str | None) -> Recipe:
+    """`recipe` with what it takes from the hub at these commits; None leaves a revision as it is."""
+    commits = {"model": model, "corpus": corpus, "retention": retention}
+    changed = {
+        key: getattr(recipe, key).model_copy(update={"revision": commit})
+        for key, commit in commits.items()
+        if commit is not None
+    }
+    return recipe.model_copy(update=changed) if changed else recipe
+
+
+def _at_commit(recipe: Recipe, cache: Path) -> Recipe:
+    """`recipe` with its model at the commit that the revision stands for, so that all of it comes from one."""
+    model = recipe.model.model_copy(update={"revision": commit_of(recipe.model, cache)})
+    return recipe.model_copy(update={"model": model})
 
 
 def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:

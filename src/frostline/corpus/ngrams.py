@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.corpus.order import raw_numbers
-from frostline.storage import Facts, cached_entry
+from frostline.storage import Facts, cached_entry, code_sha256
 
 IN_MEMORY = 1 << 23
 """Up to this many n-grams (64 MiB of hashes) live in memory; more are sorted on disk."""
 CHUNK_TOKENS = 1 << 20
 HASHES_FILE = "hashes.bin"
-_HASH_VERSION = 1
 
 
 def ngram_hashes(ids: NDArray[np.integer], n: int) -> NDArray[np.uint64]:
@@ -47,7 +46,7 @@ def training_hashes(
     if total <= IN_MEMORY:
         return np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *_chunks(ids, stretches, n)]))
     layout = hashlib.sha256(stretches.astype("<i8").tobytes()).hexdigest()
-    key = hashlib.sha256(f"{_HASH_VERSION}:{sha256}:{layout}:{n}".encode()).hexdigest()
+    key = hashlib.sha256(f"{code_sha256(('corpus',))}:{sha256}:{layout}:{n}".encode()).hexdigest()
 
     def write(folder: Path) -> Facts:
         return {"ngrams": _sort_on_disk(_chunks(ids, stretches, n), total, folder)}

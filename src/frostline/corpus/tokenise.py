@@ -1,8 +1,9 @@
 """How do texts of any size become tokens? In a stream: block by block through the tokenizer, onto disk, then mapped.
 
 The result is an entry of the cache under a key of everything that it depends on: the source's content, the columns,
-the tokenizer and this format. `tokens.bin` holds little-endian ids of 16 or 32 bits; `counts.bin` how often each id
-occurs; `pairs.bin`, for prompt/response pairs, each pair's first token and length of prompt.
+the tokenizer, this room's code and the packages that it uses. `tokens.bin` holds little-endian ids of 16 or 32 bits;
+`counts.bin` how often each id occurs; `pairs.bin`, for prompt/response pairs, each pair's first token and length of
+prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,16 +28,23 @@ from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings
-from frostline.storage import Facts, Sealed, cache_trouble, cached_entry
+from frostline.storage import Facts, Sealed, cache_trouble, cached_entry, code_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT_VERSION = 1
 BATCH_CHARACTERS = 2 * BLOCK_CHARACTERS
 """Characters that the tokenizer gets at once; it works on the texts of a batch in parallel."""
 BATCH_TEXTS = 2048
 WRITE_TOKENS = 1 << 17
+TOKENIZER_SETTINGS = (
+    "clean_up_tokenization_spaces",
+    "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+    "split_special_tokens",
+)
+"""What decides tokens or text and stands in no file of the fast tokenizer itself."""
+DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers")
+"""Packages that read a source, write its conversations and cut it into tokens."""
 TOKENS_FILE, COUNTS_FILE, PAIRS_FILE = "tokens.bin", "counts.bin", "pairs.bin"
 
 
@@ -87,9 +96,18 @@ def tokenise(
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of all that decides which tokens a text becomes, the chat template included."""
+    """Hash of all that decides which tokens a text becomes, and which text tokens; chat template included.
+
+    Where it lies and what it is called is left out.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    digest = hashlib.sha256(json.dumps([tokenizer.chat_template, tokenizer.eos_token], sort_keys=True).encode())
+    settings = {
+        "class": type(tokenizer).__name__,
+        "chat template": tokenizer.chat_template,  # it is given the special tokens by name
+        "special tokens": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        **{name: getattr(tokenizer, name, None) for name in TOKENIZER_SETTINGS},
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     if backend is not None:
         parts = json.loads(backend.to_str())
         # Truncation and padding are left-overs of the last call, not properties of the tokenizer.
@@ -262,13 +280,12 @@ def _limit_while_reading(source: Source, settings: CorpusSettings) -> int | None
 def _key(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase) -> str:
     columns = [settings.column] if settings.prompt is None else [settings.prompt, settings.response]
     parts = {
-        "format": FORMAT_VERSION,
-        "block": BLOCK_CHARACTERS,
+        "code": code_sha256(("corpus",)),
         "source": source.identity,
         "columns": columns if source.rows is not None else [],
         "limit": _limit_while_reading(source, settings),
         "tokenizer": tokenizer_sha256(tokenizer),
-        "tokenizers": version("tokenizers"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in DECIDING_PACKAGES}},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

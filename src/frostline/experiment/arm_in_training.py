@@ -16,7 +16,7 @@ from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import record_evaluations
 from frostline.experiment.replicate import Replicate
-from frostline.measures import WeightWatch, weights_sha256
+from frostline.measures import WeightWatch, state_tensors, tensor_digests
 from frostline.run_folder import (
     FAILURE_FOLDER,
     ArmFailed,
@@ -77,7 +77,7 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
     if checkpoint is None:
         replicate.begin_anew(planned.name)
     model = model_for_arm(prepared, planned)
-    initial_sha256 = weights_sha256(model.named_parameters())
+    initial_sha256 = tensor_digests(state_tensors(model), known=prepared.identity.weights).sha256
     arm = make_arm(prepared, planned, replicate.seed, model=model, say=say)
     measures = prepared.recipe.measures
     watch = WeightWatch(arm.applied, measures.watch, every=measures.weight_change_every, base=prepared.model)

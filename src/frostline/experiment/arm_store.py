@@ -1,9 +1,9 @@
 """Was this arm trained before? Then its records are taken from the cache folder, and it is not trained again.
 
-An arm of a replicate is a pure function of what its key hashes: model, corpora, order, plan, settings, seed, measures,
-versions, precision, device and threads. What is kept is its journal, under that key, written whole or not at all and
-checked byte for byte when it is read. Only arms that finished are kept. Their times belong to the run that took them:
-`ArmStarted.reused_from` names it.
+An arm of a replicate is a pure function of what its key hashes: model, tokenizer, corpora, order, plan, settings, seed,
+measures, code, versions, precision, device and threads. Where files lie and what they are called is no part of it. What
+is kept is its journal, under that key, written whole or not at all and checked byte for byte when it is read. Only arms
+that finished are kept. Their times belong to the run that took them: `ArmStarted.reused_from` names it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,13 @@ from pathlib import Path
 
 from frostline.arms import Prepared
 from frostline.corpus import Corpus, tokenizer_sha256
-from frostline.machine import describe_machine
-from frostline.measures import weights_sha256
+from frostline.measures import forward_conditions
 from frostline.recipe import CorpusSettings
-from frostline.run_folder import DECIDING_FACTS
-from frostline.storage import Facts, cached_entry, code_sha256, open_entry
+from frostline.storage import Facts, cached_entry, open_entry
 
 LINES_FILE = "journal.jsonl"
 LARGEST_BYTES = 1_000_000_000
 """Bytes kept at most; what was not used for longest goes first."""
-DECIDING_PACKAGES = ("arms", "corpus", "engine", "experiment", "measures", "plans")
-"""Rooms whose code decides what an arm's records hold."""
 
 Line = dict[str, object]
 
@@ -58,7 +54,7 @@ class ArmStore:
         own: dict[str, object] = {"what": what, "seed": seed}
         if arm:
             own |= {
-                "arm": recipe.arms[arm].model_dump(mode="json"),
+                "arm": recipe.arms[arm].model_dump(mode="json", exclude={"learning_rate", "weight_decay"}),
                 "learning_rate": recipe.learning_rate_of(arm),
                 "weight_decay": recipe.weight_decay_of(arm),
             }
@@ -92,37 +88,28 @@ class ArmStore:
 def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore:
     """The store for the arms of `prepared`; `started_at` is when this run began."""
     recipe = prepared.recipe
-    machine = describe_machine()
+    retention = None
+    if prepared.retention is not None and recipe.retention is not None:
+        retention = _corpus_identity(prepared.retention, recipe.retention)
+    # Device and precision are those that `auto` became; each arm has its own rate and decay.
+    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay"}
     identity = {
-        "model": weights_sha256(prepared.model.named_parameters()),
-        "configuration": prepared.model.config.to_json_string(use_diff=False),
-        "generation": None if prepared.model.generation_config is None else prepared.model.generation_config.to_dict(),
-        "model's own code": recipe.model.trusted_code,
+        **forward_conditions(prepared.identity, prepared.device, prepared.precision),
         "tokenizer": tokenizer_sha256(prepared.tokenizer),
         "corpus": _corpus_identity(prepared.corpus, recipe.corpus),
-        "retention": None
-        if prepared.retention is None or recipe.retention is None
-        else _corpus_identity(prepared.retention, recipe.retention),
+        "retention": retention,
         "windows": recipe.windows.model_dump(mode="json"),
-        "training": recipe.training.model_dump(mode="json", exclude={"schedule"}),
+        "training": recipe.training.model_dump(mode="json", exclude=elsewhere),
         # It changes no result, but arms that trained one after another have times that do not compare.
         "schedule": prepared.schedule,
         "measures": recipe.measures.model_dump(mode="json", exclude={"memory"}),
-        "device": str(prepared.device),
-        "precision": prepared.precision,
-        "versions": {name: machine[name] for name in DECIDING_FACTS},
-        "code": code_sha256(DECIDING_PACKAGES),
     }
-    return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True, default=str))
+    return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True))
 
 
 def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, object]:
-    """What decides the corpus: its content, and not where it lies."""
-    return {
-        "content": corpus.sha256,
-        "tokens": corpus.tokens_sha256,
-        "settings": settings.model_dump(mode="json", exclude={"source", "sha256"}),
-    }
+    """The tokens, however they came about: where the corpus lay, its format and its columns do not matter any more."""
+    return {"tokens": corpus.tokens_sha256, "limit": settings.tokens, "padding": corpus.padding_id}
 
 
 def _make_room(folder: Path) -> None:

@@ -43,6 +43,8 @@ class Replicate:
     """Arms that were trained before; None trains all anew."""
     retry_failed: bool = False
     """Whether arms that failed in an earlier process are tried again."""
+    conditions_changed: bool = False
+    """Whether the run went on under other conditions than it was begun."""
     saving: Saving = field(default_factory=Saving)
     time_left: TimeLeft = field(default_factory=TimeLeft)
 

@@ -20,6 +20,7 @@ from frostline.run_folder import (
     AdviceStarted,
     PeakMemory,
     RunEnded,
+    RunResumed,
     RunStarted,
     VariantPrepared,
     changes_of_machine,
@@ -45,6 +46,8 @@ class Left:
     """Whether arms that earlier runs trained are trained again."""
     changes: tuple[str, ...] = ()
     """What may decide a bit and is not as it was when the run was begun, in phrases."""
+    went_on_changed: bool = False
+    """Whether an earlier process went on under other conditions than the run was begun."""
 
 
 NOTHING = Left(None, {}, frozenset(), 0)
@@ -85,6 +88,7 @@ def read_left(run_folder: Path) -> Left:
         memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
         bytes_kept=ends[kept[-1]] if kept else 0,
         fresh=started is not None and started.fresh,
+        went_on_changed=bool(records_of(lines, RunResumed)),
         changes=() if started is None else tuple(changes_of_machine(started.environment, describe_machine())),
     )
 

@@ -23,6 +23,7 @@ from frostline.arms import (
     Prepared,
     facts_of,
     measure_peak_memory,
+    pinned,
     prepare,
     run_folder_bytes,
     shared_parts,
@@ -148,6 +149,8 @@ class _Variants:
     def __init__(self, recipe: Recipe, cache: Path, progress: RunProgress, run_folder: Path, left: Left) -> None:
         self.all = variants_of(recipe)
         self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
+        self.changes = list(left.changes)
+        """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""
         self._prepared: Prepared | None = None
 
     def check(self) -> None:
@@ -164,12 +167,15 @@ class _Variants:
         return self._prepared
 
     def _prepare(self, variant: Variant) -> Prepared:
-        prepared = prepare(variant, self.cache, say=self.progress.say, reading=self.progress.reading)
-        require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         then = self.left.variants.get(variant.label)
+        wanted = variant if then is None else pinned(variant, then)
+        prepared = prepare(wanted, self.cache, say=self.progress.say, reading=self.progress.reading)
+        require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         if then is None:
             return prepared
-        require_same_facts(self.run_folder, then, facts_of(prepared))
+        accepted = bool(self.left.changes)
+        followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)
+        self.changes += [change for change in followed if change not in self.changes]
         return replace(prepared, schedule=then.schedule)
 
 
@@ -187,11 +193,11 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 sha256 = recipe_hash(variants.recipe)
                 started = RunStarted(__version__, sha256, _now(), describe_machine(), left.fresh)
                 journal.append(started)
-            if left.changes:
-                journal.append(RunResumed(_now(), list(left.changes)))
-                progress.say("Going on under other conditions: " + "; ".join(left.changes))
+            if variants.changes:
+                journal.append(RunResumed(_now(), list(variants.changes)))
+                progress.say("Going on under other conditions: " + "; ".join(variants.changes))
             expect_run(time_left, variants.prepared(variants.all[0]), [variant.label for variant in variants.all])
-            for index, variant in enumerate(variants.all):
+            for variant in variants.all:
                 prepared = variants.prepared(variant)
                 if variant.label not in left.variants:
                     journal.append(facts_of(prepared))
@@ -200,7 +206,16 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 with shared_parts(prepared, variants.cache) as sharing:
                     replicates = [
                         Replicate(
-                            sharing, seed, journal, progress, untouched_losses, store, retry_failed, saving, time_left
+                            sharing,
+                            seed,
+                            journal,
+                            progress,
+                            untouched_losses,
+                            store,
+                            retry_failed,
+                            conditions_changed=bool(variants.changes) or left.went_on_changed,
+                            saving=saving,
+                            time_left=time_left,
                         )
                         for seed in variant.recipe.seeds
                     ]
@@ -211,7 +226,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                     for replicate in replicates:
                         run_replicate(replicate)
                 if variant.recipe.measures.memory:
-                    _measure_memory(variants, prepared, index, journal, store, time_left)
+                    _measure_memory(variants, prepared, journal, store, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
@@ -229,7 +244,6 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
 def _measure_memory(
     variants: _Variants,
     prepared: Prepared,
-    index: int,
     journal: Journal,
     store: ArmStore | None,
     time_left: TimeLeft,
@@ -242,24 +256,21 @@ def _measure_memory(
             continue
         try:
             with time_left.doing(place, Work("memory", arm)):
-                measured = _peak_memory(variants, prepared, index, arm, store)
+                measured = _peak_memory(variants, prepared, arm, store)
         except TrainingError as error:
             variants.progress.say(f"Not measured: {error}")
             continue
         journal.append(PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes))
 
 
-def _peak_memory(
-    variants: _Variants, prepared: Prepared, index: int, arm: str, store: ArmStore | None
-) -> MemoryMeasure:
+def _peak_memory(variants: _Variants, prepared: Prepared, arm: str, store: ArmStore | None) -> MemoryMeasure:
     """Peak memory of `arm`; what an earlier run measured for exactly this arm is as good."""
     key = None if store is None else store.key(prepared, arm, prepared.recipe.seeds[0], what="memory")
     known = None if store is None or key is None else store.find(key)
     if known is not None:
         return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
     variants.progress.say(f"Memory of {arm}, alone in a process of its own")
-    recipe_file, trusted_code = variants.run_folder / RECIPE_FILE, prepared.recipe.model.trusted_code
-    measured = measure_peak_memory(recipe_file, index, arm, variants.cache, trusted_code=trusted_code)
+    measured = measure_peak_memory(prepared.recipe, arm, variants.cache)
     if store is not None and key is not None:
         try:
             store.keep(key, json.dumps(asdict(measured)).encode())

@@ -191,4 +191,6 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
         journal.flush()
         arm.finished = True
         arm.checkpoints.remove()
-    keep_in_store(replicate, arm.name)
+    # Steps under some conditions and then under others are what neither would give.
+    if arm.began_at == 0 or not replicate.conditions_changed:
+        keep_in_store(replicate, arm.name)

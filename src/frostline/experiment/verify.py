@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
-from frostline.arms import Prepared, prepare
+from frostline.arms import Prepared, facts_of, pinned, prepare
 from frostline.corpus import Corpus
 from frostline.engine import load_model
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
-from frostline.measures import weights_sha256
+from frostline.machine import describe_machine
+from frostline.measures import state_tensors, weights_sha256
 from frostline.plans import value_of
 from frostline.recipe import ModelSettings, recipe_hash, trusting, variants_of
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     REPORT_FILE,
     SUMMARY_FILE,
-    VariantPrepared,
+    CorpusFacts,
+    changes_of_machine,
+    is_of_first_version,
     run_lock,
     saved_model_folder,
 )
@@ -77,13 +81,14 @@ def _findings(
         yield _of(variant, "frozen weights", checks.frozen_holds, checks.frozen)
     yield from _sealed(run_folder)
     settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
+    changes = changes_of_machine(run.started.environment, describe_machine())
     for variant in run.variants:
         try:
-            prepared = prepare(settings[variant.label], cache, say=say)
+            prepared = prepare(pinned(settings[variant.label], variant.prepared), cache, say=say)
         except FrostlineError as error:
             yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error}")
             continue
-        yield _facts(variant, prepared)
+        yield from _facts(variant, prepared, changes)
         yield _windows(variant, prepared.corpus)
         yield from _saved_models(variant, prepared, run_folder, cache)
     yield from _derived(run_folder, render_report)
@@ -93,28 +98,46 @@ def _of(variant: VariantRun, what: str, holds: bool | None, sentence: str) -> Fi
     return Finding(f"{what}, {variant.label}" if variant.label else what, holds, sentence)
 
 
-def _facts(variant: VariantRun, prepared: Prepared) -> Finding:
-    then = variant.prepared
-    model = weights_sha256(prepared.model.named_parameters())
-    wrong = [
-        name
-        for name, before, now in (
-            ("the model", then.model_sha256, model),
-            ("the corpus", then.corpus.sha256, prepared.corpus.sha256),
-            (
-                "the retention corpus",
-                _retention(then),
-                None if prepared.retention is None else prepared.retention.sha256,
-            ),
-        )
-        if before != now
-    ]
+def _facts(variant: VariantRun, prepared: Prepared, changes: list[str]) -> Iterator[Finding]:
+    """What was trained on what; what follows from code and versions may differ by `changes` of the machine alone."""
+    then, now = variant.prepared, facts_of(prepared)
+    if is_of_first_version(then):
+        now = replace(now, model_sha256=weights_sha256(prepared.model.named_parameters()))
+    content = {
+        "the model's weights": (then.model_sha256, now.model_sha256),
+        "the corpus": (then.corpus.sha256, now.corpus.sha256),
+        "the retention corpus": (_of_content(then.retention), _of_content(now.retention)),
+    }
+    yield _compared(variant, "model and corpus", content)
+    what = "configuration and tokens"
+    if is_of_first_version(then):
+        yield _of(variant, what, None, "The journal is of an earlier Frostline, which did not record them.")
+        return
+    derived = {
+        "the model's configuration": (then.configuration_sha256, now.configuration_sha256),
+        "the tokenizer": (then.tokenizer_sha256, now.tokenizer_sha256),
+        "the corpus's tokens": (then.corpus.tokens_sha256, now.corpus.tokens_sha256),
+        "the retention corpus's tokens": (_of_tokens(then.retention), _of_tokens(now.retention)),
+    }
+    found = _compared(variant, what, derived)
+    if changes and not found.holds:
+        found = _of(variant, what, None, f"They cannot be compared: {'; '.join(changes)}.")
+    yield found
+
+
+def _of_content(corpus: CorpusFacts | None) -> str:
+    return "" if corpus is None else corpus.sha256
+
+
+def _of_tokens(corpus: CorpusFacts | None) -> str:
+    return "" if corpus is None else corpus.tokens_sha256
+
+
+def _compared(variant: VariantRun, what: str, hashes: Mapping[str, tuple[str, str]]) -> Finding:
+    """Whether hashes, by the words for what they are of, are now what they were then."""
+    wrong = [words for words, (then, now) in hashes.items() if then != now]
     sentence = f"Not what it was: {', '.join(wrong)}." if wrong else "They have the hashes that the journal names."
-    return _of(variant, "model and corpus", not wrong, sentence)
-
-
-def _retention(then: VariantPrepared) -> str | None:
-    return None if then.retention is None else then.retention.sha256
+    return _of(variant, what, not wrong, sentence)
 
 
 def _windows(variant: VariantRun, corpus: Corpus) -> Finding:
@@ -178,6 +201,11 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
             if not torch.equal(value_of(model, portion), value_of(prepared.model, portion).cpu())
         ]
         values = sum(portion.values for portion in frozen)
+        buffers = _buffers(model)
+        for buffer, base in _buffers(prepared.model).items():
+            values += base.numel()
+            if buffer not in buffers or not torch.equal(buffers[buffer], base.cpu()):
+                moved.append(buffer)
         yield _of(
             variant,
             f"trained model {name}",
@@ -192,6 +220,12 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
             same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
             found = "have the hash that the journal ends with" if same else "are not what the journal ends with"
             yield _of(variant, f"trained model {name}", same, f"Its trained weights {found}.")
+
+
+def _buffers(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The persistent buffers by name: no plan trains them."""
+    parameters = {name for name, _ in model.named_parameters()}
+    return {name: tensor for name, tensor in state_tensors(model) if name not in parameters}
 
 
 def _derived(run_folder: Path, render_report: Callable[[Path], str]) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ what the engine can store, later ones start from it. Each arm has stored prefixe
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome, is_out_of_memory, measured_peak, turn_order
 from frostline.errors import TrainingError
 from frostline.plans import ceiling_sentence
-from frostline.recipe import Recipe, Variant, dump_recipe, variants_of
+from frostline.recipe import Recipe, Variant, variants_of
 from frostline.stats import OVER_BLOCKS, Estimate, bootstrap, ratio
 
 FIRST_VISITS = 4
@@ -103,13 +102,13 @@ def time_recipe(
     """
     timings = []
     seen_models = set()
-    for index, variant in enumerate(variants_of(recipe)):
+    for variant in variants_of(recipe):
         if variant.recipe.model in seen_models:
             continue  # the corpus varies, and its length has no part in the time of a step
         seen_models.add(variant.recipe.model)
         prepared = _prepare(variant, cache, say)
         visits = _take_turns(prepared, rounds, say)
-        peaks = _peak_memory(recipe, index, cache, say) if memory else {}
+        peaks = _peak_memory(prepared.recipe, cache, say) if memory else {}
         timings.append(_timing(prepared, visits, rounds, peaks))
     return timings
 
@@ -173,19 +172,14 @@ def _step(arm: Arm, batch: Batch) -> StepOutcome:
         ) from error
 
 
-def _peak_memory(recipe: Recipe, index: int, cache: Path, say: Callable[[str], None]) -> dict[str, int]:
+def _peak_memory(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> dict[str, int]:
     peaks = {}
-    with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
-        recipe_file = Path(folder) / "recipe.yaml"
-        recipe_file.write_text(dump_recipe(recipe), encoding="utf-8")
-        for arm in recipe.arms:
-            say(f"Memory of {arm}, alone in a process of its own")
-            try:
-                peaks[arm] = measure_peak_memory(
-                    recipe_file, index, arm, cache, trusted_code=recipe.model.trusted_code
-                ).peak_bytes
-            except TrainingError as error:
-                say(f"Not measured: {error}")
+    for arm in recipe.arms:
+        say(f"Memory of {arm}, alone in a process of its own")
+        try:
+            peaks[arm] = measure_peak_memory(recipe, arm, cache).peak_bytes
+        except TrainingError as error:
+            say(f"Not measured: {error}")
     return peaks
 
 

@@ -3,7 +3,8 @@
 from frostline.measures.continuations import ContinuationMeasures, describe_continuations
 from frostline.measures.evaluate import EVALUATION_WINDOWS, LossMeasure, evaluate_loss, window_losses
 from frostline.measures.forward import next_token_losses, untouched_forward
-from frostline.measures.hashing import weights_sha256
+from frostline.measures.hashing import TensorDigests, state_tensors, tensor_digests, weights_sha256
+from frostline.measures.identity import ModelIdentity, forward_conditions, identify
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
@@ -17,6 +18,8 @@ __all__ = [
     "ContinuationMeasures",
     "FinalNorms",
     "LossMeasure",
+    "ModelIdentity",
+    "TensorDigests",
     "WeightNorms",
     "WeightWatch",
     "bleu",
@@ -27,6 +30,8 @@ __all__ = [
     "distinct",
     "end_token_ids",
     "evaluate_loss",
+    "forward_conditions",
+    "identify",
     "memory_method",
     "next_token_losses",
     "peak_bytes",
@@ -35,6 +40,8 @@ __all__ = [
     "sample_continuations",
     "self_bleu",
     "stable_rank",
+    "state_tensors",
+    "tensor_digests",
     "untouched_forward",
     "weights_sha256",
     "window_losses",

@@ -1,31 +1,114 @@
-"""Are two sets of weights the same, byte for byte? One hash over names, types, shapes and raw bytes says so.
+"""Are two sets of tensors the same, byte for byte? Each is hashed, and one hash over names, types, shapes and those.
 
-The pairing contract is checked with it: all arms of a replicate begin with one hash.
+The pairing contract is checked with it: all arms of a replicate begin with one hash. What an arm shares with the base
+model, as the very same memory, has been hashed with it; only the arm's own copies are hashed again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CHUNK_BYTES = 1 << 26
 
 
-def weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256, as hex, of `named_tensors` in the order of their names, such as `model.named_parameters()`.
+@dataclass(frozen=True)
+class HashedTensor:
+    """A tensor as it was when it was hashed."""
 
-    Signs of zeros and payloads of NaNs count, since bytes are hashed; device and memory layout do not. The largest
-    copy made is one chunk of 64 MiB (one tensor, where it is not contiguous).
+    tensor: Tensor
+    """The tensor itself, so that no other one can take its place in memory."""
+    version: int | None
+    """Torch's count of what was written into it; None where it keeps none."""
+    sha256: str
+    """SHA-256 of the raw bytes, row by row."""
+
+    def is_memory_of(self, other: Tensor) -> bool:
+        """Whether `other` is this very memory, into which torch has written nothing since."""
+        own = self.tensor
+        return (
+            other.data_ptr() == own.data_ptr() != 0
+            and (other.device, other.dtype, other.shape) == (own.device, own.dtype, own.shape)
+            and other.stride() == own.stride()
+            and self.version is not None
+            and self.version == _version_of(own)
+        )
+
+
+@dataclass(frozen=True)
+class TensorDigests:
+    """Hashes of some tensors, by name."""
+
+    hashed: Mapping[str, HashedTensor]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256, as hex, over names, types, shapes and hashes, in the order of the names."""
+        digest = hashlib.sha256(b"frostline tensors\n")
+        for name, own in sorted(self.hashed.items()):
+            digest.update(f"{_header(name, own.tensor)}{own.sha256}\n".encode())
+        return digest.hexdigest()
+
+
+def tensor_digests(named_tensors: Iterable[tuple[str, Tensor]], known: TensorDigests | None = None) -> TensorDigests:
+    """The hashes of `named_tensors`; those that are the memory of one of the same name in `known` are taken from there.
+
+    Signs of zeros and payloads of NaNs count, since bytes are hashed; device and memory layout do not. As many are
+    hashed at once as torch computes with; the largest copy made of each is one chunk of 64 MiB (the whole tensor, where
+    it is not contiguous).
+    """
+    found: dict[str, HashedTensor] = {}
+    waiting: dict[str, Tensor] = {}
+    for name, tensor in named_tensors:
+        own = None if known is None else known.hashed.get(name)
+        if own is not None and own.is_memory_of(tensor):
+            found[name] = own
+        else:
+            waiting[name] = tensor.detach()
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        sums = threads.map(_sha256_of, waiting.values())
+        for (name, tensor), sha256 in zip(waiting.items(), sums, strict=True):
+            found[name] = HashedTensor(tensor, _version_of(tensor), sha256)
+    return TensorDigests(found)
+
+
+def state_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter and persistent buffer of `model`: what a weight file holds, tied parameters once."""
+    yield from model.named_parameters()
+    kept = model.state_dict().keys()
+    yield from ((name, buffer) for name, buffer in model.named_buffers(remove_duplicate=False) if name in kept)
+
+
+def weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256, as hex, of names, types, shapes and raw bytes in one go, in the order of the names.
+
+    For tensors that are hashed once, such as what an arm has trained.
     """
     digest = hashlib.sha256(b"frostline weights\n")
     for name, tensor in sorted(named_tensors, key=lambda pair: pair[0]):
-        header = f"{len(name)}:{name}:{str(tensor.dtype).removeprefix('torch.')}:{tuple(tensor.shape)}\n"
-        digest.update(header.encode())
+        digest.update(_header(name, tensor).encode())
         for chunk in _byte_chunks(tensor):
             digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _header(name: str, tensor: Tensor) -> str:
+    return f"{len(name)}:{name}:{str(tensor.dtype).removeprefix('torch.')}:{tuple(tensor.shape)}\n"
+
+
+def _version_of(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
+def _sha256_of(tensor: Tensor) -> str:
+    digest = hashlib.sha256()
+    for chunk in _byte_chunks(tensor):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

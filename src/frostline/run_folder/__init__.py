@@ -8,7 +8,12 @@ from frostline.run_folder.advice_records import (
     SignalMeasured,
     TrialFinished,
 )
-from frostline.run_folder.conditions import DECIDING_FACTS, changes_of_machine, require_same_facts
+from frostline.run_folder.conditions import (
+    DECIDING_FACTS,
+    changes_of_machine,
+    is_of_first_version,
+    require_same_facts,
+)
 from frostline.run_folder.folder import (
     CHECKPOINT_FOLDER,
     FAILURE_FOLDER,
@@ -96,6 +101,7 @@ __all__ = [
     "changes_of_machine",
     "end_session",
     "holds_run",
+    "is_of_first_version",
     "read_journal",
     "read_lines",
     "record_of",

@@ -71,6 +71,10 @@ class CorpusFacts:
     windows: int
     """Training windows of one epoch."""
     held_out_windows: int
+    tokens_sha256: str = ""
+    """Hash of the tokens that the content became; '' in journals of 0.1.0."""
+    revision: str | None = None
+    """Commit of a data set of the hub; None for what lies elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class VariantPrepared:
     model: str
     model_class: str
     model_sha256: str
+    """Hash of every parameter and persistent buffer; in journals of 0.1.0 of the parameters alone, made otherwise."""
     parameters: int
     layers: int
     context_length: int | None
@@ -95,6 +100,12 @@ class VariantPrepared:
     """Pin of code that came with the model and was run; None where it needs none."""
     chosen: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """For each arm and each of its selectors that computed (`top:25% by snr`), the selectors that it became."""
+    model_revision: str | None = None
+    """Commit of a model of the hub; None for one that lies elsewhere."""
+    configuration_sha256: str = ""
+    """Hash of what decides the model's forward pass besides its weights; '' in journals of 0.1.0."""
+    tokenizer_sha256: str = ""
+    """Hash of what decides how text becomes tokens, and tokens text; '' in journals of 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class ArmStarted:
     ceiling_cached: float
     """Largest saving with the prefix's output stored instead of recomputed."""
     initial_sha256: str
-    """Hash of every weight of the base model before this arm's first step."""
+    """Hash of every parameter and persistent buffer before this arm's first step."""
     reused_from: str = ""
     """The run that trained it, name and time, where its records were taken from there; '' where it was this run."""
 

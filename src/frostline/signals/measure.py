@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from frostline.engine import is_out_of_memory
 from frostline.errors import ModelError
+from frostline.measures import ModelIdentity
 from frostline.plans import ModelMap
 from frostline.recipe import require_signal
 from frostline.signals.ablation import ABLATION, ablation_signal
@@ -47,6 +48,8 @@ class Looked:
     sample: Sample
     device: torch.device
     precision: str
+    identity: ModelIdentity | None = None
+    """What decides the bits of the model's forward pass, where it has been hashed."""
 
 
 def measure_signals(

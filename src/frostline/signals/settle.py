@@ -11,17 +11,17 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import PreTrainedModel
 
 from frostline.corpus import Corpus
 from frostline.errors import CacheError, at
-from frostline.machine import describe_machine
-from frostline.measures import weights_sha256
+from frostline.measures import ModelIdentity, forward_conditions, identify
 from frostline.plans import ModelMap, Plan, map_model, portions_of
 from frostline.recipe import ArmSettings, ChangeSettings, Recipe, require_signal
-from frostline.run_folder import DECIDING_FACTS
 from frostline.signals.choose import MeasureSignal, settle_plan, signals_asked_for
 from frostline.signals.measure import KINDS, Looked, measure_signals
 from frostline.signals.sample import take_sample
@@ -31,8 +31,6 @@ from frostline.storage import Facts, cached_entry, code_sha256, open_entry
 Chosen = dict[str, dict[str, list[str]]]
 """For each arm and each of its selectors that computed, the selectors that stand in its place."""
 SIGNAL_FILE = "signal.json"
-DECIDING_PACKAGES = ("corpus", "engine", "measures", "plans", "signals")
-"""Rooms whose code decides what a signal says."""
 
 
 class _SignalFile(BaseModel):
@@ -42,11 +40,20 @@ class _SignalFile(BaseModel):
 
 
 def look_at(
-    model: PreTrainedModel, corpus: Corpus, *, device: torch.device, precision: str, windows: int | None = None
+    model: PreTrainedModel,
+    corpus: Corpus,
+    *,
+    device: torch.device,
+    precision: str,
+    windows: int | None = None,
+    identity: ModelIdentity | None = None,
 ) -> Looked:
-    """What the signals look at. Raises `CorpusError` where the corpus is too small for a sample."""
+    """What the signals look at; `identity` is that of `model`, where it is known.
+
+    Raises `CorpusError` where the corpus is too small for a sample.
+    """
     sample = take_sample(corpus) if windows is None else take_sample(corpus, windows)
-    return Looked(model, map_model(model), sample, device, precision)
+    return Looked(model, map_model(model), sample, device, precision, identity)
 
 
 def signals_of(
@@ -128,18 +135,23 @@ def _as_settings(arm: ArmSettings, plan: Plan) -> ArmSettings:
 
 def _identity(looked: Looked) -> str:
     """Whatever may change a bit of a signal."""
-    machine = describe_machine()
+    windows = looked.sample.windows
+    masks = [own.attention_mask for own in windows if own.attention_mask is not None]
     parts = {
-        "model": weights_sha256(looked.model.named_parameters()),
-        "configuration": looked.model.config.to_json_string(use_diff=False),
-        "windows": hashlib.sha256(b"".join(own.input_ids.tobytes() for own in looked.sample.windows)).hexdigest(),
-        "labels": hashlib.sha256(b"".join(own.labels.tobytes() for own in looked.sample.windows)).hexdigest(),
-        "device": str(looked.device),
-        "precision": looked.precision,
-        "versions": {name: machine[name] for name in DECIDING_FACTS},
-        "code": code_sha256(DECIDING_PACKAGES),
+        **forward_conditions(looked.identity or identify(looked.model), looked.device, looked.precision),
+        "windows": _sha256_of([own.input_ids for own in windows]),
+        "labels": _sha256_of([own.labels for own in windows]),
+        "masks": _sha256_of(masks),
+        "code": code_sha256(("signals",)),
     }
     return json.dumps(parts, sort_keys=True)
+
+
+def _sha256_of(arrays: Iterable[NDArray[np.int64]]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _keep(folder: Path, key: str, signal: Signal) -> None:
