@@ -35,7 +35,7 @@ class ModelIdentity:
     model: PreTrainedModel
     configuration_sha256: str
     """SHA-256 of all that a weight file does not hold: class, configuration, code that came with the model, kernels,
-    tensors that were computed when it was loaded, tokens at which a text ends."""
+    numbers and tensors of its modules, tokens at which a text ends."""
 
     @cached_property
     def weights(self) -> TensorDigests:
@@ -60,6 +60,7 @@ def identify(model: PreTrainedModel, trusted_code: str | None = None) -> ModelId
         "implementations": [
             [getattr(config, name, None) for name in IMPLEMENTATIONS] for config in _configurations(model.config)
         ],
+        "numbers": {path: _numbers(module) for path, module in model.named_modules()},
         "computed tensors": tensor_digests(_computed_tensors(model)).sha256,
         "end": end_token_ids(model),
     }
@@ -84,6 +85,11 @@ def _computed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, own) for name, own in model.named_buffers(remove_duplicate=False) if name not in saved)
     for path, module in model.named_modules():
         yield from ((f"{path}.{name}", own) for name, own in vars(module).items() if isinstance(own, Tensor))
+
+
+def _numbers(module: nn.Module) -> dict[str, int | float]:
+    """What a module was made with, or given since: rates of dropout, scales, sizes."""
+    return {name: own for name, own in vars(module).items() if isinstance(own, int | float) and name != "training"}
 
 
 def _without_names(value: object) -> object:
