@@ -1,8 +1,7 @@
 """How much memory does one arm need? Its peak, measured with that arm alone in a process of its own.
 
-`python -m frostline.arms.peak_memory` is that process: it reads the recipe from its standard input, trains the arm for
-two steps (the second has the optimizer's state) and prints the peak as JSON. Loading the model is not counted: the peak
-is reset when training begins.
+`python -m frostline.arms.peak_memory` is that process: it trains the arm for two steps (the second has the optimizer's
+state) and prints the peak as JSON. Loading the model is not counted: the peak is reset when training begins.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frostline.errors import TrainingError
-from frostline.recipe import Recipe, Variant, dump_recipe, parse_recipe, trusting
+from frostline.recipe import Recipe, Variant, dump_recipe, load_recipe, trusting
 
 STEPS = 2
 
@@ -31,10 +31,12 @@ def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
 
     Raises `TrainingError` when the process fails, as it does out of memory.
     """
-    command = [sys.executable, "-m", "frostline.arms.peak_memory", arm, str(cache), recipe.model.trusted_code or ""]
-    finished = subprocess.run(
-        command, input=dump_recipe(recipe), capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
+    with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
+        recipe_file = Path(folder) / "recipe.yaml"
+        recipe_file.write_text(dump_recipe(recipe), encoding="utf-8")
+        command = [sys.executable, "-m", "frostline.arms.peak_memory", str(recipe_file), arm, str(cache)]
+        command.append(recipe.model.trusted_code or "")
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
         raise TrainingError(f"arm {arm}: its memory could not be measured ({last[0]}).", "Set measures.memory=false.")
@@ -63,6 +65,6 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
 
 
 if __name__ == "__main__":
-    arm, cache, trusted_code = sys.argv[1:]
-    wanted = trusting(parse_recipe(sys.stdin.buffer.read().decode()), trusted_code or None)
+    recipe_file, arm, cache, trusted_code = sys.argv[1:]
+    wanted = trusting(load_recipe(Path(recipe_file)), trusted_code or None)
     print(json.dumps(asdict(measure_here(wanted, arm, Path(cache)))))
