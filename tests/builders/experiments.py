@@ -20,13 +20,13 @@ VOCABULARY = 93
 """Words of the tokenizer; with its four special tokens it is as large as the tiny models' vocabulary."""
 
 
-def write_experiment(folder: Path, family: str = "llama", **changes: object) -> Path:
+def write_experiment(folder: Path, family: str = "llama", *, layers: int = 4, **changes: object) -> Path:
     """Write model, corpus and recipe into `folder`; `changes` replace top-level keys of the recipe."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model"
     if not model.exists():
         disable_progress_bar()
-        tiny_model(family).save_pretrained(model)
+        tiny_model(family, layers=layers).save_pretrained(model)
         word_tokenizer(VOCABULARY).save_pretrained(model)
     numbers = [(index * index + index // 3) % 61 for index in range(1500)]
     (folder / "text.txt").write_text(words(numbers), encoding="utf-8")
@@ -46,7 +46,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes: object) -> 
         "measures": {
             "evaluate_every": 3,
             "common_tokens": 5,
-            "sampling": {"prompts": 3, "prompt_tokens": 4, "new_tokens": 12},
+            "sampling": {"prompts": 3, "prompt_tokens": 4, "new_tokens": 6},
             "memory": False,
         },
     }

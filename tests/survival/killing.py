@@ -67,7 +67,8 @@ class Straight:
 
 def run_straight(processes: Processes, kind: str, folder: Path) -> Straight:
     """Run the experiment of this kind to its end."""
-    recipe = write_experiment(folder, checkpoints=EACH_STEP, **KINDS[kind])  # type: ignore[arg-type]  # of any type
+    settings: dict[str, object] = {"checkpoints": EACH_STEP, **KINDS[kind]}
+    recipe = write_experiment(folder, layers=2, **settings)  # type: ignore[arg-type]  # of any type
     cache = folder / "cache"
     cache.mkdir()
     # The corpus is tokenised, and for arms to be reused two of three are trained.

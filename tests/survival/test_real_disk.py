@@ -14,7 +14,7 @@ from tests.builders.processes import Processes
 from tests.survival.killing import Straight, run, snapshot
 
 PLENTY = "size=50m"
-SIZES = [8, 16, 40, 300, 640, 900, 1200, 1500, 1800, 2000]
+SIZES = [8, 16, 40, 300, 500, 640, 800, 900, 1000, 1200]
 """In thousands of bytes: from the first file to the checkpoints of the third step."""
 TRIED = SIZES if "FROSTLINE_KILLS" in os.environ else SIZES[::3]
 
