@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from frostline.errors import RecipeError, nearest
-from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe, as_found
+from frostline.recipe.fields import as_found
+from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
 from frostline.recipe.source import Lines, RecipeSource
 
 MAXIMUM_BYTES = 1_000_000

@@ -11,87 +11,25 @@ from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from frostline.errors import FrostlineError, Key, PlanError, nearest
-from frostline.recipe.selectors import parse_selector
+from frostline.errors import FrostlineError, nearest
+from frostline.recipe.fields import (
+    Count,
+    NonNegativeNumber,
+    PositiveCount,
+    PositiveNumber,
+    Selectors,
+    Share,
+    SomeSelectors,
+    WatchedSelectors,
+    mistake,
+)
 from frostline.recipe.source import RecipeSource
 
 EMBEDDED = "embedded"
 HUB_PREFIX = "hub:"
 """What a data set of the Hugging Face hub is named with."""
-
-
-def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
-    """What a validator raises: the sentence of a `RecipeError`, at `keys` below what is validated."""
-    return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "keys": keys})
-
-
-def as_found(value: object) -> str:
-    """`, found VALUE`, as YAML has it; nothing where that would be long."""
-    phrase = ", found nothing" if value is None else f", found {value!r}"
-    return phrase if len(phrase) < 100 else ""
-
-
-def _as_tuple(value: object) -> object:
-    """One selector may be written without the brackets of a list.
-
-    YAML reads the selector `attn@50%:` in a list as a mapping with an empty value; it is the selector again here.
-    """
-    items = value if isinstance(value, list | tuple) else (value,)
-    return tuple(_selector_from_mapping(item) if isinstance(item, dict) else item for item in items)
-
-
-def _selector_from_mapping(item: dict[object, object]) -> object:
-    if len(item) != 1:
-        return item
-    ((key, value),) = item.items()
-    return f"{key}:" if value is None else item
-
-
-def _readable(item: object) -> object:
-    """`item` as it is, if it is a selector."""
-    if not isinstance(item, str):
-        raise mistake(f"a selector is a word such as attn.qkv or mlp@50%:{as_found(item)}.")
-    try:
-        parse_selector(item)
-    except PlanError as error:
-        raise mistake(error.message, error.hint) from error
-    return item
-
-
-def _some(selectors: tuple[str, ...]) -> tuple[str, ...]:
-    if not selectors:
-        raise mistake("it names no selector.", "Name some, such as attn.qkv, or leave the key out.")
-    return selectors
-
-
-def _not_computed(selectors: tuple[str, ...]) -> tuple[str, ...]:
-    for index, text in enumerate(selectors):
-        if parse_selector(text).choice is not None:
-            raise mistake(f"'{text}' is computed for arms alone.", "Name the matrices, such as attn.q.", index)
-    return selectors
-
-
-Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple)]
-"""As they were written; each can be read."""
-SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
-PositiveCount = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
@@ -241,7 +179,7 @@ class MeasureSettings(Settings):
     """Steps between evaluations on the held-out windows; 0 evaluates before and after training only."""
     weight_change_every: Count = 1
     """Steps between measurements of the weight change; 0 measures the final drift only."""
-    watch: Annotated[Selectors, AfterValidator(_not_computed)] = ("attn",)
+    watch: WatchedSelectors = ("attn",)
     """Selectors of the matrices whose change is measured."""
     common_tokens: PositiveCount = 100
     """Size of S, the corpus's most frequent tokens."""

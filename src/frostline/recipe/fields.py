@@ -1,0 +1,77 @@
+"""What may stand behind a key of a recipe? Types of values, and how a value that does not fit is told.
+
+Selectors are checked where they are read, so that a mistyped one is told before any model is loaded; what is kept is
+the text as it was written.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from frostline.errors import Key, PlanError
+from frostline.recipe.selectors import parse_selector
+
+
+def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
+    """What a validator raises: the sentence of a `RecipeError`, at `keys` below what is validated."""
+    return PydanticCustomError("mistake", "{message}", {"message": message, "hint": hint, "keys": keys})
+
+
+def as_found(value: object) -> str:
+    """`, found VALUE`, as YAML has it; nothing where that would be long."""
+    phrase = ", found nothing" if value is None else f", found {value!r}"
+    return phrase if len(phrase) < 100 else ""
+
+
+def _as_tuple(value: object) -> object:
+    """One selector may be written without the brackets of a list.
+
+    YAML reads the selector `attn@50%:` in a list as a mapping with an empty value; it is the selector again here.
+    """
+    items = value if isinstance(value, list | tuple) else (value,)
+    return tuple(_selector_from_mapping(item) if isinstance(item, dict) else item for item in items)
+
+
+def _selector_from_mapping(item: dict[object, object]) -> object:
+    if len(item) != 1:
+        return item
+    ((key, value),) = item.items()
+    return f"{key}:" if value is None else item
+
+
+def _readable(item: object) -> object:
+    """`item` as it is, if it is a selector."""
+    if not isinstance(item, str):
+        raise mistake(f"a selector is a word such as attn.qkv or mlp@50%:{as_found(item)}.")
+    try:
+        parse_selector(item)
+    except PlanError as error:
+        raise mistake(error.message, error.hint) from error
+    return item
+
+
+def _some(selectors: tuple[str, ...]) -> tuple[str, ...]:
+    if not selectors:
+        raise mistake("it names no selector.", "Name some, such as attn.qkv, or leave the key out.")
+    return selectors
+
+
+def _not_computed(selectors: tuple[str, ...]) -> tuple[str, ...]:
+    for index, text in enumerate(selectors):
+        if parse_selector(text).choice is not None:
+            raise mistake(f"'{text}' is computed for arms alone.", "Name the matrices, such as attn.q.", index)
+    return selectors
+
+
+Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple)]
+"""As they were written; each can be read."""
+SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
+WatchedSelectors = Annotated[Selectors, AfterValidator(_not_computed)]
+PositiveCount = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
