@@ -49,7 +49,7 @@ from frostline.plans import ModelMap
 from frostline.progress import RunProgress
 from frostline.recipe import ArmSettings, Recipe, Variant
 from frostline.run_folder import TrialFinished
-from frostline.signals.settle import look_at, signals_of
+from frostline.signals.kept import signal_inputs_of, signals_of
 from frostline.stats.intervals import t_interval
 from frostline.stats.significance import sign_flip_p
 from frostline.storage.folders import cache_folder
@@ -111,12 +111,12 @@ def main() -> None:
         print(f"\n## {recipe.corpus.source}: {options.steps} steps of 2 x {options.length} tokens\n", flush=True)
         for sentence in found.sentences:
             print(f"> {sentence}")
-        looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
-        signals = signals_of(looked, cache_folder(), say=progress.say)
-        alone = search_exhaustively(prepared, looked.map, options.steps, kept, progress)
+        inputs = signal_inputs_of(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+        signals = signals_of(inputs, cache_folder(), say=progress.say)
+        alone = search_exhaustively(prepared, inputs.map, options.steps, kept, progress)
         print_regret(prepared, alone, advice, found)
         truth = single_gains(prepared, alone)
-        acts = where_training_acts(prepared, looked.map, advice, options.steps, progress)
+        acts = where_training_acts(prepared, inputs.map, advice, options.steps, progress)
         print_single(truth, acts)
         print("\nRank correlation of each signal with the truth:\n")
         print(header("signal", "layers: trained alone", "layers: transplanted", "roles: trained alone", "transplanted"))
@@ -127,7 +127,7 @@ def main() -> None:
             numbers = (trained.layers, moved.layers, trained.roles, moved.roles)
             print(f"| `{trained.signal}` | {' | '.join('' if rho is None else f'{rho:+.2f}' for rho in numbers)} |")
         made = [
-            control_for(prepared, looked, found.candidate, f"random-{FIRST_NUMBER + index}", FIRST_NUMBER + index)
+            control_for(prepared, inputs, found.candidate, f"random-{FIRST_NUMBER + index}", FIRST_NUMBER + index)
             for index in range(RANDOM_PLANS)
         ]
         randoms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made if own is not None}

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench.engine import header, print_machine
 from frostline.engine.head_loss import chunked_loss
-from frostline.engine.precision import settle_device, settle_precision, synchronize
+from frostline.engine.precision import resolve_device, resolve_precision, synchronize
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 ROUNDS = 9
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=49_152)
     options = parser.parse_args()
     print_machine()
-    device = settle_device("auto")
-    precision = settle_precision("auto", device)
+    device = resolve_device("auto")
+    precision = resolve_precision("auto", device)
     for tokens in options.tokens or (1024, 2048):
         for trains in (False, True):
             compare(tokens, options.hidden, options.vocabulary, device, precision, trains)

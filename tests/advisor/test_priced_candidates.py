@@ -17,7 +17,7 @@ from frostline.plans import ModelMap
 from frostline.recipe import load_recipe, variants_of
 from frostline.run_folder import CandidateMade
 from frostline.signals.gradients import FISHER, GRADIENT_NORM
-from frostline.signals.settle import look_at
+from frostline.signals.kept import signal_inputs_of
 from frostline.signals.signal import Signal, SignalKind
 from frostline.terminal.progress import PlainProgress
 from tests.builders.experiments import write_experiment
@@ -36,10 +36,12 @@ def candidates(folder: Path, budget: str, monkeypatch: pytest.MonkeyPatch) -> di
     """Where one signal ranks the upper layers highest, the other one the lower; prices follow from arithmetic alone."""
     monkeypatch.setattr(room, "fit_prices", lambda *arguments, **options: BY_ARITHMETIC)
     prepared = prepare(variants_of(load_recipe(write_experiment(folder)))[0], folder / "cache", say=lambda _: None)
-    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision, windows=4)
-    signals = {kind.name: by_layer(kind, looked.map, sign) for kind, sign in ((GRADIENT_NORM, 1), (FISHER, -1))}
+    inputs = signal_inputs_of(
+        prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision, windows=4
+    )
+    signals = {kind.name: by_layer(kind, inputs.map, sign) for kind, sign in ((GRADIENT_NORM, 1), (FISHER, -1))}
     with PlainProgress(Console(quiet=True)) as progress:
-        made = priced_candidates(prepared, looked, signals, folder / "cache", parse_budget([budget]), progress)
+        made = priced_candidates(prepared, inputs, signals, folder / "cache", parse_budget([budget]), progress)
     return {own.candidate: own for own in made}
 
 

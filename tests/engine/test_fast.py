@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
-from frostline.engine.precision import settle_precision
+from frostline.engine.precision import resolve_precision
 from frostline.engine.pretrained import load_model
 from frostline.engine.randomness import set_dropout
 from frostline.forecast.calibration import cut_model
@@ -100,7 +100,7 @@ def test_bf16_has_the_bits_of_autocast(family: str, plan: str) -> None:
 def test_a_real_model_trained_whole_has_the_bits_of_the_plain_loop() -> None:
     # Sums over as many tokens and as large a vocabulary as this are rounded by how they are cut: four layers show it.
     # In the precision that this machine computes itself: bf16 takes minutes where it has to be emulated.
-    precision = settle_precision("auto", torch.device("cpu"))
+    precision = resolve_precision("auto", torch.device("cpu"))
     model = load_model(ModelSettings(), cache_folder())
     pair = make_pair(cut_model(model, range(4)), "train: all", precision=precision)
     batch = random_batch(0, rows=2, length=128, vocabulary=49_000)

@@ -9,7 +9,7 @@ import pytest
 from frostline.errors import PlanError
 from frostline.plans import ModelMap, Plan, map_model, portions_of, select
 from frostline.recipe import parse_selector
-from frostline.signals.choose import as_selectors, layers_of, matrices_of, settle_plan, signals_asked_for
+from frostline.signals.choose import as_selectors, layers_of, matrices_of, resolve_choices, signals_asked_for
 from frostline.signals.signal import Place, Signal, SignalKind
 from tests.builders.models import FAMILIES, tiny_model
 
@@ -32,7 +32,7 @@ def test_a_share_of_the_matrices_is_chosen_and_never_more(family: str, share: fl
     model = tiny_model(family)
     model_map = map_model(model)
     plan = Plan.parse(f'train: ["top:{share:g}% by snr"]')
-    settled = settle_plan(plan, model_map, by_height(model_map))
+    settled = resolve_choices(plan, model_map, by_height(model_map))
     trained = settled.plan.resolve(model).trained
     sizes = matrices_of(model_map)
     left = sum(sizes.values()) * share / 100 - sum(portion.values for portion in trained.values())
@@ -50,12 +50,12 @@ def test_the_highest_are_taken_and_what_does_not_fit_is_passed_over() -> None:
     values: dict[Place, float] = dict.fromkeys(sizes, 0.0)
     values |= {(2, "mlp.up"): 9.0, (0, "mlp.down"): 8.0, (3, "attn.k"): 7.0, (1, "attn.k"): 6.0}
     share = 100 * (sizes[(2, "mlp.up")] + 2 * sizes[(3, "attn.k")]) / sum(sizes.values())
-    plan = settle_plan(Plan.parse(f'train: ["top:{share + 0.01:.2f}% by snr"]'), LLAMA, ranking(values)).plan
+    plan = resolve_choices(Plan.parse(f'train: ["top:{share + 0.01:.2f}% by snr"]'), LLAMA, ranking(values)).plan
     assert plan.text == "train: [attn.k@1, attn.k@3, mlp.up@2]"
 
 
 def test_bottom_takes_the_lowest() -> None:
-    plan = settle_plan(Plan.parse('freeze: ["bottom:25% by snr"]'), LLAMA, by_height(LLAMA)).plan
+    plan = resolve_choices(Plan.parse('freeze: ["bottom:25% by snr"]'), LLAMA, by_height(LLAMA)).plan
     assert plan.freeze is not None
     assert all(selector.text.endswith("@0") for selector in plan.freeze)
 
@@ -63,7 +63,7 @@ def test_bottom_takes_the_lowest() -> None:
 def test_a_signal_of_layers_chooses_whole_layers() -> None:
     values: dict[Place, float] = {(layer, "layer"): value for layer, value in enumerate([0.1, 0.9, 0.2, 0.8])}
     values |= {(layer, "attn"): 5.0 for layer in range(4)}  # halves do not take part
-    plan = settle_plan(Plan.parse('train: ["top:50% by snr"]'), LLAMA, ranking(values, "layers")).plan
+    plan = resolve_choices(Plan.parse('train: ["top:50% by snr"]'), LLAMA, ranking(values, "layers")).plan
     assert plan.text == "train: [all@1, all@3]"
     assert sum(layers_of(LLAMA).values()) == sum(p.values for p in LLAMA.portions if p.layer is not None)
 
@@ -73,7 +73,7 @@ def test_random_choices_are_drawn_by_their_number() -> None:
         raise AssertionError("no signal is needed")
 
     texts = [
-        settle_plan(Plan.parse(f'train: ["top:25% by {name}"]'), LLAMA, nothing).plan.text
+        resolve_choices(Plan.parse(f'train: ["top:25% by {name}"]'), LLAMA, nothing).plan.text
         for name in ("random", "random-0", "random-1", "random-2", "random")
     ]
     assert texts[0] == texts[1] == texts[4]
@@ -83,12 +83,12 @@ def test_random_choices_are_drawn_by_their_number() -> None:
 def test_every_part_of_a_plan_may_compute() -> None:
     plan = Plan.parse('train: [embed, "top:25% by snr"]; at 3 thaw: ["bottom:25% by fisher"]')
     assert signals_asked_for(plan) == ("snr", "fisher")
-    settled = settle_plan(plan, LLAMA, by_height(LLAMA))
+    settled = resolve_choices(plan, LLAMA, by_height(LLAMA))
     assert settled.plan.text.startswith("train: [embed, ")
     assert signals_asked_for(settled.plan) == ()
     lora = Plan.parse('lora: rank 2, targets ["top:25% by snr"]')
     assert signals_asked_for(lora) == ("snr",)
-    assert "by" not in settle_plan(lora, LLAMA, by_height(LLAMA)).plan.text
+    assert "by" not in resolve_choices(lora, LLAMA, by_height(LLAMA)).plan.text
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_runs_of_layers_become_slices(layers: list[int], expected: list[str]) ->
 
 def test_a_share_smaller_than_any_place_is_told() -> None:
     with pytest.raises(PlanError, match="is less than any one of the 28 places"):
-        settle_plan(Plan.parse('train: ["top:0.01% by snr"]'), LLAMA, by_height(LLAMA))
+        resolve_choices(Plan.parse('train: ["top:0.01% by snr"]'), LLAMA, by_height(LLAMA))
 
 
 @pytest.mark.parametrize(

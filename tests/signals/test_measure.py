@@ -8,7 +8,7 @@ import pytest
 from frostline.plans import map_model
 from frostline.recipe import CHOOSING_SIGNALS, SIGNALS
 from frostline.signals.general import write_general_text
-from frostline.signals.measure import KINDS, Looked, measure_signals
+from frostline.signals.measure import KINDS, SignalInputs, measure_signals
 from frostline.signals.signal import as_frame
 from tests.builders.models import FAMILIES, tiny_model
 from tests.builders.samples import CPU, random_sample
@@ -17,26 +17,26 @@ from tests.builders.samples import CPU, random_sample
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_signal_of_every_family_is_finite_and_the_same_twice(family: str) -> None:
     model = tiny_model(family)
-    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
-    signals = measure_signals(looked)
+    inputs = SignalInputs(model, map_model(model), random_sample(4), CPU, "fp32")
+    signals = measure_signals(inputs)
     assert list(signals) == list(KINDS)
     assert all(np.isfinite(list(signal.values.values())).all() for signal in signals.values())
-    assert measure_signals(looked) == signals
+    assert measure_signals(inputs) == signals
 
 
 def test_one_signal_alone_is_what_it_is_among_all_and_tells_what_it_does() -> None:
     model = tiny_model("llama")
-    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
+    inputs = SignalInputs(model, map_model(model), random_sample(4), CPU, "fp32")
     told: list[str] = []
-    alone = measure_signals(looked, ["foreign"], say=told.append)
-    assert alone["foreign"] == measure_signals(looked)["foreign"]
+    alone = measure_signals(inputs, ["foreign"], say=told.append)
+    assert alone["foreign"] == measure_signals(inputs)["foreign"]
     assert told == ["Letting the model write general text", "Looking at the stream between the layers"]
 
 
 def test_the_frame_has_a_row_for_each_place_and_head() -> None:
     model = tiny_model("llama")
-    looked = Looked(model, map_model(model), random_sample(4), CPU, "fp32")
-    frame = as_frame(measure_signals(looked, ["snr", "attention-entropy"]).values())
+    inputs = SignalInputs(model, map_model(model), random_sample(4), CPU, "fp32")
+    frame = as_frame(measure_signals(inputs, ["snr", "attention-entropy"]).values())
     assert frame.columns == ["signal", "layer", "role", "head", "value"]
     assert frame.filter(signal="snr").height == 4 * 7
     assert frame.filter(signal="attention-entropy").height == 4 + 4 * 4

@@ -59,7 +59,7 @@ from frostline.run_folder import (
     require_same_facts,
     run_lock,
 )
-from frostline.signals import ADVISING, Looked, Signal, look_at, signals_of
+from frostline.signals import ADVISING, Signal, SignalInputs, signal_inputs_of, signals_of
 from frostline.storage import LOCK_FILE, disk_trouble, replace_file
 
 RECOMMENDED_FILE = "recommended.yaml"
@@ -95,7 +95,7 @@ def advise(
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
     A signal that `interruption` listens to ends it at once (without one, none is handled); the trial that runs is tried
-    again. Raises `FrostlineError` for what the user can mend, such as a budget that no plan keeps: then the nearest
+    again. Raises `FrostlineError` for what the user can fix, such as a budget that no plan keeps: then the nearest
     plan is named, and nothing recorded, so that another budget may follow in the same folder. Of `signals`, those that
     can choose a plan do.
     """
@@ -138,17 +138,17 @@ def _advise(
     if begun is not None:
         require_same_facts(folder, begun, facts)
     session = begin_session(folder)
-    looked = look_at(
+    inputs = signal_inputs_of(
         prepared.model,
         prepared.corpus,
         device=prepared.device,
         precision=prepared.precision,
         identity=prepared.identity,
     )
-    signals = signals_of(looked, cache, names, say=progress.say)
+    signals = signals_of(inputs, cache, names, say=progress.say)
     candidates: list[CandidateMade] = []
     if left is None or not left.trials:  # a process that was killed may have recorded only some of them
-        candidates = priced_candidates(prepared, looked, signals, cache, budget, progress)
+        candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
     with Journal(folder, interruption=interruption) as journal:
         if left is None:
             _write(folder / RECIPE_FILE, dump_recipe(own))
@@ -173,7 +173,7 @@ def _advise(
                 record(made)
         with _quick_collections():
             _race(prepared, advice, record, progress, deciding, cache)
-            _race_control(prepared, looked, advice, record, progress, deciding, cache)
+            _race_control(prepared, inputs, advice, record, progress, deciding, cache)
         if advice.ended is None:
             record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)
@@ -302,7 +302,7 @@ def _race(
 
 def _race_control(
     prepared: Prepared,
-    looked: Looked,
+    inputs: SignalInputs,
     advice: Advice,
     record: Callable[[Record], None],
     progress: RunProgress,
@@ -314,7 +314,7 @@ def _race_control(
     if found is None or (found.control is not None and found.control not in _late_controls(advice)):
         return
     name = f"{LATE_CONTROL}{found.pick.candidate}"
-    made = advice.candidates.get(name) or control_for(prepared, looked, found.candidate, name, LATE_CONTROL_NUMBER)
+    made = advice.candidates.get(name) or control_for(prepared, inputs, found.candidate, name, LATE_CONTROL_NUMBER)
     if made is None:
         return
     if name not in advice.candidates:

@@ -16,7 +16,7 @@ from frostline.errors import ModelError, RunFolderError, nearest
 from frostline.plans import map_model
 from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_of
 from frostline.run_folder import CHECKPOINT_FOLDER, saved_model_folder
-from frostline.signals import KINDS, Signal, look_at, signals_of
+from frostline.signals import KINDS, Signal, signal_inputs_of, signals_of
 from frostline.stats import VariantRun, judge_claims, read_run
 from frostline.storage import SealBrokenError, cache_folder, open_sealed
 
@@ -33,7 +33,7 @@ def inspect_model(
     """Look inside the model of `recipe` with its corpus; the arms of the recipe play no part.
 
     `names` are signals, `cache` is the folder where they are kept (None: the usual one). Raises `FrostlineError` for
-    what the user can mend, such as a signal that this model does not allow.
+    what the user can fix, such as a signal that this model does not allow.
     """
     cache = cache_folder() if cache is None else cache
     first = variants_of(recipe)[0]
@@ -107,14 +107,14 @@ def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None
 
 
 def _signals(prepared: Prepared, cache: Path, names: Sequence[str], say: Callable[[str], None]) -> dict[str, Signal]:
-    looked = look_at(
+    inputs = signal_inputs_of(
         prepared.model,
         prepared.corpus,
         device=prepared.device,
         precision=prepared.precision,
         identity=prepared.identity,
     )
-    return signals_of(looked, cache, names, say=say)
+    return signals_of(inputs, cache, names, say=say)
 
 
 def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:

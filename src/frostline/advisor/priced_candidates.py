@@ -26,7 +26,7 @@ from frostline.plans import Plan, require_peft
 from frostline.progress import RunProgress
 from frostline.recipe import ArmSettings, parse_selector
 from frostline.run_folder import CandidateMade
-from frostline.signals import Looked, Signal, as_selectors, choose_places, matrices_of, settle_arm
+from frostline.signals import Signal, SignalInputs, as_selectors, choose_places, matrices_of, resolve_arm_choices
 
 NEARLY_ALL = 0.75
 """Share in common of what two signals choose from which on their losses would not be told apart."""
@@ -34,7 +34,7 @@ NEARLY_ALL = 0.75
 
 def priced_candidates(
     prepared: Prepared,
-    looked: Looked,
+    inputs: SignalInputs,
     signals: Mapping[str, Signal],
     cache: Path,
     budget: Budget,
@@ -44,8 +44,8 @@ def priced_candidates(
     base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
     prices = fit_prices(prepared, base, say=progress.say)
     progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
-    fixed = [full_training(), *usual_candidates(looked.map), *role_candidates(looked.map), *_adapters()]
-    made = _price(prepared, looked, signals, prices, fixed, budget)
+    fixed = [full_training(), *usual_candidates(inputs.map), *role_candidates(inputs.map), *_adapters()]
+    made = _price(prepared, inputs, signals, prices, fixed, budget)
     full = made[0]
     choosing = [name for name, signal in signals.items() if signal.kind.chooses]
     largest: dict[str, CandidateMade] = {}
@@ -53,14 +53,14 @@ def priced_candidates(
     raced_share = shares[-1]
     for share in shares:
         left = [name for name in choosing if name not in largest or largest[name].exceeds]
-        for own in _price(prepared, looked, signals, prices, signal_candidates(share, left), budget, full):
+        for own in _price(prepared, inputs, signals, prices, signal_candidates(share, left), budget, full):
             largest[own.candidate] = own
             if not own.exceeds:
                 raced_share = max(raced_share, share)
     made += [largest[name] for name in choosing if name in largest]
     plans = [own for own in made if own.candidate != FULL]
     if all(own.exceeds for own in plans):
-        needs = {own.candidate: _needs(own, full, looked) for own in plans}
+        needs = {own.candidate: _needs(own, full, inputs) for own in plans}
         nearest = min(needs, key=lambda name: budget.excess(needs[name]))
         raise RecipeError(
             f"--budget {budget.text}: no plan keeps it. The one that comes nearest is {nearest}: "
@@ -68,18 +68,18 @@ def priced_candidates(
             "Allow at least that much.",
         )
     # Never advised, they need not keep the budget: a random choice often reaches further down than what it meets.
-    controls = _price(prepared, looked, signals, prices, random_candidates(raced_share), UNLIMITED, full)
+    controls = _price(prepared, inputs, signals, prices, random_candidates(raced_share), UNLIMITED, full)
     return _without_doubles(prepared, made + controls)
 
 
 def control_for(
-    prepared: Prepared, looked: Looked, pick: CandidateMade, name: str, number: int
+    prepared: Prepared, inputs: SignalInputs, pick: CandidateMade, name: str, number: int
 ) -> CandidateMade | None:
     """The random choice `number` of the size of `pick`; None where there is none: adapters, norms alone, all layers.
 
     It is never advised, so that it has the pick's price.
     """
-    total = sum(matrices_of(looked.map).values())
+    total = sum(matrices_of(inputs.map).values())
     share = 100 * pick.trained_parameters / total
     trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.settled)).lora is None and share <= 100
     if not trains_matrices:
@@ -88,7 +88,7 @@ def control_for(
     choice = parse_selector(asked).choice
     assert choice is not None
     try:
-        selectors = as_selectors(choose_places(choice, looked.map, _no_signal), looked.map)
+        selectors = as_selectors(choose_places(choice, inputs.map, _no_signal), inputs.map)
     except PlanError:
         return None  # smaller than any one matrix, such as norms alone
     arm = ArmSettings(train=tuple(selectors))
@@ -113,7 +113,7 @@ def _no_signal(name: str) -> Signal:
 
 def _price(
     prepared: Prepared,
-    looked: Looked,
+    inputs: SignalInputs,
     signals: Mapping[str, Signal],
     prices: PriceModel,
     candidates: Sequence[Candidate],
@@ -123,7 +123,7 @@ def _price(
     arms: dict[str, ArmSettings] = {}
     for candidate in candidates:
         try:
-            arms[candidate.name], _ = settle_arm(candidate.arm, looked.map, signals.__getitem__)
+            arms[candidate.name], _ = resolve_arm_choices(candidate.arm, inputs.map, signals.__getitem__)
         except PlanError:
             continue  # the share is less than any one of the places that its signal ranks
     others = with_arms(prepared, arms)
@@ -148,15 +148,15 @@ def _price(
             exceeds=[],
         )
         full = made if full is None else full
-        found.append(replace(made, exceeds=budget.exceeded(_needs(made, full, looked))))
+        found.append(replace(made, exceeds=budget.exceeded(_needs(made, full, inputs))))
     return found
 
 
-def _needs(made: CandidateMade, full: CandidateMade, looked: Looked) -> Needs:
+def _needs(made: CandidateMade, full: CandidateMade, inputs: SignalInputs) -> Needs:
     return Needs(
         time=made.expected_seconds / full.expected_seconds,
         memory_bytes=made.expected_peak_bytes,
-        parameters=made.trained_parameters / looked.map.values,
+        parameters=made.trained_parameters / inputs.map.values,
     )
 
 

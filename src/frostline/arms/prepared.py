@@ -23,8 +23,8 @@ from frostline.engine import (
     needs_conversion,
     on_device,
     require_compiler,
-    settle_device,
-    settle_precision,
+    resolve_device,
+    resolve_precision,
 )
 from frostline.errors import PlanError, RecipeError, at
 from frostline.measures import ModelIdentity, identify
@@ -41,7 +41,7 @@ from frostline.plans import (
     select,
 )
 from frostline.recipe import CorpusSettings, Recipe, Variant
-from frostline.signals import Chosen, asks_for_signals, look_at, settle_recipe
+from frostline.signals import Chosen, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
 ADAM_BYTES_PER_WEIGHT = 12
 """Gradient and two moments in fp32 of each trained weight."""
@@ -100,8 +100,8 @@ def _prepare(
     variant: Variant, cache: Path, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> Prepared:
     recipe = _at_commit(variant.recipe, cache)
-    device = settle_device(recipe.training.device)
-    precision = settle_precision(recipe.training.precision, device)
+    device = resolve_device(recipe.training.device)
+    precision = resolve_precision(recipe.training.precision, device)
     if recipe.training.compile and recipe.training.engine == "fast":
         require_compiler(device.type)
     say(f"Model: {recipe.model.source}")
@@ -115,8 +115,10 @@ def _prepare(
     chosen: Chosen = {}
     if asks_for_signals(recipe):
         corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
-        looked = look_at(on_device(model, device), corpus, device=device, precision=precision, identity=identity)
-        recipe, chosen = settle_recipe(recipe, looked, cache, say=say)
+        inputs = signal_inputs_of(
+            on_device(model, device), corpus, device=device, precision=precision, identity=identity
+        )
+        recipe, chosen = resolve_recipe_choices(recipe, inputs, cache, say=say)
     arms = plan_arms(recipe, model)
     with at("measures", "watch"):
         select(model, recipe.measures.watch)
@@ -142,7 +144,7 @@ def _prepare(
         arms=arms,
         device=device,
         precision=precision,
-        schedule=_settle_schedule(recipe, model, arms, device),
+        schedule=_resolve_schedule(recipe, model, arms, device),
         chosen=chosen,
     )
 
@@ -249,7 +251,7 @@ def _open(
         return open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
 
 
-def _settle_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:
+def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:
     """`lock-step` where all arms fit into two thirds of the free memory at once, else `one-by-one`."""
     if recipe.training.schedule != "auto":
         return recipe.training.schedule

@@ -1,6 +1,6 @@
 """What do all commands have in common? The application, its exit codes, arguments and ways of printing.
 
-Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to mend, 130 Ctrl+C, 143 SIGTERM.
+Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to fix, 130 Ctrl+C, 143 SIGTERM.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from frostline.engine.fit import SharedParts, fit_model
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.peak import measured_peak
-from frostline.engine.precision import autocast, settle_device, settle_precision
+from frostline.engine.precision import autocast, resolve_device, resolve_precision
 from frostline.engine.prefix import PrefixTrial
 from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, choose_prefix, measured_rates
 from frostline.engine.prefix_store import (
@@ -74,10 +74,10 @@ __all__ = [
     "parameter_count",
     "read_state",
     "require_compiler",
+    "resolve_device",
+    "resolve_precision",
     "restore",
     "saved_bytes",
-    "settle_device",
-    "settle_precision",
     "split_batch",
     "state_of",
     "to_device",

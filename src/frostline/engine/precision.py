@@ -8,7 +8,7 @@ from frostline.errors import RecipeError
 from frostline.machine import native_bf16
 
 
-def settle_device(wanted: str) -> torch.device:
+def resolve_device(wanted: str) -> torch.device:
     """`auto` takes CUDA where there is one. Raises `RecipeError` for a device that is not there."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
@@ -16,7 +16,7 @@ def settle_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
 
 
-def settle_precision(wanted: str, device: torch.device) -> str:
+def resolve_precision(wanted: str, device: torch.device) -> str:
     """`fp32` or `bf16`: `auto` takes bf16 only where the machine computes it natively."""
     if wanted == "auto":
         return "bf16" if native_bf16(device) else "fp32"

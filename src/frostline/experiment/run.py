@@ -87,7 +87,7 @@ def run_experiment(
 
     An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`. Signals that
     `interruption` listens to save and end the run cleanly; without one, none is handled, so that a run may go on in
-    any thread. Raises `FrostlineError` for what the user can mend.
+    any thread. Raises `FrostlineError` for what the user can fix.
     """
     if run_folder.exists() and (run_folder / RECIPE_FILE).exists():
         refuse_existing(run_folder)

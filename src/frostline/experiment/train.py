@@ -174,7 +174,7 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
 
 
 def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
-    """Measure the trained model, prove what was frozen, and hand the model over if the recipe asks for it."""
+    """Measure the trained model, prove what was frozen, and export the model if the recipe asks for it."""
     prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
     record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model))
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
@@ -183,7 +183,7 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     record_continuations(prepared, arm.arm.model, journal)
     final_sha256 = weights_sha256(applied.trainable_parameters())
     optimizer_bytes = arm.arm.optimizer_bytes()
-    # Handing the model over ends the arm: from here to its last line there is no going back.
+    # Exporting the model ends the arm: from here to its last line there is no going back.
     with replicate.journal.interruption.deferred():
         if replicate.saves_model_of(arm.name):
             save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)

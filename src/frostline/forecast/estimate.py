@@ -31,7 +31,7 @@ from frostline.arms import (
     trained_values,
 )
 from frostline.arms import STEPS as MEMORY_STEPS
-from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, parameter_count, settle_device
+from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, parameter_count, resolve_device
 from frostline.errors import TrainingError
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_prepared
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
@@ -101,7 +101,7 @@ def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) 
 
 def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunEstimate:
     recipe = variant.recipe
-    device = settle_device(recipe.training.device)
+    device = resolve_device(recipe.training.device)
     free = _free_memory(device)
     weights = FP32_BYTES * parameter_count(recipe.model, cache)
     if weights > free:

@@ -1,18 +1,19 @@
 """What does the model say of itself?"""
 
 from frostline.signals.choose import as_selectors, choose_places, matrices_of
+from frostline.signals.chosen import Chosen, asks_for_signals, resolve_arm_choices, resolve_recipe_choices
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, states_of
-from frostline.signals.measure import ADVISING, KINDS, Looked
+from frostline.signals.kept import signal_inputs_of, signals_of
+from frostline.signals.measure import ADVISING, KINDS, SignalInputs
 from frostline.signals.sample import counted, joined
-from frostline.signals.settle import Chosen, asks_for_signals, look_at, settle_arm, settle_recipe, signals_of
 from frostline.signals.signal import Signal, as_frame
 
 __all__ = [
     "ADVISING",
     "KINDS",
     "Chosen",
-    "Looked",
     "Signal",
+    "SignalInputs",
     "as_frame",
     "as_selectors",
     "asks_for_signals",
@@ -21,12 +22,12 @@ __all__ = [
     "counted",
     "joined",
     "logits_with",
-    "look_at",
     "look_inside",
     "loss_of",
     "matrices_of",
-    "settle_arm",
-    "settle_recipe",
+    "resolve_arm_choices",
+    "resolve_recipe_choices",
+    "signal_inputs_of",
     "signals_of",
     "states_of",
 ]

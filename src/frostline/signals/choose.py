@@ -21,7 +21,7 @@ MeasureSignal = Callable[[str], Signal]
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedChoices:
     """A plan without selectors that compute."""
 
     plan: Plan
@@ -29,7 +29,7 @@ class Settled:
     """For each selector that computed, the selectors that stand in its place."""
 
 
-def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Settled:
+def resolve_choices(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> ResolvedChoices:
     """`plan` with every selector that computes replaced by what it chose. Raises `PlanError`."""
     chosen: dict[str, tuple[str, ...]] = {}
 
@@ -57,7 +57,7 @@ def settle_plan(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> Sett
         changes=changes,
         lora=lora,
     )
-    return Settled(settled, chosen)
+    return ResolvedChoices(settled, chosen)
 
 
 def signals_asked_for(plan: Plan) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ How well each signal knew where training pays is in bench/RESULTS.md."""
 
 
 @dataclass(frozen=True)
-class Looked:
+class SignalInputs:
     """What is looked at: an untouched model on its device, its map, a sample of the corpus."""
 
     model: PreTrainedModel
@@ -53,7 +53,10 @@ class Looked:
 
 
 def measure_signals(
-    looked: Looked, names: Iterable[str] = tuple(KINDS), *, say: Callable[[str], None] = lambda sentence: None
+    inputs: SignalInputs,
+    names: Iterable[str] = tuple(KINDS),
+    *,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Signal]:
     """The signals of these names, in their order.
 
@@ -62,14 +65,14 @@ def measure_signals(
     names = tuple(names)
     for name in names:
         require_signal(name)
-    model, sample = looked.model, looked.sample
-    device, precision = looked.device, looked.precision
+    model, sample = inputs.model, inputs.sample
+    device, precision = inputs.device, inputs.precision
     wanted = {KINDS[name] for name in names}
     found: list[Signal] = []
     if wanted & set(GRADIENTS):
         say("Looking at gradients")
         try:
-            found += gradient_signals(model, looked.map, sample, device=device, precision=precision)
+            found += gradient_signals(model, inputs.map, sample, device=device, precision=precision)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -79,10 +82,10 @@ def measure_signals(
             ) from error
     if SNR in wanted:
         say("Looking at singular values")
-        found.append(spectrum_signal(looked.map, dict(model.named_parameters()).__getitem__))
+        found.append(spectrum_signal(inputs.map, dict(model.named_parameters()).__getitem__))
     if ABLATION in wanted:
         say("Leaving out one layer after another")
-        found.append(ablation_signal(model, looked.map, sample, device=device, precision=precision))
+        found.append(ablation_signal(model, inputs.map, sample, device=device, precision=precision))
     if wanted & set(RESIDUAL):
         general = None
         if FOREIGN in wanted:

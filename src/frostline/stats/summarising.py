@@ -63,7 +63,7 @@ def write_summary(run_folder: Path) -> RunSummary:
         replace_file(run_folder / SUMMARY_FILE, text.encode())
     except OSError as error:
         raise RunFolderError(
-            f"{run_folder / SUMMARY_FILE}: cannot be written ({error.strerror}).", "Make room, or mend its permissions."
+            f"{run_folder / SUMMARY_FILE}: cannot be written ({error.strerror}).", "Make room, or fix its permissions."
         ) from error
     return summary
 

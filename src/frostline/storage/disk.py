@@ -35,5 +35,5 @@ def disk_trouble(error: OSError, folder: Path, bytes_needed: int | None = None) 
         )
     return RunFolderError(
         f"{folder}: cannot be written ({error.strerror or error}). What was saved is kept.",
-        "Mend it, then go on: a run with 'frostline resume', an advice with the same command.",
+        "Fix it, then go on: a run with 'frostline resume', an advice with the same command.",
     )

@@ -17,7 +17,7 @@ from frostline.plans import Plan
 from frostline.recipe import CHOOSING_SIGNALS, load_recipe, variants_of
 from frostline.report import render_report
 from frostline.run_folder import ArmStarted, VariantPrepared, read_journal, records_of
-from frostline.signals.settle import look_at, signals_of
+from frostline.signals.kept import signal_inputs_of, signals_of
 from frostline.signals.signal import as_frame
 from frostline.terminal.progress import PlainProgress
 from tests.builders.experiments import run_tiny, write_experiment
@@ -66,9 +66,9 @@ def test_signals_are_measured_once_and_then_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CHOOSING_SIGNALS)
 def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Path) -> None:
     prepared = prepare_it(write_experiment(tmp_path))
-    looked = look_at(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
+    inputs = signal_inputs_of(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
     told: list[str] = []
-    measured, found = (signals_of(looked, tmp_path / "cache", [name], say=told.append) for _ in range(2))
+    measured, found = (signals_of(inputs, tmp_path / "cache", [name], say=told.append) for _ in range(2))
     assert found == measured
     assert as_frame(found.values()).equals(as_frame(measured.values()))
     assert len(told) == len(set(told))
