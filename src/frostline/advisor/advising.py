@@ -64,9 +64,9 @@ from frostline.storage import LOCK_FILE, disk_trouble, replace_file
 
 RECOMMENDED_FILE = "recommended.yaml"
 LATE_CONTROL = "random-as-"
-"""Begins the name of a control that is made for a pick."""
+"""Prefix of the name of a random choice that is made for the plan that was picked."""
 LATE_CONTROL_NUMBER = CONTROLS + 1
-"""Number of the random choice that it makes: the candidates have the ones before."""
+"""Number by which that choice is drawn: the random candidates have the numbers below."""
 LONGEST_RACE = 36
 """Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
 
@@ -225,7 +225,7 @@ def _best_rate(advice: Advice, name: str) -> float | None:
 
 
 def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: Sequence[str]) -> Advice | None:
-    """What an earlier process left; its torn last line is cut off. Raises `RunFolderError` where it fits not."""
+    """What an earlier process left, a torn last line cut off. Raises `RunFolderError` where it is of another advice."""
     if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
         return None
     if not (folder / JOURNAL_FOLDER).is_dir():

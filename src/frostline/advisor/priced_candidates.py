@@ -67,7 +67,8 @@ def priced_candidates(
             f"{', '.join(needs[nearest].phrases)}.",
             "Allow at least that much.",
         )
-    # Never advised, they need not keep the budget: a random choice often reaches further down than what it meets.
+    # Random choices are never advised, so they need not keep the budget. Few could: they often train lower layers than
+    # the plans that they are compared with.
     controls = _price(prepared, inputs, signals, prices, random_candidates(raced_share), UNLIMITED, full)
     return _without_doubles(prepared, made + controls)
 

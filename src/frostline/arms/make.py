@@ -44,7 +44,7 @@ MEGABYTE = 1_000_000
 def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = True) -> Iterator[Prepared]:
     """`prepared` with what its arms share: frozen weights, and stored prefixes, on disk too if `cache` is a folder.
 
-    Without `keep_base` the base model itself becomes the one arm that is made.
+    Without `keep_base` no copy is made: the base model itself becomes the arm, of which there may then be only one.
     """
     keep_freed_memory()
     with _open_store(prepared, cache) as store:
@@ -81,7 +81,7 @@ def make_arm(
         for note in fitted.notes:
             say(f"Arm {planned.name}: {note}")
         keep_rows = False
-        # No trial where the plan has no prefix that could be stored, which a note has told.
+        # Without a trial the plan has no prefix that could be stored; one of the notes has said why.
         if fitted.prefix_trial is not None and planned.resolved.prefix_layers > 0:
             choice = choose_for(prepared, planned, fitted.prefix_trial, shared.store.room_bytes)
             keep_rows = choice.use

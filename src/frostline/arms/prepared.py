@@ -257,7 +257,7 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
         return recipe.training.schedule
     weights = sum(parameter.numel() for parameter in model.parameters())
     fast = recipe.training.engine == "fast"
-    # The fast engine's arms share what they do not train, once in fp32 and once in the precision of its use.
+    # The fast engine holds the base twice, in fp32 and in the precision in which it is used, and all arms share it.
     needed = 6 * weights if fast else 4 * weights
     for plan in (arm.resolved for arm in arms.values()):
         trained = max(sum(p.values for p in plan.trained_at(phase.at).values()) for phase in plan.phases)

@@ -45,7 +45,8 @@ def render_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, 
     given, whole = str(given), str(whole)
     if whole.startswith(given):
         return given, whole[len(given) :]
-    # The template writes a finished turn unlike one that it invites: then the response alone follows, and its end.
+    # The template writes a finished answer otherwise than the opening of one: then the bare response follows the
+    # opening, and the end token.
     end = tokenizer.eos_token
     return given, response + (end if isinstance(end, str) else "")
 

@@ -60,7 +60,9 @@ class CompiledLayer:
 @cache
 def require_compiler(device_type: str) -> None:
     """Try to compile something small. Raises `RecipeError` where that fails: no C++ compiler, no headers, no Triton."""
-    new = float(time.time_ns() % 1_000_003)  # in no cache: a compiled file left by another run would hide the lack
+    new = float(
+        time.time_ns() % 1_000_003
+    )  # compiled anew: from the cache of another run it would work without a compiler
 
     def something_small(values: torch.Tensor) -> torch.Tensor:
         return values.sin() + new

@@ -24,7 +24,7 @@ def saved_bytes(arm: Arm, batch: Batch) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
         loss = arm.forward(batch, 0, 1, StepClock(arm.device))
-    # What a pass within the pass has kept, such as a chunk of the loss, is gone by now.
+    # Counted after the forward pass: what only a part of it kept, such as one chunk of the loss, is freed by now.
     storages = [saved.tensor.untyped_storage() for saved in kept]
     found = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in weights}
     del loss

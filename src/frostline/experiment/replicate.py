@@ -74,7 +74,7 @@ class Replicate:
 
 
 def how_complete(replicate: Replicate, name: str) -> Literal["finished", "failed", "begun"]:
-    """What the journal holds about the arm `name`: all that there will be, or not; nothing counts as begun."""
+    """How far the journal has come with the arm `name`; one of which nothing is written counts as begun."""
     lines = replicate.journal_of(name).records()
     if name == UNTOUCHED:
         prompts = replicate.prepared.recipe.measures.sampling.prompts

@@ -41,7 +41,7 @@ class Left:
     memory: frozenset[tuple[str, str]]
     """Variants and arms whose memory was measured."""
     bytes_kept: int
-    """Bytes of the file that stay: what comes after, such as the line of an end that was none, is written anew."""
+    """Bytes of the file that stay. What comes after them is written anew: a run that goes on has not ended."""
     fresh: bool = False
     """Whether arms that earlier runs trained are trained again."""
     changes: tuple[str, ...] = ()

@@ -63,8 +63,8 @@ class TrialFinished:
     learning_rate: float
     steps: int
     window_losses: list[float]
-    """Loss in nats per token on each window by which is chosen (training windows that no trial trains on); empty where
-    the trial failed."""
+    """Losses, in nats per token, on the windows that decide (training windows that no trial trains on); empty where the
+    trial failed."""
     held_out_losses: list[float]
     """Loss on each held-out window, by which the choice is judged; in the last rung only."""
     step_losses: list[float]

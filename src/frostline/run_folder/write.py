@@ -45,7 +45,7 @@ class _OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Unbuffered: nothing of a line that could not be written is left over to be written later.
+        # Unbuffered: a line that the disk did not take is not written later, after others.
         self.file = path.open("a+b", buffering=0)
         self.file.seek(0)
         content = self.file.read()
