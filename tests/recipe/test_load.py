@@ -212,3 +212,12 @@ def test_arbitrary_values_are_a_recipe_or_a_recipe_error(key: str, value: object
     values = {"arms": {"full": {"train": "all"}}, key: value}
     with contextlib.suppress(RecipeError):
         parse_recipe(yaml.safe_dump(values, allow_unicode=True))
+
+
+def test_recipes_of_earlier_versions_keep_the_hash_that_their_journals_begin_with() -> None:
+    text = "arms: {full: {train: all}}\nretention: {source: embedded}\n"
+    hash_of_version_0_1_0 = "f8e539181d779ebabd02b07b4441ff41477add6d9497654c1ceee52b269a2ea5"
+    assert recipe_hash(parse_recipe(text)) == hash_of_version_0_1_0
+    pinned = parse_recipe(text, ["retention.revision=main", "retention.source=hub:owner/name"])
+    moved = parse_recipe(text, ["retention.revision=other", "retention.source=hub:owner/name"])
+    assert recipe_hash(pinned) != recipe_hash(moved)

@@ -112,8 +112,15 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe: equal recipes, equal hash, whatever their comments and key order."""
-    canonical = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of the resolved recipe: equal recipes, equal hash, whatever their comments and key order.
+
+    A key that came with a later version counts where it is set: recipes without it keep the hash that they had.
+    """
+    values = recipe.model_dump(mode="json")
+    for corpus in (values["corpus"], values["retention"] or {}):
+        if corpus.get("revision") is None:
+            corpus.pop("revision", None)
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
