@@ -14,12 +14,12 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 def make_quick(patch: pytest.MonkeyPatch, run: Run) -> None:
     """Reports without figures, memory measured in processes that `run` begins, speed measured on small matrices."""
-    from frostline.arms import memory, peak_memory
+    from frostline.arms import empty_process, peak_memory
     from frostline.engine import peak
     from frostline.report import gallery
 
     patch.setattr(gallery, "FIGURES", ())
-    for module in (memory, peak_memory):
+    for module in (empty_process, peak_memory):
         patch.setattr(module, "subprocess", _Subprocess(run))
     patch.setitem(peak.SIZES, "cpu", 128)
     patch.setattr(gc, "unfreeze", lambda: None)  # what is frozen here are modules and tests, which stay

@@ -1,9 +1,10 @@
 """Is everything there, and how does an arm come to be?"""
 
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
+from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import facts_of, pinned
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
-from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, process_bytes, tensor_bytes, trained_values
+from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes, trained_values
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, tokens_of_a_step
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 from frostline.arms.prepared import Prepared
 from frostline.engine import CHUNK_BYTES, trained_parameters
 from frostline.plans import ResolvedPlan
-from frostline.recipe import Recipe
 
 FP32_BYTES, BF16_BYTES, INT8_BYTES = 4, 2, 1
 MOMENTS_BYTES = 8
@@ -21,17 +16,6 @@ PLAIN_LOSS_BUFFERS = 3
 HOLES_FOR_SAVED, HOLES_FOR_GRADIENTS = 0.3, 0.6
 """Share by which the heap on CPU outgrows what a forward pass keeps, and the gradients that come into its place: they
 do not fit into the holes that are left. Fitted to peaks of the embedded model; `bench/estimate.py` checks it."""
-EMPTY_PROCESS = """
-import sys, psutil
-from pathlib import Path
-import frostline.arms.make, frostline.arms.prepared
-from frostline.engine.pretrained import load_tokenizer, parameter_count
-from frostline.recipe import ModelSettings
-settings = ModelSettings.model_validate_json(sys.argv[1]).trusting(sys.argv[3] or None)
-load_tokenizer(settings, Path(sys.argv[2]))
-parameter_count(settings, Path(sys.argv[2]))
-print(psutil.Process().memory_info().rss)
-"""
 
 
 def tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
@@ -76,11 +60,3 @@ def trained_values(resolved: ResolvedPlan) -> int:
     if resolved.lora is not None:
         return resolved.trained_values
     return max(sum(p.values for p in resolved.trained_at(phase.at).values()) for phase in resolved.phases)
-
-
-def process_bytes(recipe: Recipe, cache: Path) -> int:
-    """Resident set of a process that has all libraries and the tokenizer loaded, and no weights."""
-    command = [sys.executable, "-c", EMPTY_PROCESS, recipe.model.model_dump_json(), str(cache)]
-    command.append(recipe.model.trusted_code or "")
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(finished.stdout.split()[-1])
