@@ -3,8 +3,9 @@
 A controlled experiment for fine-tuning causal language models. Importing the package is light: torch and
 transformers load on first use.
 
-    >>> plan = frostline.Plan.parse("train: [attn.qkv@50%:]")   # in your own loop, or with a Trainer
-    >>> run = frostline.open_run("runs/demo")                   # a finished experiment, as data frames
+    >>> plan = frostline.Plan.parse("train: [attn.qkv@50%:]")     # in a training loop of your own
+    >>> outcome = frostline.run("demo.yaml", progress=True)       # a whole experiment, as `frostline run` does it
+    >>> frostline.open_run(outcome.folder).losses()               # a run, as data frames
 """
 
 from __future__ import annotations
@@ -13,33 +14,73 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from frostline.errors import FrostlineError
+from frostline.interruption import Interruption
 
 if TYPE_CHECKING:
-    from frostline.advisor import inspect_model as inspect_model
-    from frostline.advisor import inspect_run as inspect_run
     from frostline.plans import Plan as Plan
+    from frostline.progress import NoProgress as NoProgress
+    from frostline.progress import RunProgress as RunProgress
     from frostline.recipe import Recipe as Recipe
+    from frostline.recipe import copy_recipe as copy_recipe
     from frostline.recipe import load_recipe as load_recipe
+    from frostline.recipe import shipped_recipes as shipped_recipes
     from frostline.report import open_run as open_run
+    from frostline.verbs import advise as advise
+    from frostline.verbs import estimate as estimate
+    from frostline.verbs import inspect_model as inspect_model
+    from frostline.verbs import inspect_run as inspect_run
+    from frostline.verbs import load_model as load_model
+    from frostline.verbs import load_tokenizer as load_tokenizer
+    from frostline.verbs import plan as plan
+    from frostline.verbs import resume as resume
+    from frostline.verbs import run as run
+    from frostline.verbs import time as time
+    from frostline.verbs import verify as verify
+    from frostline.verbs import write_report as write_report
 
 __version__ = version("frostline")
 
 _HOMES = {
-    "Plan": "frostline.plans",
-    "Recipe": "frostline.recipe",
-    "load_recipe": "frostline.recipe",
-    "inspect_model": "frostline.advisor",
-    "inspect_run": "frostline.advisor",
-    "open_run": "frostline.report",
+    **dict.fromkeys(("NoProgress", "RunProgress"), "progress"),
+    **dict.fromkeys(("Recipe", "copy_recipe", "load_recipe", "shipped_recipes"), "recipe"),
+    "Plan": "plans",
+    "open_run": "report",
 }
+"""Rooms of what is no verb."""
 __all__ = [
-    "FrostlineError", "Plan", "Recipe", "__version__", "inspect_model", "inspect_run", "load_recipe", "open_run",
-]  # fmt: skip
+    "FrostlineError",
+    "Interruption",
+    "NoProgress",
+    "Plan",
+    "Recipe",
+    "RunProgress",
+    "__version__",
+    "advise",
+    "copy_recipe",
+    "estimate",
+    "inspect_model",
+    "inspect_run",
+    "load_model",
+    "load_recipe",
+    "load_tokenizer",
+    "open_run",
+    "plan",
+    "resume",
+    "run",
+    "shipped_recipes",
+    "time",
+    "verify",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'frostline' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"frostline.{_HOMES.get(name, 'verbs')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

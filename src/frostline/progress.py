@@ -32,3 +32,26 @@ class RunProgress(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class NoProgress:
+    """Nobody watches: nothing is told. What tells less than everything begins here."""
+
+    def say(self, text: str) -> None: ...
+
+    def reading(self, done: int, total: int) -> None: ...
+
+    def begin(self, title: str, arms: list[str], steps: int) -> None: ...
+
+    def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None: ...
+
+    def left(self, seconds: float) -> None: ...
+
+    def end(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -289,7 +289,9 @@ def test_a_plan_that_failed_at_the_end_is_left_out_of_the_table(advised: tuple[P
     found = recommend(trials, result.advice.candidates)
     console = Console(file=StringIO(), width=120)
     console.print(
-        draw_advice(replace(result, advice=replace(result.advice, trials=trials), recommendation=found), Path("page"))
+        draw_advice(
+            replace(result, advice=replace(result.advice, trials=trials), recommendation=found, page=Path("page"))
+        )
     )
     assert isinstance(console.file, StringIO)
     printed = console.file.getvalue()

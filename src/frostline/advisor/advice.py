@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import mean
+
+import polars as pl
 
 from frostline.run_folder import (
     RUN_FILE,
@@ -62,3 +65,55 @@ def read_advice(folder: Path) -> Advice | None:
         for record in records_of(lines, kind):
             advice.add(record)
     return advice
+
+
+def candidates_frame(advice: Advice | None) -> pl.DataFrame:
+    """The plans that were priced; see `AdviceResult.candidates`."""
+    rows = [] if advice is None else [asdict(made) for made in advice.candidates.values()]
+    return pl.DataFrame([{key: row[key] for key in _CANDIDATES} for row in rows], schema=_CANDIDATES)
+
+
+def trials_frame(advice: Advice | None) -> pl.DataFrame:
+    """The trials of the race; see `AdviceResult.trials`."""
+    rows = [
+        {
+            "rung": trial.rung,
+            "candidate": trial.candidate,
+            "learning_rate": trial.learning_rate,
+            "steps": trial.steps,
+            "loss_nats": _mean(trial.window_losses),
+            "held_out_loss_nats": _mean(trial.held_out_losses),
+            "cause": trial.cause,
+            "seconds": trial.seconds,
+        }
+        for trial in ([] if advice is None else advice.trials)
+    ]
+    return pl.DataFrame(rows, schema=_TRIALS)
+
+
+def _mean(losses: list[float]) -> float | None:
+    return mean(losses) if losses else None
+
+
+_CANDIDATES: dict[str, pl.DataType] = {
+    "candidate": pl.String(),
+    "plan": pl.String(),
+    "origin": pl.String(),
+    "trained_parameters": pl.Int64(),
+    "prefix_layers": pl.Int64(),
+    "ceiling": pl.Float64(),
+    "expected_seconds": pl.Float64(),
+    "expected_seconds_cached": pl.Float64(),
+    "expected_peak_bytes": pl.Int64(),
+    "exceeds": pl.List(pl.String()),
+}
+_TRIALS: dict[str, pl.DataType] = {
+    "rung": pl.Int64(),
+    "candidate": pl.String(),
+    "learning_rate": pl.Float64(),
+    "steps": pl.Int64(),
+    "loss_nats": pl.Float64(),
+    "held_out_loss_nats": pl.Float64(),
+    "cause": pl.String(),
+    "seconds": pl.Float64(),
+}

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
+
 from frostline import __version__
-from frostline.advisor.advice import Advice, read_advice
+from frostline.advisor.advice import Advice, candidates_frame, read_advice, trials_frame
 from frostline.advisor.budget import UNLIMITED, Budget
 from frostline.advisor.candidates import CONTROLS, FULL, full_training
 from frostline.advisor.priced_candidates import control_for, priced_candidates
@@ -73,12 +75,30 @@ LONGEST_RACE = 36
 
 @dataclass(frozen=True)
 class AdviceResult:
+    """What became of an advice."""
+
     folder: Path
+    """Folder of the advice; `recommended.yaml` in it is the recipe that is recommended."""
     status: str
     """`finished` or `interrupted`."""
     exit_code: int
+    """With which the command would end: 0; 1 where every trial failed; 130 or 143 where a signal stopped it."""
     recommendation: Recommendation | None = None
+    """None where every trial failed, or a signal stopped it."""
     advice: Advice | None = None
+    """Signals, candidates and trials; None where a signal stopped it."""
+    page: Path | None = None
+    """Path of its page, where one was written."""
+
+    def candidates(self) -> pl.DataFrame:
+        """One row a plan that was priced: candidate, plan, origin, trained_parameters, prefix_layers, ceiling,
+        expected_seconds, expected_seconds_cached, expected_peak_bytes, exceeds (the limits that it does not keep)."""
+        return candidates_frame(self.advice)
+
+    def trials(self) -> pl.DataFrame:
+        """One row a trial: rung, candidate, learning_rate, steps, loss_nats (on the windows that decide),
+        held_out_loss_nats (in the last rung), cause (why it failed, else ''), seconds (of a step)."""
+        return trials_frame(self.advice)
 
 
 def advise(

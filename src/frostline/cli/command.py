@@ -6,17 +6,10 @@ Exit codes: 0 all well, 1 the run ended with something failed, 2 a mistake to fi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-
-from frostline.text import visible
-
-if TYPE_CHECKING:
-    from frostline.recipe import Recipe
 
 SOMETHING_FAILED = 1
 MISTAKE = 2
@@ -47,31 +40,6 @@ TrustedCode = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
-
-def read_recipe(path: Path, overrides: list[str] | None, trusted_code: str | None) -> Recipe:
-    """The recipe that a command is given. A command reads it before it imports anything slow.
-
-    So what is mistyped is told at once. Raises `RecipeError`.
-    """
-    from frostline.recipe import load_recipe, trusting
-
-    return trusting(load_recipe(path, overrides or ()), trusted_code)
-
-
-def saying(console: Console) -> Callable[[str], None]:
-    """How a command that has no progress bar tells what it does."""
-
-    def say(sentence: str) -> None:
-        console.print(visible(sentence), style="dim", markup=False, highlight=False)
-
-    return say
-
-
-def folder_name(name: str) -> str:
-    """A run's name as a folder of one level, whatever it contains."""
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-")
-    return safe or "experiment"
 
 
 def print_json(value: object) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from frostline.cli.command import (
-    SOMETHING_FAILED,
-    AsJson,
-    Overrides,
-    RecipeFile,
-    TrustedCode,
-    app,
-    folder_name,
-    print_json,
-    read_recipe,
-    saying,
-)
+from frostline import verbs
+from frostline.cli.command import AsJson, Overrides, RecipeFile, TrustedCode, app, print_json
 from frostline.interruption import Interruption
+from frostline.terminal.progress import Sentences, run_progress
 
 SHORTEST_RACE = 3
 """Steps of the last rung, at least; there is no other one then."""
@@ -62,17 +54,15 @@ def plan(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
     """Show what each arm trains: matches, layers x roles, the frost line, and the largest saving it allows."""
-    wanted = read_recipe(recipe, overrides, trusted_code)
+    progress = Sentences(Console(stderr=True))
+    planned = verbs.plan(recipe, set=overrides or (), trusted_code=trusted_code, progress=progress)
 
-    from frostline.storage import cache_folder
-    from frostline.terminal.plan_overview import plan_overview
+    from frostline.terminal.plan import draw_plans, plans_as_json
 
-    overview = plan_overview(wanted, cache_folder(), say=saying(Console(stderr=True)))
     if as_json:
-        print_json(overview.as_json)
+        print_json(plans_as_json(planned))
     else:
-        for drawing in overview.drawings:
-            Console().print(drawing)
+        Console().print(*draw_plans(planned), sep="\n")
 
 
 @app.command(epilog="Examples:  frostline estimate demo.yaml  ·  frostline estimate demo.yaml --set training.batch=8")
@@ -80,18 +70,14 @@ def estimate(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
     """Estimate memory, time, disk and saving of each arm, in a minute or two, before anything runs."""
-    wanted = read_recipe(recipe, overrides, trusted_code)
-
-    from dataclasses import asdict
-
-    from frostline.forecast import estimate_recipe
-    from frostline.storage import cache_folder
-    from frostline.terminal.estimate import draw_estimate
-
-    estimates = estimate_recipe(wanted, cache_folder(), say=saying(Console(stderr=as_json)))
+    progress = Sentences(Console(stderr=as_json))
+    estimates = verbs.estimate(recipe, set=overrides or (), trusted_code=trusted_code, progress=progress)
     if as_json:
         print_json([asdict(found) for found in estimates])
         return
+
+    from frostline.terminal.estimate import draw_estimate
+
     for found in estimates:
         Console().print(draw_estimate(found))
 
@@ -108,19 +94,20 @@ def time_arms(
     as_json: AsJson = False,
 ) -> None:
     """Time the arms alone, step by step in turns: what each saves, where its time goes, without an experiment."""
-    wanted = read_recipe(recipe, overrides, trusted_code)
-
-    from dataclasses import asdict
-
-    from frostline.forecast import time_recipe
-    from frostline.storage import cache_folder
-    from frostline.terminal.timing import draw_timing
-
-    say = saying(Console(stderr=as_json))
-    timings = time_recipe(wanted, cache_folder(), rounds=rounds, memory=memory, say=say)
+    timings = verbs.time(
+        recipe,
+        set=overrides or (),
+        rounds=rounds,
+        memory=memory,
+        trusted_code=trusted_code,
+        progress=Sentences(Console(stderr=as_json)),
+    )
     if as_json:
         print_json([asdict(timing) for timing in timings])
         return
+
+    from frostline.terminal.timing import draw_timing
+
     for timing in timings:
         Console().print(draw_timing(timing))
 
@@ -153,46 +140,26 @@ def advise(
 
     Arms of the recipe are left aside. Stopped or killed, it goes on when the same command is given again.
     """
-    from frostline.recipe import require_signal
+    result = verbs.advise(
+        recipe,
+        out,
+        set=overrides or (),
+        budget=budget or (),
+        steps=steps,
+        signals=signal,
+        trusted_code=trusted_code,
+        progress=run_progress(Console(stderr=as_json)),
+        interruption=context.ensure_object(Interruption),
+    )
+    if result.page is not None:  # no signal has stopped it
+        from frostline.terminal.advice import advice_as_json, draw_advice
 
-    for name in signal or ():
-        require_signal(name)
-    wanted = read_recipe(recipe, overrides, trusted_code)
-
-    from frostline.advisor import advise as find_advice
-    from frostline.advisor import parse_budget
-    from frostline.engine import model_title
-    from frostline.report import write_advice
-    from frostline.signals import ADVISING
-    from frostline.storage import cache_folder
-    from frostline.terminal.advice import advice_as_json, draw_advice
-    from frostline.terminal.progress import run_progress
-
-    limits = parse_budget(budget or ())
-    folder = out if out is not None else Path("runs") / f"{folder_name(wanted.name)}-advice"
-    console = Console(stderr=as_json)
-    with run_progress(console) as progress:
-        names = tuple(dict.fromkeys(signal)) if signal else ADVISING
-        result = find_advice(
-            wanted,
-            folder,
-            cache_folder(),
-            progress,
-            budget=limits,
-            steps=steps,
-            signals=names,
-            interruption=context.ensure_object(Interruption),
-        )
-        if result.exit_code:
-            raise typer.Exit(result.exit_code)
-        progress.say("Writing the page")
-        page = write_advice(folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
-    if as_json:
-        print_json(advice_as_json(result, page))
-    else:
-        Console().print(draw_advice(result, page))
-    if result.recommendation is None:
-        raise typer.Exit(SOMETHING_FAILED)
+        if as_json:
+            print_json(advice_as_json(result))
+        else:
+            Console().print(draw_advice(result))
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 
 @app.command(
@@ -223,36 +190,19 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Look inside a model: what each layer and role does for a text; of a run, where its training has acted."""
-    from frostline.errors import RecipeError
-    from frostline.recipe import SIGNALS, inspected_recipe, require_signal, trusting
-    from frostline.run_folder import holds_run
+    found, page = verbs.inspect_target(
+        target,
+        corpus=corpus,
+        length=length,
+        arm=arm,
+        signals=signal,
+        page=out,
+        trusted_code=trusted_code,
+        progress=Sentences(Console(stderr=True)),
+    )
 
-    names = tuple(dict.fromkeys(signal)) if signal else SIGNALS
-    for name in names:
-        require_signal(name)
-    recipe = None
-    if not holds_run(Path(target)):
-        if arm is not None:
-            raise RecipeError(f"--arm {arm}: {target} is no run folder.", "Only a run has trained arms.")
-        recipe = trusting(inspected_recipe(target, corpus, length), trusted_code)
-    elif corpus is not None or length is not None:
-        raise RecipeError(
-            f"{target}: a run has its own corpus and windows.", "Use --corpus and --length with a model alone."
-        )
-
-    from frostline.advisor import inspect_model, inspect_run
-    from frostline.report import write_inspection
-    from frostline.storage import cache_folder
     from frostline.terminal.inspection import draw_inspection, inspection_as_json
 
-    say = saying(Console(stderr=True))
-    if recipe is None:
-        found = inspect_run(Path(target), cache_folder(), names=names, arm=arm, trusted_code=trusted_code, say=say)
-        page = out or Path(target) / "inspect.html"
-    else:
-        found = inspect_model(recipe, cache_folder(), names=names, say=say)
-        page = out or Path("inspect.html")
-    write_inspection(page, found)
     if as_json:
         print_json(inspection_as_json(found, page))
     else:

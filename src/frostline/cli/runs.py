@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from frostline import verbs
 from frostline.cli.command import (
     SOMETHING_FAILED,
     AsJson,
@@ -19,23 +19,11 @@ from frostline.cli.command import (
     RunFolder,
     TrustedCode,
     app,
-    folder_name,
     print_json,
-    read_recipe,
-    saying,
 )
 from frostline.interruption import Interruption
-
-if TYPE_CHECKING:
-    from frostline.experiment import RunResult
-    from frostline.progress import RunProgress
-
-
-class Resume(StrEnum):
-    """What `frostline run` does where its run folder exists."""
-
-    AUTO = "auto"
-    NEVER = "never"
+from frostline.progress import RunProgress
+from frostline.terminal.progress import JsonProgress, Sentences, run_progress
 
 
 @app.command(
@@ -47,8 +35,9 @@ def run(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to make.", show_default="runs/NAME")] = None,
     resume: Annotated[
-        Resume, typer.Option("--resume", help="auto: go on with the run folder if there is one, else start.")
-    ] = Resume.NEVER,
+        Literal["auto", "never"],
+        typer.Option("--resume", help="auto: go on with the run folder if there is one, else start."),
+    ] = "never",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
@@ -59,25 +48,17 @@ def run(
 
     An arm that an earlier run trained in exactly the same way is taken from there, unless --fresh.
     """
-    wanted = read_recipe(recipe, overrides, trusted_code)
-
-    from frostline.run_folder import refuse_existing
-    from frostline.storage import cache_folder
-
-    run_folder = out if out is not None else Path("runs") / folder_name(wanted.name)
-    if resume is Resume.NEVER:
-        refuse_existing(run_folder)
-
-    from frostline.experiment import resume_experiment, run_experiment, standing
-
-    interruption = context.ensure_object(Interruption)
-
-    def work(progress: RunProgress) -> RunResult:
-        if standing(run_folder) == "nothing":
-            return run_experiment(wanted, run_folder, cache_folder(), progress, fresh=fresh, interruption=interruption)
-        return resume_experiment(run_folder, cache_folder(), progress, recipe=wanted, interruption=interruption)
-
-    _run_and_report(run_folder, work, as_json)
+    outcome = verbs.run(
+        recipe,
+        out,
+        set=overrides or (),
+        resume=resume,
+        fresh=fresh,
+        trusted_code=trusted_code,
+        progress=_progress(as_json),
+        interruption=context.ensure_object(Interruption),
+    )
+    _print_outcome(outcome, as_json)
 
 
 @app.command(epilog="Examples:  frostline resume runs/demo  ·  frostline resume runs/demo --retry-failed")
@@ -98,54 +79,16 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was stopped or killed. What it gives is what it would have given, to the byte."""
-    from frostline.experiment import recorded_recipe, resume_experiment
-    from frostline.recipe import trusting
-    from frostline.storage import cache_folder
-
-    wanted = trusting(recorded_recipe(run_folder, overrides or ()), trusted_code)
-
-    def work(progress: RunProgress) -> RunResult:
-        return resume_experiment(
-            run_folder,
-            cache_folder(),
-            progress,
-            recipe=wanted,
-            retry_failed=retry_failed,
-            accept_changes=accept_changes,
-            interruption=context.ensure_object(Interruption),
-        )
-
-    _run_and_report(run_folder, work, as_json)
-
-
-def _run_and_report(run_folder: Path, work: Callable[[RunProgress], RunResult], as_json: bool) -> None:
-    """Do the work on a run, then write its report and print its answer. A signal ends it at once, without a report."""
-    from frostline.report import write_report
-    from frostline.stats import write_summary
-    from frostline.terminal.progress import JsonProgress, run_progress
-    from frostline.terminal.run import show_run
-
-    console = Console(stderr=as_json)
-    watching: RunProgress = JsonProgress(sys.stderr) if as_json else run_progress(console)
-    with watching as progress:
-        result = work(progress)
-        if result.exit_code == 0:
-            progress.say("Writing summary and report")
-            summary = write_summary(run_folder)
-            report = write_report(run_folder)
-    if result.exit_code:
-        if as_json:
-            print_json({"run": str(run_folder), "report": None, "status": result.status, "failed": []})
-        raise typer.Exit(result.exit_code)
-    failed = [sentence for variant in summary.variants for sentence in variant.checks.failed]
-    sound = all(variant.checks.pairing_holds and variant.checks.frozen_holds for variant in summary.variants)
-    if as_json:
-        print_json({"run": str(run_folder), "report": str(report), "status": result.status, "failed": failed})
-    else:
-        console.print(show_run(run_folder))
-        console.print(f"\nReport: {report.resolve()}", soft_wrap=True, highlight=False)
-    if failed or not sound:
-        raise typer.Exit(SOMETHING_FAILED)
+    outcome = verbs.resume(
+        run_folder,
+        set=overrides or (),
+        retry_failed=retry_failed,
+        accept_changes=accept_changes,
+        trusted_code=trusted_code,
+        progress=_progress(as_json),
+        interruption=context.ensure_object(Interruption),
+    )
+    _print_outcome(outcome, as_json)
 
 
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")
@@ -157,13 +100,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write summary.json and report.html of a run anew from its journal."""
-    from frostline.report import write_figures, write_report
-    from frostline.stats import write_summary
-
-    write_summary(run_folder)
-    written = [write_report(run_folder)]
-    if figures is not None:
-        written += write_figures(run_folder, figures)
+    written = verbs.write_report(run_folder, figures=figures)
     if as_json:
         print_json([str(path) for path in written])
     else:
@@ -175,8 +112,6 @@ def report(
 def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
     """Print a run's answer, its claims and its arms in the terminal."""
     if as_json:
-        from dataclasses import asdict
-
         from frostline.stats import summarise
 
         print_json(asdict(summarise(run_folder)))
@@ -189,18 +124,31 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
 @app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify runs/demo --json")
 def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJson = False) -> None:
     """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""
-    from dataclasses import asdict
-
-    from frostline.experiment import verify_run
-    from frostline.report import render_report
-    from frostline.storage import cache_folder
-    from frostline.terminal.tables import draw_findings
-
-    say = saying(Console(stderr=as_json))
-    findings = verify_run(run_folder, cache_folder(), say=say, render_report=render_report, trusted_code=trusted_code)
+    findings = verbs.verify(run_folder, trusted_code=trusted_code, progress=Sentences(Console(stderr=as_json)))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
+        from frostline.terminal.tables import draw_findings
+
         Console().print(draw_findings(findings))
     if any(finding.holds is False for finding in findings):
         raise typer.Exit(SOMETHING_FAILED)
+
+
+def _progress(as_json: bool) -> RunProgress:
+    return JsonProgress(sys.stderr) if as_json else run_progress(Console())
+
+
+def _print_outcome(outcome: verbs.RunOutcome, as_json: bool) -> None:
+    """The answer of a run; of one that a signal has stopped only where to go on, which it has told already."""
+    if as_json:
+        report = None if outcome.report is None else str(outcome.report)
+        values = {"run": str(outcome.folder), "report": report, "status": outcome.status}
+        print_json({**values, "failed": list(outcome.failed)})
+    elif outcome.report is not None:
+        from frostline.terminal.run import show_run
+
+        Console().print(show_run(outcome.folder))
+        Console().print(f"\nReport: {outcome.report.resolve()}", soft_wrap=True, highlight=False)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from frostline.errors import RunFolderError
 from frostline.machine import describe_machine
-from frostline.recipe import CheckpointSettings, Recipe, load_recipe, recipe_hash
+from frostline.recipe import CheckpointSettings, Overrides, Recipe, load_recipe, recipe_hash
 from frostline.run_folder import (
     RECIPE_FILE,
     RUN_FILE,
@@ -93,7 +93,7 @@ def read_left(run_folder: Path) -> Left:
     )
 
 
-def recorded_recipe(run_folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+def recorded_recipe(run_folder: Path, overrides: Overrides = ()) -> Recipe:
     """The recipe that the run was begun with, with overrides. Raises `RunFolderError` or `RecipeError`."""
     path = run_folder / RECIPE_FILE
     if not path.is_file():

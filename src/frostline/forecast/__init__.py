@@ -1,6 +1,17 @@
 """What will it take?"""
 
-from frostline.forecast.estimate import RunEstimate, estimate_recipe
-from frostline.forecast.timing import Timing, time_recipe
+from frostline.forecast.estimate import ArmEstimate, RunEstimate, estimate_recipe
+from frostline.forecast.planned import PlannedVariant, plan_recipe
+from frostline.forecast.timing import ArmTiming, MeanSeconds, Timing, time_recipe
 
-__all__ = ["RunEstimate", "Timing", "estimate_recipe", "time_recipe"]
+__all__ = [
+    "ArmEstimate",
+    "ArmTiming",
+    "MeanSeconds",
+    "PlannedVariant",
+    "RunEstimate",
+    "Timing",
+    "estimate_recipe",
+    "plan_recipe",
+    "time_recipe",
+]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import polars as pl
 import psutil
 import torch
 
@@ -88,6 +89,11 @@ class RunEstimate:
     free_disk_bytes: int
     warnings: list[str]
     """What will not go well, in sentences; empty where everything fits."""
+
+    def frame(self) -> pl.DataFrame:
+        """One row an arm: variant, and the fields of `ArmEstimate`."""
+        rows = [{"variant": self.variant, **asdict(arm)} for arm in self.arms]
+        return pl.DataFrame(rows, schema_overrides={"saving": pl.Float64, "first_visit_seconds": pl.Float64})
 
 
 def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from frostline.arms import Prepared, alone, make_arm, measure_peak_memory, prepare, shared_parts, tokens_of_a_step
@@ -86,6 +87,45 @@ class Timing:
     """False where the arms do not fit into memory together and were timed one after another."""
     peak_flops_per_second: float
     arms: list[ArmTiming]
+
+    def frame(self) -> pl.DataFrame:
+        """One row an arm: variant, arm, plan, step_seconds with step_seconds_low and step_seconds_high, saving with
+        saving_low and saving_high, first_visit_seconds, ceiling, ceiling_cached, share_of_peak, peak_bytes, and the
+        mean seconds of each phase of a step: data, prefix, forward, backward, optimizer."""
+        return pl.DataFrame([_row(self.variant, arm) for arm in self.arms], schema=_COLUMNS)
+
+
+_NUMBERS = (
+    "step_seconds", "step_seconds_low", "step_seconds_high", "saving", "saving_low", "saving_high",
+    "first_visit_seconds", "ceiling", "ceiling_cached", "share_of_peak",
+)  # fmt: skip
+_COLUMNS: dict[str, pl.DataType] = {
+    **dict.fromkeys(("variant", "arm", "plan"), pl.String()),
+    **dict.fromkeys(_NUMBERS, pl.Float64()),
+    "peak_bytes": pl.Int64(),
+    **dict.fromkeys((field.name for field in fields(MeanSeconds)), pl.Float64()),
+}
+
+
+def _row(variant: str, arm: ArmTiming) -> dict[str, object]:
+    step, saving = arm.step_seconds, arm.saving
+    return {
+        "variant": variant,
+        "arm": arm.arm,
+        "plan": arm.plan,
+        "step_seconds": step.value,
+        "step_seconds_low": step.low,
+        "step_seconds_high": step.high,
+        "saving": None if saving is None else saving.value,
+        "saving_low": None if saving is None else saving.low,
+        "saving_high": None if saving is None else saving.high,
+        "first_visit_seconds": arm.first_visit_seconds,
+        "ceiling": arm.ceiling,
+        "ceiling_cached": arm.ceiling_cached,
+        "share_of_peak": arm.share_of_peak,
+        "peak_bytes": arm.peak_bytes,
+        **asdict(arm.phases),
+    }
 
 
 def time_recipe(

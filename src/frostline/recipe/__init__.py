@@ -1,7 +1,9 @@
 """What did the user ask for? Settings, the language of plans, YAML with overrides, the shipped recipes."""
 
+from frostline.recipe.given import GivenRecipe, given_recipe
 from frostline.recipe.inspected import inspected_recipe
 from frostline.recipe.load import (
+    Overrides,
     Variant,
     dump_recipe,
     load_recipe,
@@ -48,10 +50,12 @@ __all__ = [
     "CheckpointSettings",
     "Choice",
     "CorpusSettings",
+    "GivenRecipe",
     "LayerSlice",
     "LoraSettings",
     "MeasureSettings",
     "ModelSettings",
+    "Overrides",
     "PlanChange",
     "PrefixCacheSettings",
     "Recipe",
@@ -64,6 +68,7 @@ __all__ = [
     "WrittenPlan",
     "copy_recipe",
     "dump_recipe",
+    "given_recipe",
     "inspected_recipe",
     "load_recipe",
     "parse_recipe",

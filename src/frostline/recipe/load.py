@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import cast, get_args
 
 import yaml
@@ -52,8 +52,12 @@ _KINDS = {
 """What YAML calls the types that pydantic asks for, by its name of the error."""
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in `path` with `overrides` (`a.b=value`, YAML values) applied; paths made absolute.
+Overrides = Mapping[str, object] | Sequence[str]
+"""Values by key, such as `{"training.steps": 40}`; or as the command line has them, `["training.steps=40"]`."""
+
+
+def load_recipe(path: Path, overrides: Overrides = ()) -> Recipe:
+    """The recipe in `path` with `overrides` applied; paths made absolute.
 
     Raises `RecipeError` naming file, line and key.
     """
@@ -71,7 +75,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(text, overrides, path=path)
 
 
-def parse_recipe(text: str, overrides: Sequence[str] = (), *, path: Path | None = None) -> Recipe:
+def parse_recipe(text: str, overrides: Overrides = (), *, path: Path | None = None) -> Recipe:
     """The recipe written in `text`; see `load_recipe`."""
     where = str(path) if path is not None else "recipe"
     try:
@@ -87,9 +91,9 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, path: Path | None 
         values = cast("dict[str, object]", loader.construct_document(node))
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise _not_yaml(where, error) from error
-    overridden = tuple(_apply_override(values, override) for override in overrides)
+    overridden = override(values, overrides)
     recipe = validate_recipe(values, RecipeSource(path, lines, overridden))
-    return _with_absolute_paths(recipe, path.resolve().parent) if path is not None else recipe
+    return with_absolute_paths(recipe, path.resolve().parent) if path is not None else recipe
 
 
 def trusting(recipe: Recipe, pin: str | None) -> Recipe:
@@ -177,15 +181,36 @@ def _record_lines(node: yaml.Node, keys: tuple[str | int, ...], lines: Lines, wh
             _record_lines(item, (*keys, index), lines, where, depth + 1)
 
 
-def _apply_override(values: dict[str, object], override: str) -> tuple[str, ...]:
-    """Change `values`; the key that was set."""
-    key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
-        raise RecipeError(f"--set {override}: an override is written key=value.", "Example: --set training.steps=80")
+def override(values: dict[str, object], overrides: Overrides) -> tuple[tuple[str, ...], ...]:
+    """Change `values`, a recipe's; returns the paths of the keys that were set. Raises `RecipeError`."""
+    if isinstance(overrides, Mapping):
+        return tuple(_set_key(values, key, plain(value)) for key, value in overrides.items())
+    written = [overrides] if isinstance(overrides, str) else overrides
+    return tuple(_set_key(values, *_read_override(text)) for text in written)
+
+
+def plain(value: object) -> object:
+    """`value` as YAML would give it: tuples are lists, paths are texts; a copy, which may be changed."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _read_override(text: str) -> tuple[str, object]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise _no_override(text)
     try:
-        value = yaml.load(text, Loader=_Loader)
+        return key, yaml.load(value, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecipeError(f"--set {override}: the value is not valid YAML.") from error
+        raise RecipeError(f"--set {text}: the value is not valid YAML.") from error
+
+
+def _set_key(values: dict[str, object], key: str, value: object) -> tuple[str, ...]:
+    if not all(key.split(".")):
+        raise _no_override(key)
     # `vary.corpus.tokens` names one key that has a dot of its own.
     keys = ["vary", key[5:]] if key.startswith("vary.") else key.split(".")
     section = values
@@ -194,11 +219,15 @@ def _apply_override(values: dict[str, object], override: str) -> tuple[str, ...]
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise RecipeError(f"--set {override}: '{name}' has no keys below it.")
+            raise RecipeError(f"--set {key}: '{name}' has no keys below it.")
         section[name] = inner
         section = inner
     section[keys[-1]] = value
     return tuple(keys)
+
+
+def _no_override(override: str) -> RecipeError:
+    return RecipeError(f"--set {override}: an override is written key=value.", "Example: --set training.steps=80")
 
 
 def _explain(error: ErrorDetails, source: RecipeSource) -> RecipeError:
@@ -256,7 +285,8 @@ def _settings_in(annotation: object) -> type[BaseModel] | None:
     return None
 
 
-def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
+def with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """`recipe`, whose paths are relative to `folder`, with paths that do not depend on where one stands."""
     model = recipe.model
     if (folder / model.source).is_dir() and model.source != EMBEDDED:
         model = model.model_copy(update={"source": str(folder / model.source)})

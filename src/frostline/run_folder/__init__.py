@@ -26,6 +26,7 @@ from frostline.run_folder.folder import (
     holds_run,
     refuse_existing,
     saved_model_folder,
+    usual_folder,
 )
 from frostline.run_folder.lock import run_lock
 from frostline.run_folder.read import read_journal, read_lines, records_of
@@ -110,4 +111,5 @@ __all__ = [
     "require_same_facts",
     "run_lock",
     "saved_model_folder",
+    "usual_folder",
 ]

@@ -21,6 +21,12 @@ SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 
 
+def usual_folder(name: str) -> Path:
+    """Where the experiment `name` goes unless told otherwise: into a folder in `runs`, whatever it is called."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-")
+    return Path("runs") / (safe or "experiment")
+
+
 def holds_run(folder: Path) -> bool:
     """Whether `folder` is a run folder, rather than that of a model."""
     return (folder / JOURNAL_FOLDER).is_dir()

@@ -1,1 +1,1 @@
-"""How does it look in a terminal?"""
+"""How does it look in a terminal? Each module draws what one command prints, and loads no more than that takes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -20,10 +19,11 @@ NOTE = (
 )
 
 
-def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
+def draw_advice(result: AdviceResult) -> RenderableType:
     """A renderable for a rich console."""
     advice, found = result.advice, result.recommendation
     assert advice is not None
+    assert result.page is not None
     if found is None:
         return Text("No plan came to the end of the race: every trial failed. The folder's journal says why.")
     table = empty_table("plan", "loss", "advised minus it", "rate", "step", "memory", "trains")
@@ -43,7 +43,7 @@ def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
             numbers.share(made.trained_parameters / full.trained_parameters),
         )
     told = [Text(f"\n{sentence}") for sentence in found.sentences]
-    files = [f"Page: {page.resolve()}", f"Recipe: {result.folder / RECOMMENDED_FILE}"]
+    files = [f"Page: {result.page.resolve()}", f"Recipe: {result.folder / RECOMMENDED_FILE}"]
     return Padding(
         Group(
             Text(f"\nLast rung, {found.pick.steps} steps", style="bold"),
@@ -57,13 +57,13 @@ def draw_advice(result: AdviceResult, page: Path) -> RenderableType:
     )
 
 
-def advice_as_json(result: AdviceResult, page: Path) -> dict[str, object]:
+def advice_as_json(result: AdviceResult) -> dict[str, object]:
     """Everything that was found, for scripts."""
     advice: Advice | None = result.advice
     assert advice is not None
     return {
         "folder": str(result.folder),
-        "page": str(page),
+        "page": str(result.page),
         "recommendation": None if result.recommendation is None else asdict(result.recommendation),
         "candidates": [asdict(made) for made in advice.candidates.values()],
         "rungs": [asdict(rung) for rung in advice.rungs],

@@ -6,13 +6,15 @@ prefix. It needs 80 columns, no colour, and falls back to plain ASCII where the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from frostline.arms import PlannedArm
+from frostline.forecast import PlannedVariant
 from frostline.plans import Phase, PlanCost, Portion, ResolvedPlan, ceiling_sentence
 
 COLLAPSE_ABOVE_LAYERS = 16
@@ -57,6 +59,22 @@ def drawn_rows(resolved: ResolvedPlan, *, collapse: bool = True) -> list[Row]:
         for height in sorted(flags, reverse=True)
     ]
     return _collapsed(rows) if collapse and resolved.layers > COLLAPSE_ABOVE_LAYERS else rows
+
+
+def draw_plans(planned: Sequence[PlannedVariant]) -> list[RenderableType]:
+    """Every arm of every variant, one after another."""
+    return [draw_plan(arm.resolved, arm.cost, title) for title, arm in _titled(planned)]
+
+
+def plans_as_json(planned: Sequence[PlannedVariant]) -> list[dict[str, object]]:
+    """The same as plain values that `json.dumps` takes."""
+    return [plan_as_json(arm.resolved, arm.cost, title) for title, arm in _titled(planned)]
+
+
+def _titled(planned: Sequence[PlannedVariant]) -> Iterator[tuple[str, PlannedArm]]:
+    for variant in planned:
+        for name, arm in variant.arms.items():
+            yield f"{name} ({variant.variant})" if variant.variant else name, arm
 
 
 def draw_plan(resolved: ResolvedPlan, cost: PlanCost, name: str) -> RenderableType:

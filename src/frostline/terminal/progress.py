@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from frostline.progress import RunProgress
+from frostline.progress import NoProgress, RunProgress
 from frostline.text import visible
 
 PLAIN_REPORTS = 10
@@ -142,6 +142,16 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Sentences(NoProgress):
+    """What is done, in sentences, for commands that take a minute and no more."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        self._console.print(visible(text), style="dim", markup=False, highlight=False)
 
 
 class JsonProgress:

@@ -1,0 +1,65 @@
+"""What will each arm train? Every plan of a recipe, resolved against its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from frostline.arms import PlannedArm, plan_arms, prepare
+from frostline.engine import load_model
+from frostline.recipe import Recipe, variants_of
+from frostline.signals import asks_for_signals
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    """The arms of one variant of an experiment."""
+
+    variant: str
+    """Its label; '' where nothing is varied."""
+    model: str
+    arms: dict[str, PlannedArm]
+    """Arms by name, in the recipe's order."""
+
+    def frame(self) -> pl.DataFrame:
+        """One row an arm: variant, arm, plan, learning_rate, parameters, trained_parameters, layers, prefix_layers,
+        ceiling, ceiling_cached."""
+        return pl.DataFrame([_row(self.variant, arm) for arm in self.arms.values()])
+
+
+def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[PlannedVariant]:
+    """The arms of every variant; where only the corpus varies, once. Raises `FrostlineError` naming the arm at fault.
+
+    The corpus is read only where a plan is chosen by a signal.
+    """
+    planned = []
+    seen_models = set()
+    for variant in variants_of(recipe):
+        if variant.recipe.model in seen_models:
+            continue  # plans do not depend on the corpus
+        seen_models.add(variant.recipe.model)
+        with variant.recipe.locating_errors():
+            if asks_for_signals(variant.recipe):
+                arms = prepare(variant, cache, say=say).arms
+            else:
+                arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache))
+        planned.append(PlannedVariant(variant.label, variant.recipe.model.source, arms))
+    return planned
+
+
+def _row(variant: str, arm: PlannedArm) -> dict[str, object]:
+    return {
+        "variant": variant,
+        "arm": arm.name,
+        "plan": arm.plan.text,
+        "learning_rate": arm.learning_rate,
+        "parameters": arm.resolved.parameters,
+        "trained_parameters": arm.resolved.trained_values,
+        "layers": arm.resolved.layers,
+        "prefix_layers": arm.resolved.prefix_layers,
+        "ceiling": arm.cost.ceiling,
+        "ceiling_cached": arm.cost.ceiling_cached,
+    }

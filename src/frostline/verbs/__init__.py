@@ -1,0 +1,27 @@
+"""What can be asked of Frostline? One function for each question; `frostline.NAME` is the same, and a command calls it.
+
+They print nothing unless asked to by `progress`, and raise `FrostlineError` where the command line exits with 2.
+"""
+
+from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, load_model, load_tokenizer
+from frostline.verbs.recipes import advise, estimate, plan, time
+from frostline.verbs.runs import RunOutcome, resume, run, verify, write_report
+from frostline.verbs.work import ProgressWanted
+
+__all__ = [
+    "ProgressWanted",
+    "RunOutcome",
+    "advise",
+    "estimate",
+    "inspect_model",
+    "inspect_run",
+    "inspect_target",
+    "load_model",
+    "load_tokenizer",
+    "plan",
+    "resume",
+    "run",
+    "time",
+    "verify",
+    "write_report",
+]

@@ -1,0 +1,135 @@
+"""What does a recipe mean, what will it take, where should it train? What the commands on a recipe do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frostline.interruption import Interruption
+from frostline.verbs.runs import SOMETHING_FAILED
+from frostline.verbs.work import ProgressWanted, at_work, meant
+
+if TYPE_CHECKING:
+    from frostline.advisor import AdviceResult
+    from frostline.forecast import PlannedVariant, RunEstimate, Timing
+    from frostline.recipe import GivenRecipe, Overrides
+
+
+def plan(
+    recipe: GivenRecipe,
+    *,
+    set: Overrides = (),
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+) -> list[PlannedVariant]:
+    """What each arm of `recipe` trains, and the largest saving that allows; one value for each model it varies over.
+
+    Parameters as in `run`. Only the model is loaded; the corpus where a plan is chosen by a signal.
+    """
+    wanted = meant(recipe, set, trusted_code)
+
+    from frostline.forecast import plan_recipe
+
+    with at_work(cache, progress) as work:
+        return plan_recipe(wanted, work.cache, say=work.progress.say)
+
+
+def estimate(
+    recipe: GivenRecipe,
+    *,
+    set: Overrides = (),
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+) -> list[RunEstimate]:
+    """Memory, time and disk that each arm of `recipe` will take, before anything runs; one value for each variant.
+
+    Parameters as in `run`. Takes a minute or two.
+    """
+    wanted = meant(recipe, set, trusted_code)
+
+    from frostline.forecast import estimate_recipe
+
+    with at_work(cache, progress) as work:
+        return estimate_recipe(wanted, work.cache, say=work.progress.say)
+
+
+def time(
+    recipe: GivenRecipe,
+    *,
+    set: Overrides = (),
+    rounds: int = 24,
+    memory: bool = True,
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+) -> list[Timing]:
+    """Seconds of a step of each arm of `recipe`, measured in turns without an experiment; one value for each model.
+
+    `rounds` are the timed steps of each arm; `memory` measures each arm's peak too, in a process of its own. The other
+    parameters are as in `run`.
+    """
+    wanted = meant(recipe, set, trusted_code)
+
+    from frostline.forecast import time_recipe
+
+    with at_work(cache, progress) as work:
+        return time_recipe(wanted, work.cache, rounds=rounds, memory=memory, say=work.progress.say)
+
+
+def advise(
+    recipe: GivenRecipe,
+    folder: str | PathLike[str] | None = None,
+    *,
+    set: Overrides = (),
+    budget: str | Sequence[str] = (),
+    steps: int | None = None,
+    signals: Sequence[str] | None = None,
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+    interruption: Interruption | None = None,
+) -> AdviceResult:
+    """Where to train: look inside the model of `recipe`, price plans, race them in short paired runs, recommend one.
+
+    The recipe's own arms are left aside. `folder` is the advice's folder, `runs/NAME-advice` unless given; an advice
+    that was stopped or killed goes on there. `budget` is what a plan may take, such as `"time=40%"`, or several of
+    those. `steps` are those of the race's last rung, `signals` the names of those looked at (None: those of single
+    matrices). The other parameters are as in `run`.
+    """
+    from frostline.recipe import require_signal
+
+    for name in signals or ():
+        require_signal(name)
+    wanted = meant(recipe, set, trusted_code)
+
+    from frostline.advisor import advise as find_advice
+    from frostline.advisor import parse_budget
+    from frostline.engine import model_title
+    from frostline.report import write_advice
+    from frostline.run_folder import usual_folder
+    from frostline.signals import ADVISING
+
+    limits = parse_budget([budget] if isinstance(budget, str) else budget)
+    usual = usual_folder(wanted.name)
+    advice_folder = usual.with_name(f"{usual.name}-advice") if folder is None else Path(folder)
+    with at_work(cache, progress) as work:
+        result = find_advice(
+            wanted,
+            advice_folder,
+            work.cache,
+            work.progress,
+            budget=limits,
+            steps=steps,
+            signals=tuple(dict.fromkeys(signals)) if signals else ADVISING,
+            interruption=interruption,
+        )
+        if result.exit_code:
+            return result
+        work.progress.say("Writing the page")
+        page = write_advice(advice_folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
+    return replace(result, page=page, exit_code=SOMETHING_FAILED if result.recommendation is None else 0)

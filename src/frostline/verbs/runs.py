@@ -1,0 +1,174 @@
+"""How does one fill a run folder, go on with it, check it? What `frostline run`, `resume`, `verify` and `report` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from frostline.errors import FrostlineError
+from frostline.interruption import Interruption
+from frostline.verbs.work import ProgressWanted, Work, at_work, meant
+
+if TYPE_CHECKING:
+    from frostline.experiment import Finding, RunResult
+    from frostline.recipe import GivenRecipe, Overrides
+    from frostline.report import Run
+
+SOMETHING_FAILED = 1
+"""Exit code of a run that came to its end, but not whole."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What became of a run."""
+
+    folder: Path
+    """Its run folder."""
+    status: str
+    """`finished` or `interrupted`."""
+    exit_code: int
+    """With which the command would end: 0; 1 where something failed; 130 or 143 where a signal stopped it."""
+    report: Path | None
+    """Path of its report; None where a signal stopped it."""
+    failed: tuple[str, ...] = ()
+    """What failed, in sentences: arms that could not go on, checks that do not hold."""
+
+    @cached_property
+    def run(self) -> Run:
+        """The run as `open_run` opens it: summary, polars frames, charts."""
+        from frostline.report import open_run
+
+        return open_run(self.folder)
+
+
+def run(
+    recipe: GivenRecipe,
+    folder: str | PathLike[str] | None = None,
+    *,
+    set: Overrides = (),
+    resume: Literal["never", "auto"] = "never",
+    fresh: bool = False,
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+    interruption: Interruption | None = None,
+) -> RunOutcome:
+    """Run the experiment `recipe` (a path, a mapping or a `Recipe`) and write its summary and report.
+
+    `folder` is the run folder to make, `runs/NAME` unless given; with `resume="auto"` the run goes on where there is
+    one. `set` overrides keys of the recipe: `{"training.steps": 40}`. An arm that an earlier run trained in exactly the
+    same way is taken from there, unless `fresh`. `trusted_code` is the pin of code that comes with the model and may
+    run. `cache` is the cache folder, `progress` says who watches.
+
+    It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
+    checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
+    """
+    wanted = meant(recipe, set, trusted_code)
+
+    from frostline.run_folder import refuse_existing, usual_folder
+
+    run_folder = usual_folder(wanted.name) if folder is None else Path(folder)
+    if resume not in ("never", "auto"):
+        raise FrostlineError(f"resume='{resume}' is not understood.", "Use 'never' or 'auto'.")
+    if resume == "never":
+        refuse_existing(run_folder)
+
+    def fill(work: Work) -> RunResult:
+        from frostline.experiment import resume_experiment, run_experiment, standing
+
+        cache, progress = work.cache, work.progress
+        if standing(run_folder) == "nothing":
+            return run_experiment(wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption)
+        return resume_experiment(run_folder, cache, progress, recipe=wanted, interruption=interruption)
+
+    with at_work(cache, progress) as work:
+        return _reported(run_folder, fill, work)
+
+
+def resume(
+    folder: str | PathLike[str],
+    *,
+    set: Overrides = (),
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+    interruption: Interruption | None = None,
+) -> RunOutcome:
+    """Go on with the run in `folder` that was stopped or killed; it ends as it would have ended, to the byte.
+
+    `set` may set keys of `checkpoints` only. `retry_failed` also tries arms again that failed. `accept_changes` goes on
+    although versions or threads have changed; then the report says so. The rest is as in `run`.
+    """
+    from frostline.experiment import recorded_recipe, resume_experiment
+    from frostline.recipe import trusting
+
+    run_folder = Path(folder)
+    wanted = trusting(recorded_recipe(run_folder, set), trusted_code)
+
+    def go_on(work: Work) -> RunResult:
+        return resume_experiment(
+            run_folder,
+            work.cache,
+            work.progress,
+            recipe=wanted,
+            retry_failed=retry_failed,
+            accept_changes=accept_changes,
+            interruption=interruption,
+        )
+
+    with at_work(cache, progress) as work:
+        return _reported(run_folder, go_on, work)
+
+
+def verify(
+    folder: str | PathLike[str],
+    *,
+    trusted_code: str | None = None,
+    cache: str | Path | None = None,
+    progress: ProgressWanted = False,
+) -> list[Finding]:
+    """Check the run in `folder`: hashes, pairing, frozen weights; that summary and report follow from its journal.
+
+    A finding that does not hold is no error: its `holds` is False.
+    """
+    from frostline.experiment import verify_run
+    from frostline.report import render_report
+
+    with at_work(cache, progress) as work:
+        say = work.progress.say
+        return verify_run(Path(folder), work.cache, say=say, render_report=render_report, trusted_code=trusted_code)
+
+
+def write_report(folder: str | PathLike[str], *, figures: str | PathLike[str] | None = None) -> list[Path]:
+    """Write `summary.json` and `report.html` of the run in `folder` anew from its journal.
+
+    With `figures`, a folder, also every figure as SVG and PNG. Paths of the report and of the figures come back.
+    """
+    from frostline import report
+    from frostline.stats import write_summary
+
+    write_summary(Path(folder))
+    written = [report.write_report(Path(folder))]
+    return written if figures is None else written + report.write_figures(Path(folder), Path(figures))
+
+
+def _reported(run_folder: Path, do: Callable[[Work], RunResult], work: Work) -> RunOutcome:
+    """Do the work on a run, then write its report. A signal ends it at once, without a report."""
+    result = do(work)
+    if result.exit_code:
+        return RunOutcome(run_folder, result.status, result.exit_code, None)
+    from frostline.report import write_report
+    from frostline.stats import write_summary
+
+    work.progress.say("Writing summary and report")
+    summary = write_summary(run_folder)
+    report = write_report(run_folder)
+    failed = tuple(sentence for variant in summary.variants for sentence in variant.checks.failed)
+    sound = all(variant.checks.pairing_holds and variant.checks.frozen_holds for variant in summary.variants)
+    return RunOutcome(run_folder, result.status, SOMETHING_FAILED if failed or not sound else 0, report, failed)

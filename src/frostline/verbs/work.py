@@ -1,0 +1,74 @@
+"""What do all verbs have in common? Where they work, who watches, and that one process does one thing at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frostline.errors import FrostlineError
+from frostline.progress import NoProgress, RunProgress
+from frostline.system import require_supported_system
+
+if TYPE_CHECKING:
+    from frostline.recipe import GivenRecipe, Overrides, Recipe
+
+ProgressWanted = bool | RunProgress
+"""False prints nothing, True prints as the command does; or whoever watches instead."""
+
+_WORK = threading.Lock()
+
+
+def meant(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None) -> Recipe:
+    """The recipe that a verb is given. It is read before anything slow is imported, so that mistakes are told at once.
+
+    Raises `RecipeError`.
+    """
+    from frostline.recipe import given_recipe, trusting
+
+    return trusting(given_recipe(recipe, overrides), trusted_code)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a verb works with."""
+
+    cache: Path
+    progress: RunProgress
+
+
+@contextmanager
+def at_work(cache: Path | str | None, progress: ProgressWanted) -> Iterator[Work]:
+    """Work on something; `cache` is the usual folder if None.
+
+    Raises `FrostlineError` where another thread of this process is at work: PyTorch has one state of random numbers
+    for all threads, and two that share it would give neither's results.
+    """
+    require_supported_system()
+    if not _WORK.acquire(blocking=False):
+        raise FrostlineError(
+            "Frostline is at work in another thread of this process, and two would share their random numbers.",
+            "Wait for it, or give each a process of its own.",
+        )
+    try:
+        from frostline.storage import cache_folder
+
+        with _watching(progress) as watching:
+            yield Work(cache_folder() if cache is None else Path(cache), watching)
+    finally:
+        _WORK.release()
+
+
+def _watching(progress: ProgressWanted) -> RunProgress:
+    if progress is False:
+        return NoProgress()
+    if progress is not True:
+        return progress
+    from rich.console import Console
+
+    from frostline.terminal.progress import run_progress
+
+    return run_progress(Console())
