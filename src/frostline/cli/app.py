@@ -10,13 +10,18 @@ from frostline.cli import recipes, runs  # noqa: F401  # importing them is what 
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption, Stopped
+from frostline.system import require_supported_system
 from frostline.text import visible
 
 
 def main() -> None:
-    """Entry point: runs a command and turns a user's mistake into one sentence and exit code 2."""
+    """Entry point: runs a command and turns a user's mistake into one sentence and exit code 2.
+
+    The one `Interruption` of the process listens here; commands find it as the context's object and hand it on.
+    """
     interruption = Interruption()
     try:
+        require_supported_system()
         with interruption.listening():
             app(obj=interruption)
     except Stopped as stopped:
