@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frostline.plans.order import BOTTOM, Place, attention_and_mlp_side_by_side, places_of
+from frostline.plans.order import BOTTOM, PlaceInOrder, attention_and_mlp_side_by_side, places_of
 from frostline.plans.plan import Plan
 from tests.builders.models import tiny_model
 
@@ -53,7 +53,7 @@ def test_places_follow_the_forward_pass() -> None:
 
 
 def test_a_place_in_one_branch_comes_before_none_in_the_other() -> None:
-    query, down = Place(3, 1.0, "attn"), Place(3, 4.0, "mlp")
+    query, down = PlaceInOrder(3, 1.0, "attn"), PlaceInOrder(3, 4.0, "mlp")
     assert not query.comes_before(down)
-    assert query.comes_before(Place(4, 1.0, "mlp"))
-    assert Place(3, 0.0, "").comes_before(down)
+    assert query.comes_before(PlaceInOrder(4, 1.0, "mlp"))
+    assert PlaceInOrder(3, 0.0, "").comes_before(down)

@@ -16,7 +16,7 @@ from frostline.signals import Signal
 
 FEWEST_PLACES = 4
 """Below this a rank correlation says nothing."""
-Place = TypeVar("Place", int, str)
+Ranked = TypeVar("Ranked", int, str)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def score_signals(
     ]
 
 
-def rank_correlation(first: Mapping[Place, float], second: Mapping[Place, float]) -> float | None:
+def rank_correlation(first: Mapping[Ranked, float], second: Mapping[Ranked, float]) -> float | None:
     """Spearman's rho over the places that both have (mean ranks for ties); None with fewer than four, or all equal."""
     places = [place for place in first if place in second]
     own, other = [first[place] for place in places], [second[place] for place in places]

@@ -29,7 +29,7 @@ from frostline.run_folder import (
 )
 from frostline.storage import LOCK_FILE
 
-Standing = Literal["nothing", "begun", "finished"]
+RunState = Literal["nothing", "begun", "finished"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Left:
 NOTHING = Left(None, {}, frozenset(), 0)
 
 
-def standing(run_folder: Path) -> Standing:
+def standing(run_folder: Path) -> RunState:
     """What there is at `run_folder`. Raises `RunFolderError` where it is something else than a run."""
     if run_folder.is_symlink() or (run_folder.exists() and not run_folder.is_dir()):
         raise RunFolderError(f"{run_folder}: not a folder.", "Choose another with --out.")

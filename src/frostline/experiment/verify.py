@@ -28,7 +28,7 @@ from frostline.run_folder import (
     run_lock,
     saved_model_folder,
 )
-from frostline.stats import Run, VariantRun, check, read_run, read_summary, summarise
+from frostline.stats import RecordedRun, VariantRun, check, read_run, read_summary, summarise
 from frostline.storage import SealBrokenError, open_sealed
 
 
@@ -62,7 +62,7 @@ def verify_run(
 
 
 def _findings(
-    run: Run,
+    run: RecordedRun,
     run_folder: Path,
     cache: Path,
     say: Callable[[str], None],

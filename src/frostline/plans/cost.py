@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from frostline.plans.order import BOTTOM, FIRST, Place, places_of
+from frostline.plans.order import BOTTOM, FIRST, PlaceInOrder, places_of
 from frostline.plans.types import Portion, ResolvedPlan
 
 OUTPUT_OF_ADAPTER = 0.5
@@ -49,7 +49,7 @@ class PlanCost:
 class _Product:
     """The product of the activations with one matrix of weights."""
 
-    place: Place
+    place: PlaceInOrder
     values: float
     """Values of the matrix that one token meets: all, or the routed share of a mixture of experts."""
     trained: bool
@@ -59,8 +59,8 @@ class _Product:
 class _Attention:
     """The two products inside attention: scores (query x key) and mix (probabilities x value)."""
 
-    place: Place
-    """Place of query, key and value."""
+    place: PlaceInOrder
+    """PlaceInOrder of query, key and value."""
     values: float
     """Multiplications of each of the two for one token: length of the window x width of the query."""
     trained: frozenset[str]
@@ -86,7 +86,7 @@ def plan_cost(
     include_head: bool = True,
     truncated: bool = True,
     step: int = 0,
-    places: Mapping[str, Place] | None = None,
+    places: Mapping[str, PlaceInOrder] | None = None,
 ) -> PlanCost:
     """The arithmetic of optimizer step `step` under `resolved`, reading `tokens_per_step` tokens.
 
@@ -150,13 +150,13 @@ def _percent(share: float) -> str:
 
 
 def _operations(
-    products: list[_Product], attentions: list[_Attention], starts: list[Place], prefix_layers: int
+    products: list[_Product], attentions: list[_Attention], starts: list[PlaceInOrder], prefix_layers: int
 ) -> _Operations:
     """Input gradients are needed by all that comes after any of `starts`, the places of what trains."""
     lowest = min((start.layer for start in starts), default=0)
     relevant = {start for start in starts if start.layer == lowest}
 
-    def reaches(place: Place) -> bool:
+    def reaches(place: PlaceInOrder) -> bool:
         return any(start.comes_before(place) for start in relevant)
 
     forward = sum(product.values for product in products)
@@ -176,7 +176,7 @@ def _operations(
 def _products(
     model: PreTrainedModel,
     resolved: ResolvedPlan,
-    places: Mapping[str, Place],
+    places: Mapping[str, PlaceInOrder],
     trained: frozenset[str],
     include_head: bool,
 ) -> Iterator[_Product]:
@@ -190,7 +190,7 @@ def _products(
     head = model.get_output_embeddings()
     if include_head and head is not None and head.weight is embedding.weight:
         tied = next(portion for portion in resolved.portions if portion.role == "embed" and portion.aliases)
-        yield _Product(Place(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)
+        yield _Product(PlaceInOrder(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)
 
 
 def _is_product(model: PreTrainedModel, portion: Portion) -> bool:
@@ -202,7 +202,7 @@ def _is_product(model: PreTrainedModel, portion: Portion) -> bool:
 
 
 def _adapter_products(
-    model: PreTrainedModel, resolved: ResolvedPlan, places: Mapping[str, Place], include_head: bool
+    model: PreTrainedModel, resolved: ResolvedPlan, places: Mapping[str, PlaceInOrder], include_head: bool
 ) -> Iterator[_Product]:
     """A ([rank, in]) and B ([out, rank]) of each adapter: rank x (in + out) values in all."""
     if resolved.lora is None:
@@ -223,7 +223,7 @@ def _adapter_products(
 def _attentions(
     model: PreTrainedModel,
     resolved: ResolvedPlan,
-    places: Mapping[str, Place],
+    places: Mapping[str, PlaceInOrder],
     trained: frozenset[str],
     sequence_length: int | None,
 ) -> list[_Attention]:
@@ -231,7 +231,7 @@ def _attentions(
         return []
     hidden = model.config.get_text_config().hidden_size
     own = {target.name for target in resolved.targets} if resolved.lora is not None else trained
-    first: dict[int, Place] = {}
+    first: dict[int, PlaceInOrder] = {}
     receiving: dict[int, set[str]] = {}
     for portion in resolved.portions:
         if portion.layer is None:

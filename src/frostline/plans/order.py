@@ -30,7 +30,7 @@ STAGES = {
 """Stage of each role within its layer; every other one counts as standing at its beginning, with the norms."""
 
 
-class Place(NamedTuple):
+class PlaceInOrder(NamedTuple):
     """Where a parameter works."""
 
     layer: int
@@ -39,18 +39,18 @@ class Place(NamedTuple):
     branch: str
     """`attn` or `mlp` where the two run side by side; empty where one follows the other."""
 
-    def comes_before(self, other: Place) -> bool:
+    def comes_before(self, other: PlaceInOrder) -> bool:
         """Whether a gradient for this place passes through what stands at the other."""
         if self.layer != other.layer:
             return self.layer < other.layer
         return self.stage < other.stage and self.branch in ("", other.branch)
 
 
-BOTTOM = Place(-1, NORMS, "")
+BOTTOM = PlaceInOrder(-1, NORMS, "")
 """The embeddings."""
 
 
-def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, Place]:
+def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, PlaceInOrder]:
     """The place of every portion, by its name, whatever the plan. Takes two short forward passes."""
     side_by_side = attention_and_mlp_side_by_side(model, resolved)
     role_of = {portion.parameter: portion.role for portion in resolved.portions}
@@ -61,13 +61,13 @@ def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, Place
             # A projection of the embeddings stands after the look-up.
             places[portion.name] = BOTTOM._replace(stage=FIRST) if isinstance(owner, nn.Linear) else BOTTOM
         elif portion.layer is None:
-            places[portion.name] = Place(resolved.layers, FIRST if portion.role == "head" else NORMS, "")
+            places[portion.name] = PlaceInOrder(resolved.layers, FIRST if portion.role == "head" else NORMS, "")
         else:
             # A bias is added to what the matrix beside it gives; that of a norm stands where norms stand.
             matrix = f"{portion.parameter.rpartition('.')[0]}.weight"
             role = role_of.get(matrix, "bias") if portion.role == "bias" else portion.role
             branch = role.partition(".")[0] if side_by_side and role in STAGES else ""
-            places[portion.name] = Place(portion.layer, STAGES.get(role, NORMS), branch)
+            places[portion.name] = PlaceInOrder(portion.layer, STAGES.get(role, NORMS), branch)
     return places
 
 

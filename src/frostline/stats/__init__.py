@@ -4,7 +4,7 @@ from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
-from frostline.stats.runs import Run, VariantRun, read_run
+from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import read_summary, summarise, write_summary
 from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary, VariantSummary
 
@@ -14,7 +14,7 @@ __all__ = [
     "ArmSummary",
     "ClaimResult",
     "Estimate",
-    "Run",
+    "RecordedRun",
     "RunSummary",
     "VariantRun",
     "VariantSummary",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from frostline.stats.comparisons import MEASURES, difference
 from frostline.stats.pairs import Pairs, all_pairs
-from frostline.stats.runs import Run, VariantRun
+from frostline.stats.runs import RecordedRun, VariantRun
 from frostline.stats.significance import replicates_needed
 from frostline.stats.summary import ArmSummary, Comparison, Estimate, VariantSummary
 from frostline.stats.wording import (
@@ -18,7 +18,7 @@ from frostline.stats.wording import (
 )
 
 
-def answer(run: Run, variants: list[VariantSummary]) -> list[str]:
+def answer(run: RecordedRun, variants: list[VariantSummary]) -> list[str]:
     """One sentence each."""
     sentences = _trouble(run, variants)
     for variant, summary in zip(run.variants, variants, strict=True):
@@ -29,7 +29,7 @@ def answer(run: Run, variants: list[VariantSummary]) -> list[str]:
     return sentences or ["The run ended before any arm began: there is nothing to answer from."]
 
 
-def _trouble(run: Run, variants: list[VariantSummary]) -> list[str]:
+def _trouble(run: RecordedRun, variants: list[VariantSummary]) -> list[str]:
     sentences = []
     for variant in variants:
         prefix = f"{variant.variant}: " if variant.variant else ""

@@ -21,6 +21,7 @@ from frostline.run_folder import (
     RECIPE_FILE,
     ArmFailed,
     ArmFinished,
+    ArmPlace,
     ArmStarted,
     Continuation,
     Evaluation,
@@ -38,8 +39,6 @@ from frostline.run_folder import (
 )
 
 Floats = NDArray[np.float64]
-Place = tuple[str, int, str]
-"""Variant, seed, arm."""
 Line = dict[str, object]
 Placed = TypeVar(
     "Placed", ArmStarted, WatchedMatrices, FrozenChecked, ArmFinished, ArmFailed, Evaluation, Continuation, PlanChanged
@@ -139,7 +138,7 @@ class VariantRun:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """A whole run folder, read."""
 
     recipe: Recipe
@@ -150,7 +149,7 @@ class Run:
     variants: tuple[VariantRun, ...]
 
 
-def read_run(run_folder: Path) -> Run:
+def read_run(run_folder: Path) -> RecordedRun:
     """Read recipe and journal. Raises `RunFolderError` or `RecipeError` where the folder is no run or is damaged."""
     lines = read_journal(run_folder)
     recipe_file = run_folder / RECIPE_FILE
@@ -161,7 +160,7 @@ def read_run(run_folder: Path) -> Run:
     recipe = load_recipe(recipe_file)
     started = records_of(lines, RunStarted)
     if not started:
-        raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "Run it again.")
+        raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "RecordedRun it again.")
     ended = records_of(lines, RunEnded)
     recipes = {variant.label: variant.recipe for variant in variants_of(recipe)}
     memory = records_of(lines, PeakMemory)
@@ -179,21 +178,21 @@ def read_run(run_folder: Path) -> Run:
         ]  # fmt: skip
         variants.append(VariantRun(prepared, recipes[label], own, peaks, tuple(unbegun)))
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
-    return Run(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
+    return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
 
 
-def _arm_runs(lines: list[Line]) -> dict[Place, ArmRun]:
+def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
     by_kind: dict[str, list[Line]] = {}
     for line in lines:
         by_kind.setdefault(str(line["kind"]), []).append(line)
 
-    def last(kind: type[Placed]) -> dict[Place, Placed]:
+    def last(kind: type[Placed]) -> dict[ArmPlace, Placed]:
         return {place: found[-1] for place, found in all_of(kind).items()}
 
-    def all_of(kind: type[Placed]) -> dict[Place, list[Placed]]:
-        found: dict[Place, list[Placed]] = {}
+    def all_of(kind: type[Placed]) -> dict[ArmPlace, list[Placed]]:
+        found: dict[ArmPlace, list[Placed]] = {}
         for record in records_of(by_kind.get(kind.__name__, []), kind):
-            found.setdefault((record.variant, record.seed, record.arm), []).append(record)
+            found.setdefault(ArmPlace(record.variant, record.seed, record.arm), []).append(record)
         return found
 
     steps = _steps(by_kind.get("StepTaken", []))
@@ -219,7 +218,7 @@ def _arm_runs(lines: list[Line]) -> dict[Place, ArmRun]:
             changes=_table(line["change"] for line in changes.get(place, [])),
             final=_final(finals.get(place, [])),
             text=_by_prompt(text.get(place, [])),
-            text_before=_by_prompt(text.get((variant, seed, ""), [])),
+            text_before=_by_prompt(text.get(ArmPlace(variant, seed, ""), [])),
             plan_changes=tuple(plan_changes.get(place, [])),
             frozen=frozen.get(place),
             finished=finished.get(place),
@@ -228,17 +227,17 @@ def _arm_runs(lines: list[Line]) -> dict[Place, ArmRun]:
     return runs
 
 
-def _steps(lines: list[Line]) -> dict[Place, tuple[StepTaken, ...]]:
-    found: dict[Place, list[StepTaken]] = {}
+def _steps(lines: list[Line]) -> dict[ArmPlace, tuple[StepTaken, ...]]:
+    found: dict[ArmPlace, list[StepTaken]] = {}
     for step in records_of(lines, StepTaken):
-        found.setdefault((step.variant, step.seed, step.arm), []).append(step)
+        found.setdefault(ArmPlace(step.variant, step.seed, step.arm), []).append(step)
     return {place: tuple(steps) for place, steps in found.items()}
 
 
-def _by_place(lines: Iterable[Line]) -> dict[Place, list[Line]]:
-    found: dict[Place, list[Line]] = {}
+def _by_place(lines: Iterable[Line]) -> dict[ArmPlace, list[Line]]:
+    found: dict[ArmPlace, list[Line]] = {}
     for line in lines:
-        found.setdefault((str(line["variant"]), int(str(line["seed"])), str(line["arm"])), []).append(line)
+        found.setdefault(ArmPlace(str(line["variant"]), int(str(line["seed"])), str(line["arm"])), []).append(line)
     return found
 
 

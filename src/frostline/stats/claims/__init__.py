@@ -5,7 +5,7 @@ from __future__ import annotations
 from frostline.stats.claims import choices, costs, losses, texts, weights
 from frostline.stats.claims.context import context_of
 from frostline.stats.claims.definitions import DEFINITIONS, Definition
-from frostline.stats.runs import Run
+from frostline.stats.runs import RecordedRun
 from frostline.stats.summary import ClaimResult
 
 __all__ = ["DEFINITIONS", "Definition", "judge_claims"]
@@ -25,7 +25,7 @@ _PER_VARIANT = (
 )
 
 
-def judge_claims(run: Run) -> list[ClaimResult]:
+def judge_claims(run: RecordedRun) -> list[ClaimResult]:
     """Every claim on every arm that it speaks of, in the order C1 to C12."""
     contexts = [context_of(variant) for variant in run.variants if variant.arms]
     found = [claim for judge in _PER_VARIANT for context in contexts for claim in judge(context)]
