@@ -35,7 +35,7 @@ def take(time_left: TimeLeft, clock: Clock, place: ArmPlace, work: Work, seconds
 def test_before_anything_was_done_it_is_what_is_guessed() -> None:
     time_left = TimeLeft()
     time_left.expect(FULL, Work("step", "full"), 10, 2.0)
-    time_left.expect(FULL, Work("finish", "full"), 1, 5.0)
+    time_left.expect(FULL, Work("evaluate"), 1, 5.0)
     assert time_left.seconds() == 25.0
 
 
@@ -48,6 +48,16 @@ def test_what_was_done_tells_the_pace_of_its_kind_and_how_far_other_guesses_are_
     take(time_left, clock, FULL, Work("step", "full"), 6.0)
     # nine steps of 6 seconds, and ten that were guessed three times too short
     assert told == [9 * 6.0 + 10 * 3 * 1.0]
+
+
+def test_work_that_waits_for_other_things_than_arithmetic_says_nothing_of_steps() -> None:
+    clock = Clock()
+    time_left = TimeLeft(now=clock)
+    time_left.expect(ArmPlace("", 0, ""), Work("text"), 1, 0.1)
+    time_left.expect(FULL, Work("text"), 1, 0.1)
+    time_left.expect(FULL, Work("step", "full"), 10, 1.0)
+    take(time_left, clock, ArmPlace("", 0, ""), Work("text"), 30.0)
+    assert time_left.seconds() == 30.0 + 10 * 1.0
 
 
 def test_the_pace_is_the_present_one() -> None:
@@ -93,7 +103,7 @@ def test_a_run_counts_down_to_its_report_and_one_that_reuses_every_arm_expects_n
     run_tiny(recipe, tmp_path / "first", fresh=False)
     for name, heard, fresh in (("second", first, True), ("third", again, False)):
         run_experiment(load_recipe(recipe), tmp_path / name, tmp_path / "cache", heard, fresh=fresh)
-    pieces = 2 * 2 * (1 + 3 * (1 + 6 + 1 + 1))  # variants, seeds: text; arms: begin, steps, evaluation, end
+    pieces = 2 * 2 * (1 + 3 * (1 + 6 + 2 + 1))  # variants, seeds: text; arms: begin, steps, evaluations, text
     assert len(first.told) == 2 + pieces
     assert first.told[-1] == pytest.approx(5.0)  # the report alone
     assert len(again.told) == 2

@@ -29,15 +29,15 @@ SETTLING_WINDOWS = 20
 PROCESS_SECONDS, REPORT_SECONDS = 10.0, 5.0
 """Until a process of its own has loaded what it needs; summary and report."""
 
-NO_ARITHMETIC = frozenset({"memory", "report"})
-"""Kinds of work that take their time whatever the model: guesses about others say nothing of them."""
+ARITHMETIC = frozenset({"begin", "step", "evaluate"})
+"""Kinds of work that wait for the processor alone: how far a guess about one is off tells of the others."""
 
-Kind = Literal["begin", "step", "evaluate", "finish", "text", "memory", "report"]
+Kind = Literal["begin", "step", "evaluate", "text", "memory", "report"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """A kind of work on one arm: its pieces take about as long in every replicate."""
+    """A kind of work: its pieces take about as long in every replicate, those of some kinds for every arm."""
 
     kind: Kind
     arm: str = ""
@@ -81,11 +81,15 @@ class TimeLeft:
     def seconds(self) -> float:
         """How long all that is left will take, at the present pace."""
         paces = {work: statistics.median(taken) for work, taken in self._taken.items()}
-        slower = [pace / self._guesses[work] for work, pace in paces.items() if self._guesses.get(work)]
+        slower = [
+            pace / self._guesses[work]
+            for work, pace in paces.items()
+            if work.kind in ARITHMETIC and self._guesses.get(work)
+        ]
         factor = statistics.median(slower) if slower else 1.0
 
         def guess(work: Work) -> float:
-            return self._guesses.get(work, 0.0) * (1.0 if work.kind in NO_ARITHMETIC else factor)
+            return self._guesses.get(work, 0.0) * (factor if work.kind in ARITHMETIC else 1.0)
 
         return sum(
             pieces * (paces[work] if work in paces else guess(work))
@@ -116,8 +120,8 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
                 place = ArmPlace(variant, seed, name)
                 time_left.expect(place, Work("begin", name), 1, settling)
                 time_left.expect(place, Work("step", name), steps, step)
-                time_left.expect(place, Work("evaluate", name), (steps - 1) // every if every else 0, evaluation)
-                time_left.expect(place, Work("finish", name), 1, evaluation + text)
+                time_left.expect(place, Work("evaluate"), 1 + ((steps - 1) // every if every else 0), evaluation)
+                time_left.expect(place, Work("text"), int(sampling.prompts > 0), text)
             memory = PROCESS_SECONDS + settling + 2 * step
             time_left.expect(of_the_run(variant, name), Work("memory", name), int(measures.memory), memory)
     time_left.expect(of_the_run(), Work("report"), 1, REPORT_SECONDS)

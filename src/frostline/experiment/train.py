@@ -80,7 +80,7 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
             arms.append(begin_arm(replicate, planned))
             time_left.skip(place, Work("step", planned.name), arms[-1].steps)
             evaluations = arms[-1].steps // (prepared.recipe.measures.evaluate_every or arms[-1].steps + 1)
-            time_left.skip(place, Work("evaluate", planned.name), evaluations)
+            time_left.skip(place, Work("evaluate"), evaluations)
     if not arms:
         return
     bytes_to_save = sum(checkpoint_bytes(prepared.arms[arm.name].resolved) for arm in arms)
@@ -93,8 +93,7 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
         progress.end()
         for arm in _alive(arms):
             progress.say(f"After training, {arm.name}, {replicate.title}")
-            work = Work("finish", arm.name)
-            with on_its_own(replicate, arm.name, arm), time_left.doing(arm.journal.place, work):
+            with on_its_own(replicate, arm.name, arm):
                 _finish(replicate, arm)
     except Stopped:
         _save(replicate, arms, pace)
@@ -149,7 +148,7 @@ def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
     every = recipe.measures.evaluate_every
     if not every or steps == 0 or steps % every or steps >= recipe.training.steps or arm.evaluated:
         return
-    with replicate.time_left.doing(arm.journal.place, Work("evaluate", arm.name)):
+    with replicate.time_left.doing(arm.journal.place, Work("evaluate")):
         measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
     with replicate.journal.interruption.deferred():
         record_evaluations(arm.journal, steps, measured)
@@ -176,11 +175,14 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
 def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     """Measure the trained model, prove what was frozen, and export the model if the recipe asks for it."""
     prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
-    record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model))
+    time_left = replicate.time_left
+    with time_left.doing(journal.place, Work("evaluate")):
+        record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model))
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
     frozen = applied.verify()
     journal.append(FrozenChecked(*journal.place, frozen.checked_values, list(frozen.moved)))
-    record_continuations(prepared, arm.arm.model, journal)
+    with time_left.doing(journal.place, Work("text")):
+        record_continuations(prepared, arm.arm.model, journal)
     final_sha256 = weights_sha256(applied.trainable_parameters())
     optimizer_bytes = arm.arm.optimizer_bytes()
     # Exporting the model ends the arm: from here to its last line there is no going back.
