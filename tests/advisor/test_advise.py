@@ -274,7 +274,7 @@ def test_another_text_is_refused(advised: tuple[Path, AdviceResult], tmp_path: P
     (facts,) = [line for line in lines if line["kind"] == VariantPrepared.__name__]
     facts["corpus"]["sha256"] = "0" * 64
     journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    with pytest.raises(RunFolderError, match="since it was begun, corpus changed"):
+    with pytest.raises(RunFolderError, match="since it was begun, the corpus changed"):
         advise_it(recipe, tmp_path / "advice")
 
 

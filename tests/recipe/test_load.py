@@ -63,6 +63,14 @@ def test_comments_and_key_order_do_not_change_the_hash() -> None:
     assert recipe_hash(parse_recipe(f"name: x\n{MINIMAL}")) == recipe_hash(parse_recipe(f"# why\n{MINIMAL}name: x\n"))
 
 
+def test_a_recipe_of_the_first_version_keeps_its_hash() -> None:
+    text = f"{MINIMAL}retention: {{source: embedded}}\n"
+    assert recipe_hash(parse_recipe(text)) == "738c91336ce9e3fef5bb8fc0182de00176070e1c9f2337267174a41744ed4d8e"
+    hub = f"{MINIMAL}corpus: {{source: 'hub:owner/name'}}\n"
+    pinned = f"{MINIMAL}corpus: {{source: 'hub:owner/name', revision: main}}\n"
+    assert recipe_hash(parse_recipe(hub)) != recipe_hash(parse_recipe(pinned))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -85,6 +93,7 @@ def test_comments_and_key_order_do_not_change_the_hash() -> None:
         (f"corpus: {{prompt: q}}\n{MINIMAL}", 1, ["corpus", "'prompt' and 'response' go together"]),
         (f"corpus: {{source: 'https://x.org/a.txt'}}\n{MINIMAL}", 1, ["corpus", "sha256"]),
         (f"corpus: {{source: 'http://x.org/a.txt', sha256: ab}}\n{MINIMAL}", 1, ["corpus", "https only"]),
+        (f"corpus: {{revision: main}}\n{MINIMAL}", 1, ["corpus", "'revision' is that of a hub data set"]),
         (f"{MINIMAL}vary: {{training.steps: [1, 2]}}\n", 4, ["vary", "training.steps", "corpus.tokens"]),
         (f"{MINIMAL}vary: {{corpus.tokens: [5, 5]}}\n", 4, ["vary", "all different"]),
         ("arms:\n  a: {train: all, changes: [{at: 3}]}\n", 2, ["changes", "either 'thaw' or 'freeze'"]),

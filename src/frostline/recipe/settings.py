@@ -99,7 +99,7 @@ class CorpusSettings(Settings):
         if self.source.startswith("http://"):
             raise ValueError("a corpus is fetched by https only")
         if self.revision is not None and not self.source.startswith(HUB_PREFIX):
-            raise ValueError(f"'revision' is that of a hub data set, and '{self.source}' is none")
+            raise ValueError("'revision' is that of a hub data set, and this corpus is none")
         if self.source.startswith("https://") and _holds_secret(self.source):
             raise ValueError(
                 "the address holds a password or token, and a recipe is written into the run folder: "
