@@ -57,9 +57,7 @@ def identify(model: PreTrainedModel, trusted_code: str | None = None) -> ModelId
         "class": type(model).__name__,
         "code": trusted_code,
         "configuration": _without_names(json.loads(model.config.to_json_string(use_diff=False))),
-        "implementations": [
-            [getattr(config, name, None) for name in IMPLEMENTATIONS] for config in _configurations(model.config)
-        ],
+        "implementations": {name: list(_implementations(model.config, name)) for name in IMPLEMENTATIONS},
         "numbers": {path: _numbers(module) for path, module in model.named_modules()},
         "computed tensors": tensor_digests(_computed_tensors(model)).sha256,
         "end": end_token_ids(model),
@@ -100,9 +98,10 @@ def _without_names(value: object) -> object:
     return value
 
 
-def _configurations(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
-    """`config` and those inside it, always in the same order."""
-    yield config
+def _implementations(config: PretrainedConfig, name: str, outer: object = None) -> Iterator[object]:
+    """What `config` and those inside it choose, always in the same order; one that does not say has the outer one's."""
+    own = getattr(config, name, None) or outer
+    yield own
     for _, inner in sorted(vars(config).items()):
         if isinstance(inner, PretrainedConfig):
-            yield from _configurations(inner)
+            yield from _implementations(inner, name, own)

@@ -56,7 +56,7 @@ def signals_of(
     names = tuple(names)
     for name in names:
         require_signal(name)
-    folder, identity = cache / "signals", _identity(inputs)
+    folder, identity = cache / "signals", signal_identity(inputs)
     keys = {name: hashlib.sha256(f"{identity}\n{name}".encode()).hexdigest()[:32] for name in names}
     found = {name: signal for name in names if (signal := _read(folder, keys[name], name)) is not None}
     missing = [name for name in names if name not in found]
@@ -70,7 +70,7 @@ def signals_of(
     return {name: found[name] for name in names}
 
 
-def _identity(inputs: SignalInputs) -> str:
+def signal_identity(inputs: SignalInputs) -> str:
     """Whatever may change a bit of a signal."""
     windows = inputs.sample.windows
     masks = [own.attention_mask for own in windows if own.attention_mask is not None]
