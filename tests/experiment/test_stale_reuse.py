@@ -40,7 +40,7 @@ BIAS = "model.layers.1.mlp.gate.e_score_correction_bias"
 
 def write(folder: Path, family: str = "glm4_moe", **changes: object) -> Path:
     """A recipe with a retention corpus."""
-    recipe = write_experiment(folder, family, **(UPPER | changes))
+    recipe = write_experiment(folder, family, **(UPPER | changes))  # type: ignore[arg-type]  # of any type
     text = (folder / "text.txt").read_text(encoding="utf-8")
     (folder / "retention.txt").write_text(text[: len(text) // 2], encoding="utf-8")
     return recipe
