@@ -5,21 +5,34 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
+from tokenizers.normalizers import Lowercase
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from frostline.corpus import open_corpus, tokenise
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.errors import CacheError, CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
-from tests.builders.tokenizers import byte_pair_tokenizer, word_tokenizer, words
+from tests.builders.tokenizers import (
+    ASSISTANT,
+    CHAT_TEMPLATE,
+    END,
+    USER,
+    WORDS,
+    byte_pair_tokenizer,
+    word_tokenizer,
+    words,
+)
 
 
 @pytest.fixture
@@ -87,6 +100,92 @@ def test_what_the_last_call_left_in_a_tokenizer_does_not_change_its_hash() -> No
     before = tokenizer_sha256(tokenizer)
     tokenizer(["w1", "w2 w3"], padding=True, truncation=True, max_length=2)
     assert tokenizer_sha256(tokenizer) == before
+
+
+def other_vocabulary(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    return word_tokenizer(199)
+
+
+def other_normalizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    return tokenizer
+
+
+def other_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    return word_tokenizer(chat_template=None)
+
+
+def other_attribute(name: str, value: object) -> Callable[[PreTrainedTokenizerFast], PreTrainedTokenizerFast]:
+    def change(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+        setattr(tokenizer, name, value)
+        return tokenizer
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_vocabulary,
+        other_normalizer,
+        other_template,
+        other_attribute("bos_token", END),
+        other_attribute("eos_token", USER),
+        other_attribute("pad_token", END),
+        other_attribute("unk_token", END),
+        other_attribute("split_special_tokens", True),
+        other_attribute("clean_up_tokenization_spaces", True),
+    ],
+)
+def test_whatever_decides_tokens_or_text_is_part_of_a_tokenizers_hash(
+    tmp_path: Path, calls: list[int], change: Callable[[PreTrainedTokenizerFast], PreTrainedTokenizerFast]
+) -> None:
+    assert tokenizer_sha256(change(word_tokenizer())) != tokenizer_sha256(word_tokenizer())
+    path = write_words(tmp_path / "text.txt", some_ids(100, 3))
+    for tokenizer in (word_tokenizer(), change(word_tokenizer()), word_tokenizer()):
+        open_small(path, tmp_path / "cache", tokenizer=tokenizer)
+    assert len(calls) == 2
+
+
+def test_where_a_tokenizer_lies_is_no_part_of_its_hash(tmp_path: Path) -> None:
+    word_tokenizer().save_pretrained(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "deep" / "another")
+    found = [AutoTokenizer.from_pretrained(tmp_path / name) for name in ("one", "deep/another")]
+    assert found[0].name_or_path != found[1].name_or_path
+    assert tokenizer_sha256(found[0]) == tokenizer_sha256(found[1])
+
+
+def test_the_chat_template_is_given_the_special_tokens_and_pairs_follow_them(tmp_path: Path) -> None:
+    """A template that writes `bos_token`: the token was no part of the key once."""
+    template = "{{ bos_token }}" + CHAT_TEMPLATE
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"q": f"w{number}", "a": "w1 w2"}) + "\n" for number in range(9)))
+    firsts = set()
+    for token in (USER, ASSISTANT):
+        tokenizer = word_tokenizer(chat_template=template)
+        tokenizer.bos_token = token
+        corpus = open_small(path, tmp_path / "cache", length=16, prompt="q", response="a", tokenizer=tokenizer)
+        firsts.add(int(corpus.batch(0, 0, 1).input_ids[0, 0]))
+    assert firsts == {WORDS + 1, WORDS + 2}
+
+
+@pytest.mark.parametrize("package", tokenise.DECIDING_PACKAGES)
+def test_another_version_of_what_reads_or_cuts_is_tokenised_anew(
+    tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    path = write_words(tmp_path / "text.txt", some_ids(100))
+    open_small(path, tmp_path / "cache")
+    monkeypatch.setattr(tokenise, "version", lambda name: "0" if name == package else version(name))
+    open_small(path, tmp_path / "cache")
+    assert len(calls) == 2
+
+
+def test_other_code_tokenises_anew(tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_words(tmp_path / "text.txt", some_ids(100))
+    open_small(path, tmp_path / "cache")
+    monkeypatch.setattr(tokenise, "code_sha256", lambda parts: "other")
+    open_small(path, tmp_path / "cache")
+    assert len(calls) == 2
 
 
 def test_batches_give_the_text_back(tmp_path: Path) -> None:
