@@ -8,55 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from frostline.errors import CorpusError, MissingExtraError
 from tests.builders.corpora import open_small, some_ids, tokens_of
+from tests.builders.hub import Hub, install
 from tests.builders.tokenizers import WORDS, words
-
-
-class Hub:
-    """Stands for `datasets.load_dataset`: gives rows, counts how many were asked for, or raises.
-
-    And for the hub's answer to what a branch stands for.
-    """
-
-    def __init__(self, rows: list[dict[str, object]]) -> None:
-        self.rows = rows
-        self.commit = "c" * 40
-        self.error: Exception | None = None
-        self.unreachable: Exception | None = None
-        self.resolved: list[tuple[str, str | None]] = []
-        self.calls: list[tuple[str, object]] = []
-        self.read = 0
-
-    def load_dataset(self, path: str, **settings: object) -> Iterator[dict[str, object]]:
-        self.calls.append((path, settings))
-        if self.error is not None:
-            raise self.error
-        return self._stream()
-
-    def dataset_info(self, repo_id: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
-        self.resolved.append((repo_id, revision))
-        if self.unreachable is not None:
-            raise self.unreachable
-        return SimpleNamespace(sha=self.commit)
-
-    def _stream(self) -> Iterator[dict[str, object]]:
-        for row in self.rows:
-            self.read += 1
-            yield row
-
-
-def install(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> Hub:
-    module = ModuleType("datasets")
-    monkeypatch.setattr(module, "load_dataset", hub.load_dataset, raising=False)
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    monkeypatch.setattr(HfApi, "dataset_info", lambda _, *args, **settings: hub.dataset_info(*args, **settings))
-    return hub
 
 
 def test_rows_are_streamed_as_documents_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +61,7 @@ def test_what_the_hub_says_becomes_one_sentence(
 
 def test_a_connection_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Breaking(Hub):
-        def _stream(self) -> Iterator[dict[str, object]]:
+        def _stream(self, rows: list[dict[str, object]]) -> Iterator[dict[str, object]]:
             yield {"text": "w1 w2"}
             raise ConnectionError("reset by peer")
 
@@ -130,3 +89,78 @@ def test_another_content_than_the_recipes_is_an_error(tmp_path: Path, monkeypatc
     install(monkeypatch, Hub([{"text": words(some_ids(64))}]))
     with pytest.raises(CorpusError, match="'hub:owner/name' has the SHA-256"):
         open_small("hub:owner/name", tmp_path, sha256="0" * 64)
+
+
+def hub_with(monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> Hub:
+    return install(monkeypatch, Hub([{"text": words(some_ids(64, seed))}]))
+
+
+def test_a_branch_is_read_at_its_commit_and_anew_once_it_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_with(monkeypatch)
+    before = open_small("hub:owner/name", tmp_path, revision="dev")
+    hub.commit, hub.rows = "d" * 40, [{"text": words(some_ids(64, 2))}]
+    after = open_small("hub:owner/name", tmp_path, revision="dev")
+    assert hub.resolved == [("owner/name", "dev")] * 2
+    assert hub.read_at == ["c" * 40, "d" * 40]
+    assert (before.revision, after.revision) == ("c" * 40, "d" * 40)
+    assert tokens_of(before) != tokens_of(after)
+
+
+def test_a_commit_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hub_with(monkeypatch)
+    first = open_small("hub:owner/name", tmp_path)
+    named = open_small("hub:owner/name", tmp_path, revision="c" * 40)
+    assert hub.resolved == [("owner/name", None)]
+    assert len(hub.calls) == 1, "it is the same commit"
+    assert tokens_of(named) == tokens_of(first)
+
+
+def unreachable() -> list[Exception]:
+    """What the hub's client raises without network, by whichever library it talks."""
+    transport = HfHubHTTPError.__bases__[0]
+    return [OfflineModeIsEnabled("offline mode is enabled"), ConnectionError("no route"), transport("no route")]
+
+
+@pytest.mark.parametrize("error", unreachable())
+def test_without_network_it_is_the_commit_of_the_last_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    hub = hub_with(monkeypatch)
+    for commit in ("a" * 40, "b" * 40):
+        hub.commit = commit
+        online = open_small("hub:owner/name", tmp_path)
+    hub.unreachable = error
+    offline = open_small("hub:owner/name", tmp_path)
+    assert (offline.revision, tokens_of(offline)) == ("b" * 40, tokens_of(online))
+    for other in ("hub:owner/other", "hub:owner/name@dev"):
+        source, _, revision = other.partition("@")
+        with pytest.raises(CorpusError, match="could not be read from the hub"):
+            open_small(source, tmp_path, revision=revision or None)
+
+
+class GoneError(RepositoryNotFoundError):
+    """Without the hub's answer."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "it is gone")
+
+
+def test_a_data_set_that_is_gone_is_not_read_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hub_with(monkeypatch)
+    open_small("hub:owner/name", tmp_path)
+    hub.unreachable = GoneError()
+    with pytest.raises(CorpusError, match="could not be read from the hub: it is gone"):
+        open_small("hub:owner/name", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"main", b"\xff", b"a" * 39])
+def test_a_damaged_memory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    hub = hub_with(monkeypatch)
+    open_small("hub:owner/name", tmp_path)
+    (remembered,) = (tmp_path / "hub").iterdir()
+    remembered.write_bytes(content)
+    hub.unreachable = ConnectionError("no route")
+    with pytest.raises(CorpusError, match="no route"):
+        open_small("hub:owner/name", tmp_path)

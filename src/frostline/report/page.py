@@ -297,4 +297,7 @@ def _hashes(run: Run) -> list[Fact]:
         told.append(Fact(f"corpus, SHA-256{where}", variant.corpus.sha256))
         if variant.retention is not None:
             told.append(Fact(f"retention corpus, SHA-256{where}", variant.retention.sha256))
+        retention = None if variant.retention is None else variant.retention.revision
+        commits = {"model": variant.model_revision, "corpus": variant.corpus.revision, "retention corpus": retention}
+        told += [Fact(f"{name}, commit{where}", commit) for name, commit in commits.items() if commit is not None]
     return told
