@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from transformers import AutoModelForCausalLM
 
 from frostline.experiment.verify import Finding, verify_run
+from frostline.machine import describe_machine
+from frostline.measures import weights_sha256
 from frostline.report import render_report, write_report
 from frostline.stats import write_summary
 from frostline.storage.sealed import seal
@@ -79,18 +82,23 @@ def change_trained_weight_and_its_seal(run: Path) -> None:
 
 
 def change_weights(run: Path, *, first: bool) -> None:
-    """As someone would who also writes the manifest anew."""
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        names = sorted(
+            name for name in tensors if ("embed" in name or "wte" in name) == first and ("attn" in name) != first
+        )
+        keys = ("3.self_attn.q_proj", "3.attn.c_attn.weight")
+        chosen = next(name for name in names if first or any(key in name for key in keys))
+        tensors[chosen] = tensors[chosen] + 0.5
 
-    folder = run / "checkpoints" / "freeze"
+    change_saved_model(run, "freeze", change)
+
+
+def change_saved_model(run: Path, arm: str, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """As someone would who also writes the manifest anew."""
+    folder = run / "checkpoints" / arm
     path = folder / "model.safetensors"
     tensors = safetensors.torch.load_file(path)
-    names = sorted(
-        name for name in tensors if ("embed" in name or "wte" in name) == first and ("attn" in name) != first
-    )
-    chosen = [
-        name for name in names if first or any(key in name for key in ("3.self_attn.q_proj", "3.attn.c_attn.weight"))
-    ]
-    tensors[chosen[0]] = tensors[chosen[0]] + torch.full_like(tensors[chosen[0]], 0.5)
+    change(tensors)
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
     (folder / "facts.json").unlink()
     moved = run / "moved"
@@ -100,7 +108,7 @@ def change_weights(run: Path, *, first: bool) -> None:
         shutil.copytree(moved, target, dirs_exist_ok=True)
         return {}
 
-    seal(run / "checkpoints", "freeze", write)
+    seal(run / "checkpoints", arm, write)
     shutil.rmtree(moved)
 
 
@@ -142,6 +150,14 @@ FREEZE = "variant0-seed0-freeze.jsonl"
             change_journal("run.jsonl", "VariantPrepared", "model_sha256", "ab"),
             "model and corpus: Not what it was: the model",
         ),
+        (
+            change_journal("run.jsonl", "VariantPrepared", "configuration_sha256", "ab"),
+            "configuration and tokens: Not what it was: the model's configuration",
+        ),
+        (
+            change_journal("run.jsonl", "VariantPrepared", "tokenizer_sha256", "ab"),
+            "configuration and tokens: Not what it was: the tokenizer",
+        ),
         (change_summary, "summary.json"),
         (change_report, "report.html"),
     ],
@@ -162,3 +178,51 @@ def test_what_cannot_be_loaded_is_said_to_be_unchecked(whole: Path, tmp_path: Pa
     findings = {finding.what: finding for finding in verify(tmp_path)}
     assert findings["model and corpus"].holds is None
     assert "cannot be loaded" in findings["model and corpus"].sentence
+
+
+def copied(whole: Path, folder: Path) -> Path:
+    shutil.copytree(whole / "run", folder / "run")
+    shutil.copytree(whole / "cache", folder / "cache")
+    return folder / "run"
+
+
+def test_what_follows_from_versions_is_not_called_wrong_under_other_versions(whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
+    change_journal("run.jsonl", "VariantPrepared", "configuration_sha256", "ab")(run)
+    change_journal("run.jsonl", "RunStarted", "environment", describe_machine() | {"transformers": "5.3.0"})(run)
+    (found,) = [finding for finding in verify(tmp_path) if finding.what == "configuration and tokens"]
+    assert found.holds is None
+    assert "They cannot be compared: transformers was 5.3.0 and is" in found.sentence
+
+
+def test_a_run_of_the_first_version_is_compared_in_what_its_journal_names(whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(whole / "model")
+    first_sha256 = weights_sha256(model.named_parameters())
+    for path in (run / "journal").iterdir():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            for name in ("configuration_sha256", "tokenizer_sha256", "model_revision"):
+                line.pop(name, None)
+            line |= {name: first_sha256 for name in ("model_sha256", "initial_sha256") if name in line}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    findings = {finding.what: finding for finding in verify(tmp_path)}
+    assert findings["model and corpus"].holds
+    assert findings["pairing"].holds
+    assert findings["configuration and tokens"].holds is None
+    assert "earlier Frostline" in findings["configuration and tokens"].sentence
+
+
+def test_a_buffer_of_a_saved_model_is_the_base_models(tmp_path: Path) -> None:
+    arms = {"last": {"train": ["mlp.down@-1:"]}}
+    settings = ("training.steps=2", "measures.sampling.prompts=0")
+    recipe = write_experiment(tmp_path, "glm4_moe", arms=arms, save=["last"], seeds=[0])
+    run = run_tiny(recipe, tmp_path / "run", settings).run_folder
+    assert not any(finding.holds is False for finding in verify(tmp_path))
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.1.mlp.gate.e_score_correction_bias"] += 0.5
+
+    change_saved_model(run, "last", change)
+    found = "\n".join(broken(verify(tmp_path)))
+    assert "Frozen, and yet not the base model's: model.layers.1.mlp.gate.e_score_correction_bias" in found
