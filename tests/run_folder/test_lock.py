@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,16 @@ def test_an_error_inside_gives_the_lock_back(tmp_path: Path) -> None:
         raise ValueError("inside")
     with run_lock(tmp_path, print):
         pass
+
+
+def test_a_disk_that_has_no_room_for_the_holders_name_is_told_in_a_sentence(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(RunFolderError, match="no space is left on the disk"), run_lock(tmp_path, print):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with run_lock(tmp_path, print):
+        pass
+    assert list(tmp_path.iterdir()) == []

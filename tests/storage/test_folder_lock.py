@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,16 @@ print("held", flush=True)
 time.sleep(600)
 """
 """As version 0.1.0 took it."""
+FORK = """
+import os, sys, time
+from pathlib import Path
+from frostline.storage import take_lock
+lock = take_lock(Path(sys.argv[1]))
+assert lock is not None
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+time.sleep(600)
+"""
 
 
 def test_a_lock_is_had_once_in_one_process_whatever_the_thread(tmp_path: Path) -> None:
@@ -64,6 +75,50 @@ def test_what_an_earlier_version_holds_is_held_and_what_it_left_is_taken_over(tm
     lock = take_lock(tmp_path)
     assert lock is not None
     lock.release()
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock_of_one_that_was_killed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", FORK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    try:
+        assert is_locked(tmp_path)
+        process.kill()
+        process.wait()
+        os.kill(child, 0)  # it lives
+        assert not is_locked(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_of_many_threads_that_want_it_over_and_over_one_has_it_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+    trouble: list[str] = []
+    taken = [0] * 4
+
+    def want(thread: int) -> None:
+        while taken[thread] < 25 and not trouble:
+            lock = take_lock(tmp_path)
+            if lock is None:
+                continue
+            inside.append(thread)
+            if inside != [thread]:
+                trouble.append(f"{inside} at once")
+            inside.remove(thread)
+            taken[thread] += 1
+            (tmp_path / LOCK_FILE).unlink()  # as a run does at its end
+            lock.release()
+
+    threads = [threading.Thread(target=want, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trouble == []
+    assert taken == [25] * 4
 
 
 def test_a_lock_file_that_is_removed_by_its_holder_does_not_keep_the_next_one_out(tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         if path.stat().st_size:
             say(f"Taking over from {_holder(path)}, which did not come to its end.")
         values = {"process": os.getpid(), "boot": _boot_id(), "host": socket.gethostname()}
-        path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+        try:
+            path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise disk_trouble(error, run_folder) from error
         yield
     finally:
         path.unlink(missing_ok=True)
