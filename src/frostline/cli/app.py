@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
+from frostline import __version__
 from frostline.cli import recipes, runs  # noqa: F401  # importing them is what adds their commands
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import FrostlineError
@@ -25,7 +28,7 @@ def main() -> None:
         with interruption.listening():
             app(obj=interruption)
     except Stopped as stopped:
-        sys.exit(stopped.exit_code)  # before or after typer, which takes care of it in between
+        sys.exit(stopped.exit_code)  # raised outside of typer, which handles it inside itself
     except SystemExit:
         if interruption.exit_code is not None:
             sys.exit(interruption.exit_code)  # typer knows one code for all interruptions
@@ -35,6 +38,21 @@ def main() -> None:
         console.print("[bold red]error:[/] ", end="")
         console.print(visible(str(error)), markup=False, highlight=False, soft_wrap=True)
         sys.exit(MISTAKE)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"frostline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def frostline(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Which weights should I train, and which can I leave frozen? A controlled experiment that answers."""
 
 
 @app.command(epilog="Examples:  frostline env  ·  frostline env --json")

@@ -16,10 +16,8 @@ MISTAKE = 2
 
 app = typer.Typer(
     name="frostline",
-    help="Which weights should I train, and which can I leave frozen? A controlled experiment that answers.",
     epilog="Begin with: [bold]frostline init demo[/] and then [bold]frostline run demo.yaml[/]",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
