@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, StoreRates, choose_prefix, measured_rates
-from frostline.engine.readable import readable_bytes, readable_seconds
 
 FROZEN = "15 of 30 layers are frozen at the bottom"
 KEYS = "training.prefix_cache.memory_mb or training.prefix_cache.disk_mb"
@@ -143,40 +142,3 @@ def test_rates_are_those_of_a_machine() -> None:
     rates = measured_rates()
     for rate in (rates.read, rates.write):
         assert 1e6 < rate < 1e12
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (1500, "1.5 kB"),
-        (589_824, "590 kB"),
-        (999_600, "1 MB"),
-        (236e6, "236 MB"),
-        (1.25e9, "1.2 GB"),
-        (4e12, "4 TB"),
-        (4e15, "4000 TB"),
-    ],
-)
-def test_sizes_are_readable(size: float, text: str) -> None:
-    assert readable_bytes(size) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 ms"),
-        (3.94e-4, "0.39 ms"),
-        (0.0004, "0.4 ms"),
-        (1e-6, "0.001 ms"),
-        (0.0617, "62 ms"),
-        (0.9999, "1 s"),
-        (1.54, "1.5 s"),
-        (119.0, "119 s"),
-        (720.0, "12 min"),
-    ],
-)
-def test_durations_are_readable(seconds: float, text: str) -> None:
-    assert readable_seconds(seconds) == text

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from frostline.report import gallery, numbers, write_report
+from frostline.stats import Estimate
 from tests.report.markup import Markup
 from tests.report.sample_run import Shape, write_run
 
@@ -139,3 +140,10 @@ def test_writing_twice_leaves_the_same_report_and_nothing_else(plain_folder: Pat
 )  # fmt: skip
 def test_numbers_are_written_with_three_digits_and_a_true_minus(value: float | None, written: str) -> None:
     assert numbers.number(value) == written
+
+
+def test_a_unit_stays_on_the_line_of_its_number() -> None:
+    written = [numbers.seconds(-0.172), numbers.size(2e9), numbers.share(0.0004), numbers.count(2e6)]
+    assert written == [text.replace(" ", "\N{NO-BREAK SPACE}") for text in ("−172 ms", "2 GB", "0.04 %", "2.0 M")]
+    assert numbers.interval(Estimate(0.2, -0.1, 0.5, 7, "share", "")) == "[−10.0, 50.0]\N{NO-BREAK SPACE}%"
+    assert {numbers.seconds(None), numbers.size(math.nan), numbers.p_value(None), numbers.estimate(None)} == {"–"}

@@ -48,10 +48,3 @@ def test_an_interval_stands_in_brackets_and_can_be_turned() -> None:
     assert wording.interval(found, decimals=2, negate=True) == " [-0.12, 0.50]"
     assert wording.interval(found, as_percent=True) == " [-50.0, 12.5]"
     assert wording.interval(Estimate(1.0, None, None, 1, "", "")) == ""
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0"), (0.0123456, "0.0123"), (1234.5, "1,234"), (None, "unknown"), (1e-7, "1.00e-07")]
-)
-def test_numbers_have_few_digits(value: float | None, text: str) -> None:
-    assert wording.number(value) == text

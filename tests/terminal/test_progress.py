@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import json
 
-import pytest
 from rich.console import Console
 
 from frostline.progress import RunProgress
-from frostline.terminal.progress import JsonProgress, PlainProgress, TerminalProgress, duration, run_progress
+from frostline.terminal.progress import JsonProgress, PlainProgress, TerminalProgress, run_progress
 
 
 def watch(progress: RunProgress, steps: int = 20) -> None:
@@ -70,13 +69,6 @@ def test_scripts_get_a_json_object_a_line_with_the_seconds_left_of_the_whole_run
         "seconds_left": 298,
     }  # fmt: skip
     assert events[-1] == {"event": "say", "text": "Done [not markup]", "seconds_left": 298}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (89.4, "89 s"), (90, "2 min"), (5300, "88 min"), (7500, "2 h 05 min")]
-)
-def test_durations_have_few_digits(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_square_brackets_in_a_name_are_shown_and_not_obeyed() -> None:

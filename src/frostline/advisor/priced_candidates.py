@@ -24,6 +24,7 @@ from frostline.arms import Prepared, process_bytes
 from frostline.errors import MissingExtraError, PlanError, RecipeError
 from frostline.plans import Plan, require_peft
 from frostline.progress import RunProgress
+from frostline.readable import percent
 from frostline.recipe import ArmSettings, parse_selector
 from frostline.run_folder import CandidateMade
 from frostline.signals import Signal, SignalInputs, as_selectors, choose_places, matrices_of, resolve_arm_choices
@@ -43,7 +44,7 @@ def priced_candidates(
     """All plans worth racing, priced. Raises `RecipeError` where none but full training keeps the budget."""
     base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
     prices = fit_prices(prepared, base, say=progress.say)
-    progress.say(f"Prices fitted: within {100 * prices.misfit:.0f} % of the measured steps")
+    progress.say(f"Prices fitted: within {percent(prices.misfit, 0)} of the measured steps")
     fixed = [full_training(), *usual_candidates(inputs.map), *role_candidates(inputs.map), *_adapters()]
     made = _price(prepared, inputs, signals, prices, fixed, budget)
     full = made[0]

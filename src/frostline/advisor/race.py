@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from frostline.advisor.candidates import FULL, UPPER_HALF
+from frostline.readable import percent
 from frostline.run_folder import CandidateMade, TrialFinished
 from frostline.stats import SAME_SIZE
 
@@ -294,7 +295,7 @@ def _sentences(
             told.append(f"It is {_than(against[name])} {what}: {_interval(against[name])} nats.")
     full = candidates[FULL]
     time, cached, memory = (
-        f"{100 * share:.0f} %"
+        percent(share, 0)
         for share in (
             candidate.expected_seconds / full.expected_seconds,
             candidate.expected_seconds_cached / full.expected_seconds,

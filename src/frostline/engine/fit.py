@@ -29,6 +29,7 @@ from frostline.engine.prefix_store import PrefixStore
 from frostline.engine.randomness import draws
 from frostline.engine.stand_in import answering, body_of, body_output, hidden_of, outputs_of_layers
 from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
+from frostline.readable import percent
 from frostline.recipe import TrainingSettings
 
 HeadKind = Literal["linear", "own", "plain"]
@@ -211,7 +212,7 @@ def _hold_frozen(
         leave_weight_file(model)
     note = (
         f"{report.matrices} frozen matrices are held in int8: inexact, by up to "
-        f"{100 * report.largest_relative_error:.1f} % of their norm."
+        f"{percent(report.largest_relative_error)} of their norm."
     )
     return held, (note,)
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.engine.readable import readable_bytes, readable_seconds
+from frostline.readable import percent, rough_seconds, rough_size
 
 SMALLEST_SHARE = 0.1
 """Share of the windows that must fit, else looking for rows is not worth it."""
@@ -83,8 +83,8 @@ def choose_prefix(case: PrefixCase, rates: StoreRates) -> PrefixChoice:
     return PrefixChoice(
         True,
         f"Prefix cache: {on}. {case.depth} of {case.layers} layers are frozen at the bottom; "
-        f"a window is {readable_bytes(case.row_bytes)} to keep, {readable_seconds(costs.compute)} to compute and "
-        f"{readable_seconds(costs.read)} to read, and is read {costs.reads:.1f} times."
+        f"a window is {rough_size(case.row_bytes)} to keep, {rough_seconds(costs.compute)} to compute and "
+        f"{rough_seconds(costs.read)} to read, and is read {costs.reads:.1f} times."
         + _limits(case, fitting, needed_bytes),
     )
 
@@ -113,8 +113,8 @@ class _Costs:
         if self.reads <= 1:
             return "Each window is read only once and no other arm shares it, so nothing is gained by storing."
         numbers = (
-            f"a window is {readable_bytes(row_bytes)}, {readable_seconds(self.compute)} to compute, "
-            f"{readable_seconds(self.write)} to write and {readable_seconds(self.read)} to read"
+            f"a window is {rough_size(row_bytes)}, {rough_seconds(self.compute)} to compute, "
+            f"{rough_seconds(self.write)} to write and {rough_seconds(self.read)} to read"
         )
         if self.read >= self.compute:
             return f"Reading is slower than computing: {numbers}."
@@ -137,7 +137,7 @@ def _refusal_for_room(fitting: float, needed_bytes: int, room_bytes: int) -> str
     if fitting >= SMALLEST_SHARE:
         return None
     return (
-        f"All windows need {readable_bytes(needed_bytes)} and there is room for {readable_bytes(room_bytes)}, less "
+        f"All windows need {rough_size(needed_bytes)} and there is room for {rough_size(room_bytes)}, less "
         "than a tenth. Raise training.prefix_cache.memory_mb or training.prefix_cache.disk_mb."
     )
 
@@ -150,7 +150,7 @@ def _limits(case: PrefixCase, fitting: float, needed_bytes: int) -> str:
         )
     if fitting < 1:
         return (
-            f" There is room for {100 * fitting:.0f} % of the windows ({readable_bytes(needed_bytes)}); the others are "
+            f" There is room for {percent(fitting, 0)} of the windows ({rough_size(needed_bytes)}); the others are "
             "computed each time. Raise training.prefix_cache.memory_mb or training.prefix_cache.disk_mb to keep more."
         )
     return ""

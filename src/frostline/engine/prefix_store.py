@@ -25,7 +25,7 @@ from torch import Tensor
 
 from frostline.engine.prefix_file import RowFile, RowKind
 from frostline.engine.prefix_folder import RESERVED_BYTES, largest_share, make_room, touch
-from frostline.engine.readable import readable_bytes
+from frostline.readable import rough_size
 from frostline.storage import take_lock
 
 _FORMAT = 1
@@ -135,7 +135,7 @@ class PrefixStore:
         copied = torch.empty(row.shape, dtype=row.dtype).copy_(row.detach())
         if not self._remember(window, depth, copied) and self._root is None:
             self._stop(
-                f"The prefix cache is full at {readable_bytes(self._memory_bound)}: other rows are computed each time. "
+                f"The prefix cache is full at {rough_size(self._memory_bound)}: other rows are computed each time. "
                 "Raise training.prefix_cache.memory_mb to keep more."
             )
         if self._writing:
@@ -257,7 +257,7 @@ class PrefixStore:
     def _no_room(self, root: Path, needed_bytes: int) -> str:
         if shutil.disk_usage(root).free - RESERVED_BYTES < needed_bytes:
             return f"The disk of {root} is nearly full: new prefixes are kept in memory only."
-        bound = readable_bytes(self._disk_bound)
+        bound = rough_size(self._disk_bound)
         return (
             f"The prefix cache in {root} has reached its bound of {bound}: new prefixes are kept in memory only. "
             "Raise training.prefix_cache.disk_mb to keep more."

@@ -36,6 +36,7 @@ from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_byt
 from frostline.errors import TrainingError
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_prepared
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
+from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
 
 SAMPLED_POSITIONS = 8
@@ -112,8 +113,8 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     weights = FP32_BYTES * parameter_count(recipe.model, cache)
     if weights > free:
         raise TrainingError(
-            f"the weights of '{recipe.model.source}' alone take {weights / 1e9:.1f} GB in fp32, and "
-            f"{free / 1e9:.1f} GB of memory are free.",
+            f"the weights of '{recipe.model.source}' alone take {size(weights)} in fp32, and "
+            f"{size(free)} of memory are free.",
             "Use a smaller model, or a machine with more memory.",
         ).at("model", "source")
     prepared = prepare(variant, cache, say=say)
@@ -272,7 +273,7 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
     for arm in found.arms:
         if arm.peak_bytes > found.free_memory_bytes:
             warnings.append(
-                f"Arm {arm.arm} needs {arm.peak_bytes / 1e9:.1f} GB and {found.free_memory_bytes / 1e9:.1f} GB "
+                f"Arm {arm.arm} needs {size(arm.peak_bytes)} and {size(found.free_memory_bytes)} "
                 "of memory are free: use a smaller training.batch with training.accumulation to make up, "
                 "training.checkpointing=true, or shorter windows."
             )
@@ -280,7 +281,7 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
         warnings.append("The arms do not fit into memory together: they train one after another.")
     if found.disk_bytes > found.free_disk_bytes:
         warnings.append(
-            f"The run needs {found.disk_bytes / 1e9:.1f} GB of disk and {found.free_disk_bytes / 1e9:.1f} GB are free: "
+            f"The run needs {size(found.disk_bytes)} of disk and {size(found.free_disk_bytes)} are free: "
             "free some, save fewer models, or set training.prefix_cache.disk_mb."
         )
     return warnings

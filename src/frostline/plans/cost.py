@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from frostline.plans.order import BOTTOM, FIRST, PlaceInOrder, places_of
 from frostline.plans.types import Portion, ResolvedPlan
+from frostline.readable import percent
 
 OUTPUT_OF_ADAPTER = 0.5
 """B of an adapter stands half a stage after A, which stands beside the adapted matrix."""
@@ -137,16 +138,12 @@ def ceiling_sentence(cost: PlanCost, resolved: ResolvedPlan) -> str:
             return "can save no arithmetic: the adapters cost more than the gradients that they spare"
         everything = len(trained) == len(resolved.portions)
         return "can save nothing: " + ("everything trains" if everything else "every matrix trains")
-    saving = f"at most {_percent(cost.ceiling)}" if cost.ceiling >= 0.005 else "less than 1 %"
+    saving = f"at most {percent(cost.ceiling, 0)}" if cost.ceiling >= 0.005 else "less than 1 %"
     if any(portion.side == "below" for portion in trained):
         return f"can save {saving}: the embeddings train, so the backward pass cannot stop early"
     if resolved.prefix_layers == 0:
         return f"can save {saving}: layer 0 trains, so the backward pass cannot stop early"
-    return f"can save {saving} of the arithmetic ({_percent(cost.ceiling_cached)} with a cached prefix)"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"can save {saving} of the arithmetic ({percent(cost.ceiling_cached, 0)} with a cached prefix)"
 
 
 def _operations(

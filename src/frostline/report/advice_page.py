@@ -9,6 +9,7 @@ import polars as pl
 
 from frostline.advisor import FULL, RUNGS, Advice, Recommendation, read_advice, recommend, standings
 from frostline.errors import RunFolderError
+from frostline.readable import percent
 from frostline.report import numbers
 from frostline.report.figures.inside import front_chart
 from frostline.report.inside import STYLE, signal_sections
@@ -126,7 +127,7 @@ def _finalists(advice: Advice, found: Recommendation) -> Table:
                 f"{standing.held_out_loss:.3f}",
                 "" if against is None else f"{-against.mean:+.3f} [{-against.high:+.3f}, {-against.low:+.3f}]",
                 f"{standing.learning_rate:.2g}",
-                f"{100 * made.expected_seconds / full.expected_seconds:.0f} %",
+                percent(made.expected_seconds / full.expected_seconds, 0),
                 numbers.size(made.expected_peak_bytes),
                 numbers.share(made.trained_parameters / full.trained_parameters),
             )

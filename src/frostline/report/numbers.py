@@ -1,70 +1,41 @@
-"""How is a number written for a reader? Few digits, a unit, and its interval; 'not measured' where there is none."""
+"""How does a number stand on a page or in a table? With a true minus, on one line with its unit; a dash for none."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from frostline import readable
 from frostline.stats import Estimate
 
 MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 """Between a number and its unit, so that they stay on one line."""
-_BYTES = ("B", "kB", "MB", "GB", "TB")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """`value` to `digits` significant digits, with a true minus sign; a dash for None and NaN."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 10**digits or float(value).is_integer():
-        text = f"{value:,.0f}" if size < 1e6 else f"{value:.{digits - 1}e}"
-    elif size >= 1e-3:
-        text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
-    else:
-        text = f"{value:.{digits - 1}e}"
-    return text.replace("-", "−")
+def number(value: float | None) -> str:
+    """`value` to three significant digits."""
+    return _set(value, readable.number)
 
 
 def share(value: float | None) -> str:
     """A fraction in percent."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    percent = 100 * value
-    return f"{percent:.{2 if 0 < abs(percent) < 0.1 else 1}f}{SPACE}%".replace("-", "−")
+    return _set(value, lambda known: readable.percent(known, 2 if 0 < abs(known) < 0.001 else 1))
 
 
 def seconds(value: float | None) -> str:
     """A duration in the unit that suits it."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    if abs(value) < 1:
-        return f"{1000 * value:.0f}{SPACE}ms" if abs(value) >= 0.01 else f"{1000 * value:.2f}{SPACE}ms"
-    if abs(value) < 120:
-        return f"{number(value)}{SPACE}s"
-    return f"{value / 60:.1f}{SPACE}min" if abs(value) < 7200 else f"{value / 3600:.1f}{SPACE}h"
+    return _set(value, readable.seconds)
 
 
 def size(value: float | None) -> str:
     """Bytes in powers of 1000."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    power = 0
-    while abs(value) >= 1000 and power < len(_BYTES) - 1:
-        value, power = value / 1000, power + 1
-    return f"{number(value)}{SPACE}{_BYTES[power]}" if power else f"{value:.0f}{SPACE}B"
+    return _set(value, readable.size)
 
 
 def count(value: float | None) -> str:
     """A large count: 134.5 M, 12,345."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    for factor, letter in ((1e9, "G"), (1e6, "M")):
-        if abs(value) >= factor:
-            return f"{value / factor:.1f}{SPACE}{letter}"
-    return f"{value:,.0f}"
+    return _set(value, readable.count)
 
 
 def in_unit(value: float | None, unit: str) -> str:
@@ -101,6 +72,10 @@ def estimate(found: Estimate | None) -> str:
 
 def p_value(value: float | None) -> str:
     """A p-value to two digits, never 0."""
+    return MISSING if value is None or not math.isfinite(value) else readable.p_value(value)
+
+
+def _set(value: float | None, written: Callable[[float], str]) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return written(value).replace("-", "−").replace(" ", SPACE)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+from frostline.readable import count, gigabytes, loss, percent, plural
 from frostline.stats.comparisons import MEASURES, difference
 from frostline.stats.pairs import Pairs, all_pairs
 from frostline.stats.runs import RecordedRun, VariantRun
 from frostline.stats.significance import replicates_needed
 from frostline.stats.summary import ArmSummary, Comparison, Estimate, VariantSummary
-from frostline.stats.wording import (
-    count,
-    describe_plan,
-    gigabytes,
-    interval,
-    loss,
-    percent,
-    plural,
-)
+from frostline.stats.wording import describe_plan, interval
 
 
 def answer(run: RecordedRun, variants: list[VariantSummary]) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from frostline.readable import count, plural
 from frostline.stats.arms import failure, failure_of
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.summary import Checks
-from frostline.stats.wording import count, plural
 
 
 def check(variant: VariantRun) -> Checks:

@@ -1,11 +1,11 @@
-"""How are numbers and plans put into sentences? Few digits, plain units, intervals in brackets."""
+"""How are plans and estimates put into sentences? Plain words, intervals in brackets."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from frostline.errors import PlanError
+from frostline.readable import decimal, p_value, plural, significant
 from frostline.recipe import Selector, WrittenPlan
 from frostline.stats.summary import Estimate
 
@@ -28,62 +28,16 @@ ROLE_WORDS = {
 }
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """`value` with `digits` significant digits."""
-    if value is None or not math.isfinite(value):
-        return "unknown"
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if 1e-4 <= size < 1e6:
-        decimals = max(0, digits - 1 - math.floor(math.log10(size)))
-        return f"{value:,.{decimals}f}"
-    return f"{value:.{digits - 1}e}"
-
-
-def percent(value: float | None) -> str:
-    """A share in percent."""
-    return "unknown" if value is None or not math.isfinite(value) else f"{_plain(100 * value)} %"
-
-
-def points(value: float | None) -> str:
-    """A difference of shares in percentage points."""
-    return "unknown" if value is None or not math.isfinite(value) else f"{_plain(100 * value)} points"
-
-
-def loss(value: float | None) -> str:
-    """A loss in nats, three decimals."""
-    return "unknown" if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
-def count(value: int) -> str:
-    """A large count: 134.5 M, 12,345."""
-    for factor, letter in ((1e9, "G"), (1e6, "M")):
-        if value >= factor:
-            return f"{value / factor:.1f} {letter}"
-    return f"{value:,}"
-
-
-def gigabytes(value: float) -> str:
-    """Bytes in powers of 1000."""
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
-
-
-def plural(amount: int, noun: str) -> str:
-    """`3 replicates`, `1 replicate`."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
-
-
 def interval(estimate: Estimate, *, as_percent: bool = False, negate: bool = False, decimals: int | None = None) -> str:
     """` [low, high]` with a leading blank, or '' where there is none; `negate` turns the sign."""
     if estimate.low is None or estimate.high is None:
         return ""
     low, high = (-estimate.high, -estimate.low) if negate else (estimate.low, estimate.high)
     if as_percent:
-        return f" [{_plain(100 * low)}, {_plain(100 * high)}]"
+        return f" [{decimal(100 * low)}, {decimal(100 * high)}]"
     if decimals is not None:
-        return f" [{low + 0.0:.{decimals}f}, {high + 0.0:.{decimals}f}]"
-    return f" [{number(low)}, {number(high)}]"
+        return f" [{decimal(low, decimals)}, {decimal(high, decimals)}]"
+    return f" [{significant(low)}, {significant(high)}]"
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:
@@ -94,9 +48,8 @@ def scaled(estimate: Estimate, factor: float) -> Estimate:
 
 def p_text(p: float | None) -> str:
     """`p = 0.031`, or '' where there is none."""
-    if p is None:
-        return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    written = "" if p is None else p_value(p)
+    return f"p {written if written[0] == '<' else f'= {written}'}" if written else ""
 
 
 def describe_plan(plan: str, layers: int) -> str:
@@ -131,8 +84,3 @@ def _selector(selector: Selector, layers: int) -> str:
 
 def _listed(phrases: list[str]) -> str:
     return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
-
-
-def _plain(value: float) -> str:
-    """`value` with one decimal."""
-    return f"{value + 0.0:.1f}"

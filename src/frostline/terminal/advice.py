@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from frostline.advisor import FULL, RECOMMENDED_FILE, RUNGS, Advice, AdviceResult, standings
+from frostline.readable import percent
 from frostline.report import numbers
 from frostline.terminal.tables import empty_table
 from frostline.text import one_line
@@ -38,7 +39,7 @@ def draw_advice(result: AdviceResult) -> RenderableType:
             f"{standing.held_out_loss:.3f}",
             "" if against is None else f"{against.mean:+.3f}\n[{against.low:+.3f}, {against.high:+.3f}]",
             f"{standing.learning_rate:.2g}",
-            f"{100 * made.expected_seconds / full.expected_seconds:.0f} %",
+            percent(made.expected_seconds / full.expected_seconds, 0),
             numbers.size(made.expected_peak_bytes),
             numbers.share(made.trained_parameters / full.trained_parameters),
         )

@@ -16,6 +16,7 @@ from rich.text import Text
 from frostline.arms import PlannedArm
 from frostline.forecast import PlannedVariant
 from frostline.plans import Phase, PlanCost, Portion, ResolvedPlan, ceiling_sentence
+from frostline.readable import percent
 
 COLLAPSE_ABOVE_LAYERS = 16
 TRAINED, PARTLY, FROZEN, ADAPTER = "trained", "partly", "frozen", "adapter"
@@ -268,5 +269,5 @@ def _trained_values(resolved: ResolvedPlan, phase: Phase) -> int:
 
 def _of_model(values: int, resolved: ResolvedPlan) -> str:
     share = values / resolved.parameters
-    percent = f"{100 * share:.1f} %" if share >= 0.0005 or not values else "less than 0.1 %"
-    return f"{values:,} of {resolved.parameters:,} values ({percent})"
+    portion = percent(share) if share >= 0.0005 or not values else "less than 0.1 %"
+    return f"{values:,} of {resolved.parameters:,} values ({portion})"

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from frostline.progress import NoProgress, RunProgress
+from frostline.readable import duration
 from frostline.text import visible
 
 PLAIN_REPORTS = 10
@@ -191,14 +192,6 @@ class JsonProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `2 h 05 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _in_all(seconds: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from frostline.readable import loss
 from frostline.recipe import parse_selector
 from frostline.stats import scalars
 from frostline.stats.claims.context import FINISH, Context, Obstacle
@@ -19,7 +20,7 @@ from frostline.stats.claims.verdicts import over_replicates, replicates_text, re
 from frostline.stats.intervals import t_interval
 from frostline.stats.runs import VariantRun
 from frostline.stats.summary import ClaimResult
-from frostline.stats.wording import interval, loss, p_text
+from frostline.stats.wording import interval, p_text
 
 HOW = (
     "An arm chosen by a signal ('train: [top:25% by fisher]') and random ones of its size ('top:25% by random-1'), as "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from frostline.readable import loss, percent, points
 from frostline.stats import scalars, timing
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C7, C7_GROWTH, C12, SAVING_BOUNDS, Definition
@@ -26,7 +27,7 @@ from frostline.stats.claims.verdicts import (
 from frostline.stats.intervals import LEVEL, OVER_BLOCKS, Bootstrap, nothing, t_interval
 from frostline.stats.pairs import Pairs
 from frostline.stats.summary import ClaimResult
-from frostline.stats.wording import interval, loss, p_text, percent, points
+from frostline.stats.wording import interval, p_text
 
 LOCK_STEP = "lock-step"
 

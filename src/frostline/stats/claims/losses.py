@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from frostline.readable import loss, percent, significant
 from frostline.stats import scalars
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C1, C2, C8, C10
@@ -29,7 +30,7 @@ from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, MINIMUM_REPLICATES, equivalence_p, holm, sign_flip_p
 from frostline.stats.summary import ClaimResult, Estimate
-from frostline.stats.wording import interval, loss, number, p_text, percent
+from frostline.stats.wording import interval, p_text
 
 FALL = Compared(scalars.fall_per_doubling, "nats per doubling")
 
@@ -53,7 +54,7 @@ def _slope_sentence(pairs: Pairs, effect: Estimate, verdict: Verdict) -> str:
     faster = pairs.baseline if effect.value > 0 else pairs.arm
     return (
         f"With each doubling of the steps the loss of {pairs.baseline} changed by {loss(full)} nats and that of "
-        f"{pairs.arm} by {loss(own)}: {faster} fell faster, by {number(abs(effect.value))} nats"
+        f"{pairs.arm} by {loss(own)}: {faster} fell faster, by {significant(abs(effect.value))} nats"
         f"{interval(effect, negate=effect.value < 0)}, {replicates_text(len(pairs.pairs))}{_with_p(verdict)}."
     )
 
@@ -144,7 +145,7 @@ def judge_early_variance(context: Context) -> list[ClaimResult]:
             continue
         effect = exponentiated(logs)
         sentence = (
-            f"Early in training the loss of {pairs.arm} had {number(effect.value)} times{interval(effect)} "
+            f"Early in training the loss of {pairs.arm} had {significant(effect.value)} times{interval(effect)} "
             f"the variance about its trend that {pairs.baseline} had, {replicates_text(len(values))}{_with_p(verdict)}."
         )
         results.append(result(C10, context, pairs.arm, verdict, effect, sentence))

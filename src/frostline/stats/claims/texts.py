@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from frostline.readable import loss, percent, points, significant
 from frostline.stats import scalars, text_scores
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C3, C4, C9, INDEX_MARGIN, SHARE_MARGIN
@@ -25,7 +26,7 @@ from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, holm, sign_flip_p
 from frostline.stats.summary import ClaimResult, Estimate
-from frostline.stats.wording import interval, loss, number, p_text, percent, points
+from frostline.stats.wording import interval, p_text
 
 SAMPLE = "A run that samples text (measures.sampling.prompts above 0)."
 
@@ -135,7 +136,7 @@ def _loss_against_text(context: Context, pairs: Pairs, losses: Floats, indices: 
     better = "better" if effect.value > 0 else "worse"
     sentence = (
         f"{lower} had the lower held-out loss, by {loss(abs(gap))} nats, and its text index was "
-        f"{number(abs(effect.value), 2)} {better}{interval(effect, decimals=3, negate=effect.value < 0)}, "
+        f"{significant(abs(effect.value), 2)} {better}{interval(effect, decimals=3, negate=effect.value < 0)}, "
         f"{replicates_text(len(indices))}."
     )
     return result(C9, context, pairs.arm, verdict, effect, sentence)

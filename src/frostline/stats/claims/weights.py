@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from frostline.readable import significant
 from frostline.stats import scalars
 from frostline.stats.claims.context import Context, Obstacle
 from frostline.stats.claims.definitions import C5, C6, FALL_FACTOR
@@ -21,7 +22,7 @@ from frostline.stats.claims.verdicts import (
 from frostline.stats.intervals import OVER_BLOCKS, Floats, bootstrap_mean, bootstrap_slope, slope
 from frostline.stats.pairs import Pair
 from frostline.stats.summary import ClaimResult
-from frostline.stats.wording import interval, number, p_text, scaled
+from frostline.stats.wording import interval, p_text, scaled
 
 NOT_WATCHED = Obstacle(
     "No weight change of a trained matrix was measured.",
@@ -49,8 +50,9 @@ def judge_shape(context: Context) -> list[ClaimResult]:
         effect = slopes[arm].estimate("share per step", f"{OVER_BLOCKS}, within runs")
         in_percent = scaled(effect, 100)  # the slope of a logarithm is relative growth
         sentence = (
-            f"The weight change of {arm} fell by a factor of {number(float(np.mean(falls)))} from its first steps "
-            f"to the second tenth of them, and over the second half changed by {number(in_percent.value, 2)} % a step"
+            f"The weight change of {arm} fell by a factor of {significant(float(np.mean(falls)))} from its first steps "
+            "to the second tenth of them, and over the second half changed by "
+            f"{significant(in_percent.value, 2)} % a step"
             f"{interval(in_percent, decimals=2)}, {in_these_runs(len(falls))}{_with_p(verdict)}."
         )
         results.append(result(C5, context, arm, _with_fall(verdict, falls), effect, sentence))
@@ -89,8 +91,8 @@ def judge_load(context: Context) -> list[ClaimResult]:
     for (arm, one), verdict in zip(found.items(), verdicts, strict=True):
         effect = exponentiated(one.estimate("ratio", f"{OVER_BLOCKS}, within runs"))
         sentence = (
-            f"The matrices that {arm} trains changed {number(effect.value)} times{interval(effect)} as much per step "
-            f"as the same matrices in {context.full}, {in_these_runs(one.strata)}{_with_p(verdict)}."
+            f"The matrices that {arm} trains changed {significant(effect.value)} times{interval(effect)} as much per "
+            f"step as the same matrices in {context.full}, {in_these_runs(one.strata)}{_with_p(verdict)}."
         )
         results.append(result(C6, context, arm, verdict, effect, sentence))
     return results
