@@ -8,12 +8,9 @@ from __future__ import annotations
 import torch
 
 import frostline
-from frostline.engine.pretrained import load_model, load_tokenizer
-from frostline.recipe import ModelSettings
-from frostline.storage.folders import cache_folder
 
-tokenizer = load_tokenizer(ModelSettings(), cache_folder())
-model = load_model(ModelSettings(), cache_folder())  # or AutoModelForCausalLM.from_pretrained(...)
+tokenizer = frostline.load_tokenizer("embedded")
+model = frostline.load_model("embedded")  # or AutoModelForCausalLM.from_pretrained(...)
 
 applied = frostline.Plan.parse("train: [attn.qkv@50%:]").apply(model)
 print(f"{applied.trained_parameters:,} of {applied.parameters:,} parameters train;", end=" ")
