@@ -10,7 +10,7 @@ from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
 from frostline.measures.sampling import end_token_ids, sample_continuations
 from frostline.measures.spectrum import stable_rank
-from frostline.measures.tokens import common_token_share, count_common
+from frostline.measures.tokens import count_common
 from frostline.measures.weights import FinalNorms, WeightNorms, WeightWatch
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "WeightNorms",
     "WeightWatch",
     "bleu",
-    "common_token_share",
     "continuation_losses",
     "count_common",
     "describe_continuations",

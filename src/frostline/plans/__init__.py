@@ -4,12 +4,10 @@ from frostline.plans.adapters import (
     adapted_modules,
     adapter_delta,
     adapter_modules,
-    adapter_scale,
-    inject_adapters,
     merge_adapters,
     require_peft,
 )
-from frostline.plans.apply import AppliedPlan, apply_plan
+from frostline.plans.apply import AppliedPlan
 from frostline.plans.calls import record_calls, undisturbed
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
 from frostline.plans.fused import FROZEN_SCALE, JoinedPortions, is_split, value_of
@@ -17,7 +15,7 @@ from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
 from frostline.plans.probe import feature_dimension
-from frostline.plans.resolve import map_untouched, prefix_depth, resolve_plan, select
+from frostline.plans.resolve import map_untouched, resolve_plan, select
 from frostline.plans.roles import decoder_stack, map_model
 from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
 
@@ -37,12 +35,9 @@ __all__ = [
     "adapted_modules",
     "adapter_delta",
     "adapter_modules",
-    "adapter_scale",
-    "apply_plan",
     "ceiling_sentence",
     "decoder_stack",
     "feature_dimension",
-    "inject_adapters",
     "is_split",
     "map_model",
     "map_untouched",
@@ -50,7 +45,6 @@ __all__ = [
     "places_of",
     "plan_cost",
     "portions_of",
-    "prefix_depth",
     "record_calls",
     "require_peft",
     "resolve_plan",

@@ -10,7 +10,6 @@ from frostline.recipe.load import (
     parse_recipe,
     recipe_hash,
     trusting,
-    validate_recipe,
     variants_of,
 )
 from frostline.recipe.plan import PlanChange, WrittenPlan
@@ -79,6 +78,5 @@ __all__ = [
     "require_signal",
     "shipped_recipes",
     "trusting",
-    "validate_recipe",
     "variants_of",
 ]

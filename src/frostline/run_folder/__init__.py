@@ -31,7 +31,6 @@ from frostline.run_folder.folder import (
 from frostline.run_folder.lock import run_lock
 from frostline.run_folder.read import read_journal, read_lines, records_of
 from frostline.run_folder.records import (
-    RECORD_KINDS,
     WALL_CLOCK_FIELDS,
     ArmFailed,
     ArmFinished,
@@ -64,7 +63,6 @@ __all__ = [
     "FAILURE_FOLDER",
     "JOURNAL_FOLDER",
     "RECIPE_FILE",
-    "RECORD_KINDS",
     "REPORT_FILE",
     "RUN_FILE",
     "SESSIONS_FILE",
