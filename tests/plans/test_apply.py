@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 
 from frostline.errors import PlanError
-from frostline.plans import AppliedPlan, Plan, Portion, is_split, map_model, value_of
+from frostline.plans import AppliedPlan, Plan, Portion, apply_plan, is_split, map_model, value_of
 from tests.builders.models import FAMILIES, HEADS, HIDDEN, VOCABULARY, tiny_model
 
 HEAD = HIDDEN // HEADS
@@ -431,3 +432,26 @@ def test_what_was_resolved_does_not_hide_that_a_plan_was_applied() -> None:
     plan.apply(model, resolved=resolved)
     with pytest.raises(PlanError, match="applied to this model already"):
         plan.apply(model, resolved=resolved)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("text", ["train: [attn.q@2]", "freeze: [attn@50%:]", "train: all"])
+def test_what_has_been_hashed_already_is_the_same_proof(family: str, text: str) -> None:
+    model, plan = tiny_model(family), Plan.parse(text)
+    hashed = {name: hashlib.sha256(raw(value)).hexdigest() for name, value in model.named_parameters()}
+    alone = plan.apply(tiny_model(family))
+    applied = apply_plan(plan, model, hashed=hashed)
+    assert list(applied.frozen_sha256().items()) == list(alone.frozen_sha256().items())
+    assert applied.verify().moved == ()
+    for name in [name for name in applied.frozen_sha256() if "[" not in name][:1]:  # none where all trains
+        with torch.no_grad():
+            model.get_parameter(name).view(-1)[0] += 1
+        assert applied.verify().moved == (name,)
+
+
+def test_what_has_been_hashed_already_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    hashed = {name: "ab" * 32 for name, _ in model.named_parameters()}
+    monkeypatch.setattr(AppliedPlan, "_hash", lambda self, name: pytest.fail(f"{name} was hashed"))
+    applied = apply_plan(Plan.parse("train: [mlp@-1:]"), model, hashed=hashed)
+    assert set(applied.frozen_sha256().values()) == {"ab" * 32}

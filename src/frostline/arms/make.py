@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,11 +65,13 @@ def make_arm(
     seed: int,
     *,
     model: PreTrainedModel | None = None,
+    hashed: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Arm:
     """The arm at its first step, by the engine that the recipe names; `say` is told what it can and cannot use.
 
-    `model` is what `model_for_arm` gives. Outside `shared_parts` stored prefixes are the arm's own, in memory.
+    `model` is what `model_for_arm` gives, `hashed` what is known of its parameters (see `apply_plan`). Outside
+    `shared_parts` stored prefixes are the arm's own, in memory.
     """
     recipe = prepared.recipe
     training, device, precision = recipe.training, prepared.device, prepared.precision
@@ -99,6 +101,7 @@ def make_arm(
         device=device,
         precision=precision,
         resolved=planned.resolved,
+        hashed=hashed,
         forward=fast_forward if training.engine == "fast" else None,
     )
 

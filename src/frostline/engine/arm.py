@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import PrefixTrial
 from frostline.errors import TrainingError
-from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan
+from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan, apply_plan
 from frostline.recipe import TrainingSettings
 
 
@@ -105,16 +105,22 @@ class Arm:
         device: torch.device,
         precision: str,
         resolved: ResolvedPlan | None = None,
+        hashed: Mapping[str, str] | None = None,
         forward: Callable[[AppliedPlan], ForwardPass] | None = None,
     ) -> None:
-        """`resolved`, if given, is what `plan` means for `model`: the model is not looked into again."""
+        """`resolved`, if given, is what `plan` means for `model`: the model is not looked into again.
+
+        Nor are parameters hashed again whose SHA-256 sums are in `hashed`, by name.
+        """
         self.name = name
         self.training = training
         self.learning_rate = learning_rate
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.applied: AppliedPlan = plan.apply(on_device(model, device).train(), resolved=resolved, seed=seed)
+        self.applied: AppliedPlan = apply_plan(
+            plan, on_device(model, device).train(), resolved=resolved, seed=seed, hashed=hashed
+        )
         self.model = self.applied.model
         self.forward = ReferenceForward(self.model, device, precision) if forward is None else forward(self.applied)
         self.optimizer = torch.optim.AdamW(

@@ -77,8 +77,9 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
     if checkpoint is None:
         replicate.begin_anew(planned.name)
     model = model_for_arm(prepared, planned)
-    initial_sha256 = tensor_digests(state_tensors(model), known=prepared.identity.weights).sha256
-    arm = make_arm(prepared, planned, replicate.seed, model=model, say=say)
+    digests = tensor_digests(state_tensors(model), known=prepared.identity.weights)
+    hashed = {name: own.sha256 for name, own in digests.hashed.items()}
+    arm = make_arm(prepared, planned, replicate.seed, model=model, hashed=hashed, say=say)
     measures = prepared.recipe.measures
     watch = WeightWatch(arm.applied, measures.watch, every=measures.weight_change_every, base=prepared.model)
     if checkpoint is not None:
@@ -99,7 +100,7 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
             arm.applied,
             planned.resolved,
             plan=planned.plan.text,
-            initial_sha256=initial_sha256,
+            initial_sha256=digests.sha256,
         )
     )
     journal.append(record_of(WatchedMatrices, journal.place, watch))

@@ -6,7 +6,7 @@ What is frozen is never handed to an optimizer; its bytes are hashed when it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,9 +23,18 @@ from frostline.recipe import WrittenPlan
 
 
 def apply_plan(
-    plan: WrittenPlan, model: PreTrainedModel, *, resolved: ResolvedPlan | None = None, seed: int = 0
+    plan: WrittenPlan,
+    model: PreTrainedModel,
+    *,
+    resolved: ResolvedPlan | None = None,
+    seed: int = 0,
+    hashed: Mapping[str, str] | None = None,
 ) -> AppliedPlan:
-    """Make `model` train by `plan`, in place; see `Plan.apply`."""
+    """Make `model` train by `plan`, in place; see `Plan.apply`.
+
+    `hashed` has SHA-256 sums of the raw bytes of parameters, by name, taken just now: what is frozen is not hashed
+    again.
+    """
     if resolved is None:
         resolved = resolve_plan(plan, model)
     else:
@@ -42,7 +51,7 @@ def apply_plan(
             holders |= {p.name: (p.name, part) for p, part in zip(portions, parts, strict=True)}
         else:
             holders |= {portion.name: (name, parameters[name]) for portion in portions}
-    return AppliedPlan(plan, resolved, model, holders)
+    return AppliedPlan(plan, resolved, model, holders, {} if hashed is None else hashed)
 
 
 class AppliedPlan:
@@ -58,6 +67,7 @@ class AppliedPlan:
         resolved: ResolvedPlan,
         model: PreTrainedModel,
         holders: dict[str, tuple[str, nn.Parameter]],
+        hashed: Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.resolved = resolved
@@ -68,7 +78,11 @@ class AppliedPlan:
         self._phase = resolved.phases[0]
         self._moved: list[str] = []
         self._set_gradients()
-        self._hashes = self._hashes_of([name for name in self._portions if name not in self._phase.trained])
+        frozen = [own for name, own in self._portions.items() if name not in self._phase.trained]
+        whole = [own for own in frozen if own.indices is None and own.parameter in hashed]
+        known = {own.name: bytes.fromhex(hashed[own.parameter]) for own in whole}
+        known |= self._hashes_of([own.name for own in frozen if own.name not in known])
+        self._hashes = {own.name: known[own.name] for own in frozen}
 
     @property
     def parameters(self) -> int:
