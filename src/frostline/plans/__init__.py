@@ -7,7 +7,7 @@ from frostline.plans.adapters import (
     merge_adapters,
     require_peft,
 )
-from frostline.plans.apply import AppliedPlan
+from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.calls import record_calls, undisturbed
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
 from frostline.plans.fused import FROZEN_SCALE, JoinedPortions, is_split, value_of
@@ -35,6 +35,7 @@ __all__ = [
     "adapted_modules",
     "adapter_delta",
     "adapter_modules",
+    "apply_plan",
     "ceiling_sentence",
     "decoder_stack",
     "feature_dimension",
