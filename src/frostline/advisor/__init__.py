@@ -4,7 +4,7 @@ from frostline.advisor.advice import Advice, read_advice
 from frostline.advisor.advising import RECOMMENDED_FILE, AdviceResult, advise
 from frostline.advisor.budget import parse_budget
 from frostline.advisor.candidates import FULL
-from frostline.advisor.inspect import inspect_model, inspect_run
+from frostline.advisor.inspecting import inspect_model, inspect_run
 from frostline.advisor.inspection import Inspection, Tuned
 from frostline.advisor.race import RUNGS, Recommendation, recommend, standings
 from frostline.advisor.transplant import Effect

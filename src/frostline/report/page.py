@@ -70,7 +70,7 @@ class ClaimGroup:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledText:
     who: str
     colour: str
     head: str
@@ -80,7 +80,7 @@ class Sample:
 @dataclass(frozen=True)
 class PromptSamples:
     prompt: str
-    samples: list[Sample]
+    samples: list[SampledText]
 
 
 @dataclass(frozen=True)
@@ -273,12 +273,12 @@ def _samples(run: Run, variant: VariantSummary, style: Style) -> list[PromptSamp
     ]
 
 
-def _sample(arm: str, text: str, style: Style) -> Sample:
+def _sample(arm: str, text: str, style: Style) -> SampledText:
     cut = len(text)
     if cut > CLIPPED_AT:
         cut = text.rfind(" ", CLIPPED_AT // 2, CLIPPED_AT) + 1 or CLIPPED_AT
     colour = style.colour_name(arm) if arm else "muted"
-    return Sample(arm or "before training", colour, text[:cut], text[cut:])
+    return SampledText(arm or "before training", colour, text[:cut], text[cut:])
 
 
 def _recipe(run: Run) -> str:

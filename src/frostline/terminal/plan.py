@@ -31,7 +31,7 @@ LABEL_WIDTH = 8
 
 
 @dataclass(frozen=True)
-class Row:
+class DrawnRow:
     """One layer of the drawing, or a run of equal ones."""
 
     label: str
@@ -42,7 +42,7 @@ class Row:
     """State of each role that the layer has: `trained`, `partly`, `frozen` or `adapter`."""
 
 
-def drawn_rows(resolved: ResolvedPlan, *, collapse: bool = True) -> list[Row]:
+def drawn_rows(resolved: ResolvedPlan, *, collapse: bool = True) -> list[DrawnRow]:
     """The drawing's rows from the head down to the embeddings, as they are at the first step.
 
     With `collapse`, neighbouring layers that look the same share a row where the model has more than 16 layers.
@@ -56,7 +56,9 @@ def drawn_rows(resolved: ResolvedPlan, *, collapse: bool = True) -> list[Row]:
         for height, role in places:
             flags.setdefault(height, {}).setdefault(role, []).append(portion.name in active)
     rows = [
-        Row(_label(height, resolved), height, {role: _state(found, resolved) for role, found in flags[height].items()})
+        DrawnRow(
+            _label(height, resolved), height, {role: _state(found, resolved) for role, found in flags[height].items()}
+        )
         for height in sorted(flags, reverse=True)
     ]
     return _collapsed(rows) if collapse and resolved.layers > COLLAPSE_ABOVE_LAYERS else rows
@@ -250,8 +252,8 @@ def _state(active: list[bool], resolved: ResolvedPlan) -> str:
     return TRAINED if all(active) else PARTLY
 
 
-def _collapsed(rows: list[Row]) -> list[Row]:
-    kept: list[Row] = []
+def _collapsed(rows: list[DrawnRow]) -> list[DrawnRow]:
+    kept: list[DrawnRow] = []
     for row in rows:
         if kept and row.label.isdigit() and kept[-1].label[0].isdigit() and row.cells == kept[-1].cells:
             highest = kept[-1].label.rpartition("-")[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.advisor.inspect import inspect_model, inspect_run
+from frostline.advisor.inspecting import inspect_model, inspect_run
 from frostline.advisor.inspection import Inspection
 from frostline.errors import RecipeError, RunFolderError
 from frostline.recipe import inspected_recipe, load_recipe
