@@ -263,6 +263,13 @@ def test_a_run_without_its_recipe_is_refused(tmp_path: Path) -> None:
         summarise(run)
 
 
+def test_a_journal_without_its_beginning_is_told(tmp_path: Path) -> None:
+    run = write_simulated_run(tmp_path / "run")
+    (run / "journal" / "run.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"has no beginning \(no 'RunStarted'\)\. Run it again\."):
+        summarise(run)
+
+
 def test_summarising_loads_neither_torch_nor_transformers() -> None:
     code = "import sys, frostline.stats; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -61,7 +61,7 @@ class _Attention:
     """The two products inside attention: scores (query x key) and mix (probabilities x value)."""
 
     place: PlaceInOrder
-    """PlaceInOrder of query, key and value."""
+    """Where query, key and value stand."""
     values: float
     """Multiplications of each of the two for one token: length of the window x width of the query."""
     trained: frozenset[str]

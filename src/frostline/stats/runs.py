@@ -160,7 +160,7 @@ def read_run(run_folder: Path) -> RecordedRun:
     recipe = load_recipe(recipe_file)
     started = records_of(lines, RunStarted)
     if not started:
-        raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "RecordedRun it again.")
+        raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "Run it again.")
     ended = records_of(lines, RunEnded)
     recipes = {variant.label: variant.recipe for variant in variants_of(recipe)}
     memory = records_of(lines, PeakMemory)
