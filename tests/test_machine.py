@@ -6,15 +6,20 @@ import getpass
 import platform
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from frostline import machine as machine_module
 from frostline.machine import describe_machine, native_bf16
+from frostline.storage import code_sha256
 
 CPU = torch.device("cpu")
 
@@ -46,6 +51,56 @@ def test_nothing_says_whose_machine_it_is(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_missing_package_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_module, "PACKAGES", ("frostline", "no-such-package-for-frostline"))
     assert describe_machine()["no-such-package-for-frostline"] == "not installed"
+
+
+def test_the_code_is_told_by_its_hash() -> None:
+    assert describe_machine()["frostline code"] == code_sha256()[:16]
+
+
+@contextmanager
+def in_bf16_on_the_cpu() -> Iterator[None]:
+    """By the newer of torch's two names for it, after which the older one cannot be read."""
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # set when torch is imported
+    before, products.fp32_precision = products.fp32_precision, "bf16"
+    yield
+    products.fp32_precision = before
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        (in_bf16_on_the_cpu, "CPU products in bf16"),
+        (deterministic, "deterministic algorithms"),
+        (double_by_default, "torch.float64 by default"),
+        (partial(sdpa_kernel, SDPBackend.MATH), "without flash attention"),
+    ],
+)
+def test_a_switch_of_torch_that_changes_rounding_is_told(
+    switch: Callable[[], AbstractContextManager[None]], words: str
+) -> None:
+    before = describe_machine()["arithmetic"]
+    with switch():
+        assert words in describe_machine()["arithmetic"].split(", ")
+    assert describe_machine()["arithmetic"] == before
+
+
+def test_a_variable_that_chooses_instructions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "ONEDNN_MAX_CPU_ISA AVX2" in describe_machine()["arithmetic"].split(", ")
 
 
 @pytest.mark.parametrize(

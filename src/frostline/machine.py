@@ -117,6 +117,12 @@ def _arithmetic() -> str:
     """What else decides how a product or a sum is rounded: instructions, switches of torch that are not as it sets
     them, kernels that are installed."""
     backends = torch.backends
+    # Only these names can be read whatever the user has set: the older ones refuse where the newer ones were used.
+    precisions = {
+        "CPU products": backends.mkldnn.matmul.fp32_precision,  # type: ignore[attr-defined]  # set when torch is imported
+        "CPU convolutions": backends.mkldnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        "CUDA products": backends.cuda.matmul.fp32_precision,
+    }
     fused = {
         "flash": backends.cuda.flash_sdp_enabled(),
         "memory-efficient": backends.cuda.mem_efficient_sdp_enabled(),
@@ -124,20 +130,21 @@ def _arithmetic() -> str:
         "cuDNN": backends.cuda.cudnn_sdp_enabled(),
     }
     switched = {
+        **{f"{name} in {found}": found not in ("none", "ieee") for name, found in precisions.items()},
+        "CUDA convolutions in float32": backends.cudnn.conv.fp32_precision != "tf32",  # type: ignore[attr-defined]
+        "CUDA convolutions chosen by speed": backends.cudnn.benchmark,
+        "deterministic CUDA convolutions": backends.cudnn.deterministic,
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "deterministic convolutions": backends.cudnn.deterministic,
-        "convolutions chosen by speed": backends.cudnn.benchmark,
-        "convolutions without TF32": not backends.cudnn.allow_tf32,
         "without MKL-DNN": not backends.mkldnn.enabled,
         f"{torch.get_default_dtype()} by default": torch.get_default_dtype() != torch.float32,
         **{f"without {name} attention": not enabled for name, enabled in fused.items()},
     }
-    facts = [backends.cpu.get_cpu_capability(), f"{torch.get_float32_matmul_precision()} float32 products"]
+    facts = [backends.cpu.get_cpu_capability()]
     facts += [name for name, is_on in switched.items() if is_on]
     facts += [f"{name} {os.environ[name]}" for name in INSTRUCTION_VARIABLES if os.environ.get(name)]
     installed = [(name, _version(name)) for name in KERNEL_PACKAGES]
     facts += [f"{name} {found}" for name, found in installed if found != "not installed"]
-    return ", ".join(facts)
+    return ", ".join(" ".join(fact.split()) for fact in facts)
 
 
 def _graphics_processors() -> str:
