@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import typer
 
+from frostline.arms import Prepared, facts_of, prepare
 from frostline.cli.command import app
 from frostline.engine.pretrained import load_model, load_tokenizer, parameter_count
 from frostline.errors import ModelError, RecipeError
 from frostline.experiment.verify import verify_run
-from frostline.recipe import ModelSettings, load_recipe, trusting
+from frostline.recipe import ModelSettings, load_recipe, trusting, variants_of
 from frostline.report import render_report
 from tests.builders.experiments import write_experiment
+from tests.builders.hub import publish, use_hub_cache
 from tests.cli.test_app import frostline
 
 CODE = """
@@ -107,6 +109,29 @@ def test_a_hub_id_needs_a_full_commit(recipe: Path, monkeypatch: pytest.MonkeyPa
         load_model(ModelSettings(source="some/stranger", revision="main").trusting("main"), recipe.parent)
     with pytest.raises(ModelError, match=f"--trust-remote-code {'a' * 40}"):
         load_model(ModelSettings(source="some/stranger", revision="a" * 40).trusting("b" * 40), recipe.parent)
+
+
+def test_a_branch_of_the_hub_is_trusted_at_the_commit_that_it_stands_for(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = use_hub_cache(monkeypatch, recipe.parent / "hub")
+    publish(hub, "some/stranger", recipe.parent / "model", "a" * 40)
+
+    def prepared(pin: str | None) -> Prepared:
+        (variant,) = variants_of(trusting(load_recipe(recipe, ["model.source=some/stranger"]), pin))
+        return prepare(variant, recipe.parent / "cache", say=lambda text: None)
+
+    with pytest.raises(ModelError, match=f"--trust-remote-code {'a' * 40}"):
+        prepared(None)
+    assert not (recipe.parent / "witness").exists()
+    facts = facts_of(prepared("a" * 40))
+    assert (facts.model_class, facts.model_code, facts.model_revision) == ("StrangerForCausalLM", "a" * 40, "a" * 40)
+
+    (recipe.parent / "witness").unlink()
+    publish(hub, "some/stranger", recipe.parent / "model", "b" * 40)
+    with pytest.raises(ModelError, match="is not what was trusted"):
+        prepared("a" * 40)
+    assert not (recipe.parent / "witness").exists()
 
 
 def test_a_pin_for_a_model_that_needs_no_code_is_told(tmp_path: Path) -> None:
