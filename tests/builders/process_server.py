@@ -22,10 +22,10 @@ from typing import NoReturn
 
 import pytest
 
-from tests.builders import hooks
 from tests.builders.quick import make_quick
 
 IMPORTED = (
+    "tests.builders.hooks",
     "frostline.advisor",
     "frostline.cli.command",
     "frostline.experiment.resume",
@@ -83,6 +83,8 @@ def serve() -> None:
 
 def be_process(order: Order) -> NoReturn:
     """Be the process that is ordered, to its end."""
+    from tests.builders import hooks  # not above: types are checked in what pytest imports after this module
+
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for place, name in ((1, order.output), (2, order.errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), place)
