@@ -38,9 +38,9 @@ def _nothing_compiled() -> Iterator[None]:
     require_compiler.cache_clear()
 
 
-def applied_phi() -> AppliedPlan:
+def applied_gpt2() -> AppliedPlan:
     """Of a family whose layers take few loops: each is compiled for a second."""
-    applied = Plan.parse("train: [attn.qkv@2:]").apply(tiny_model("phi", layers=12, resid_pdrop=0.1))
+    applied = Plan.parse("train: [attn.qkv@2:]").apply(tiny_model("gpt2", layers=12, resid_pdrop=0.1))
     applied.model.train()
     return applied
 
@@ -64,7 +64,7 @@ def train(applied: AppliedPlan, steps: int = 3) -> list[float]:
 
 
 def test_ten_layers_share_two_compilations_and_evaluation_uses_none() -> None:
-    plain, fast = applied_phi(), applied_phi()
+    plain, fast = applied_gpt2(), applied_gpt2()
     compile_suffix(decoder_stack(fast.model)[1], fast.prefix_layers)
     counters.clear()
     # Dropout masks are the same with and without compilation, so the losses are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_missing_folder_is_told(source: str, tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="could not be loaded"):
         load_model(ModelSettings(source=str(tmp_path)), tmp_path)
+
+
+def test_a_tokenizer_that_needs_a_package_which_is_not_installed_is_told(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
+    needy = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(needy), encoding="utf-8")
+    with pytest.raises(ModelError, match="could not be loaded: You need to install fugashi"):
+        load_tokenizer(ModelSettings(source=str(tmp_path)), tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="the tokenizer of .* could not be loaded"):
+        load_tokenizer(ModelSettings(source=str(tmp_path)), tmp_path)
 
 
 def test_hub_id_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

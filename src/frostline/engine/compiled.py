@@ -3,7 +3,8 @@
 All layers run through one compiled function, so that layers of one kind share one compilation, whatever their number,
 in every arm of the process; the lowest is compiled apart, since its input needs no gradient. Only training steps run
 compiled code: in evaluation mode, where shapes vary, a layer is its plain self. Rounding differs from the plain
-forward pass; dropout masks are the same.
+forward pass; dropout masks are the same, but for layers whose attention and MLP stand side by side before torch 2.13,
+which draws theirs in another order.
 """
 
 from __future__ import annotations

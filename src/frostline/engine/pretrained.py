@@ -45,7 +45,7 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
         tokenizer = AutoTokenizer.from_pretrained(
             source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # some read their words by a package that is not here
         raise _not_loaded(settings, "tokenizer", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(f"'{settings.source}' has no tokenizer that turns text into tokens.").at(*SOURCE_KEY)
