@@ -63,7 +63,7 @@ def test_a_tokenizer_that_needs_a_package_which_is_not_installed_is_told(tmp_pat
 
 def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="the tokenizer of .* could not be loaded"):
+    with pytest.raises(ModelError, match=r"the tokenizer of .* could not be loaded"):
         load_tokenizer(ModelSettings(source=str(tmp_path)), tmp_path)
 
 
