@@ -57,6 +57,14 @@ def test_a_change_of_deciding_code_changes_it(code: Path, tmp_path: Path, change
     assert code_sha256(root=changed) != code_sha256(root=code)
 
 
+def test_a_file_that_moves_changes_it_where_the_order_stays(tmp_path: Path) -> None:
+    places = ("room/one.py", "room/below/one.py", "room/below/deeper/one.py", "room/other.py")
+    for number, place in enumerate(places):
+        (tmp_path / str(number) / place).parent.mkdir(parents=True)
+        (tmp_path / str(number) / place).write_text("pass\n")
+    assert len({code_sha256(["room"], tmp_path / str(number)) for number in range(len(places))}) == len(places)
+
+
 def test_two_files_that_change_names_change_it(tmp_path: Path) -> None:
     for folder, names in (("before", "ab"), ("after", "ba")):
         (tmp_path / folder / "room").mkdir(parents=True)
