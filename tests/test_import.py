@@ -46,3 +46,22 @@ def test_module_runs_as_a_command() -> None:
     done = subprocess.run([sys.executable, "-m", "frostline", "--help"], capture_output=True, text=True, check=True)
     for command in ("init", "plan", "run", "report", "show", "env"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("model", ["./no-such-folder", "runs/no-such"])
+def test_a_mistyped_model_is_told_before_anything_heavy_is_loaded(model: str) -> None:
+    code = f"""
+import frostline
+from huggingface_hub import constants
+constants.HF_HUB_OFFLINE = True
+for verb in frostline.plan, frostline.run, frostline.time, frostline.estimate, frostline.advise:
+    try:
+        verb({{"model": {{"source": {model!r}}}, "arms": {{"full": {{"train": "all"}}}}}})
+    except frostline.FrostlineError as error:
+        assert str(error).startswith("recipe, key 'model.source': there is no folder"), error
+try:
+    frostline.inspect_model({model!r})
+except frostline.FrostlineError as error:
+    assert str(error).startswith("recipe, key 'model.source': there is no folder"), error
+"""
+    assert not {"torch", "transformers", "datasets"} & modules_after(code)

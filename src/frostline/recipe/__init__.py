@@ -12,6 +12,7 @@ from frostline.recipe.load import (
     trusting,
     variants_of,
 )
+from frostline.recipe.model_source import model_folder, require_model
 from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
@@ -70,11 +71,13 @@ __all__ = [
     "given_recipe",
     "inspected_recipe",
     "load_recipe",
+    "model_folder",
     "parse_recipe",
     "parse_selector",
     "parse_selectors",
     "recipe_hash",
     "require_choosing_signal",
+    "require_model",
     "require_signal",
     "shipped_recipes",
     "trusting",

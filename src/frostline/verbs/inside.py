@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostline.errors import RecipeError
-from frostline.verbs.work import ProgressWanted, at_work
+from frostline.verbs.work import ProgressWanted, at_work, meant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from frostline.advisor import Inspection
-    from frostline.recipe import GivenRecipe, ModelSettings, Recipe
+    from frostline.recipe import GivenRecipe, ModelSettings
 
 PAGE = "inspect.html"
 
@@ -36,10 +36,8 @@ def inspect_model(
     recipe (a path, a mapping or a `Recipe`), which names both. `signals` are the names of those looked at, all if None.
     `page` is a file to write the page to. The other parameters are as in `run`.
     """
-    from frostline.recipe import trusting
-
     names = _checked(signals)
-    recipe = trusting(_recipe_of(model, corpus, length), trusted_code)
+    recipe = meant(_recipe_of(model, corpus, length), (), trusted_code)
 
     from frostline.advisor import inspect_model
     from frostline.report import write_inspection
@@ -161,11 +159,11 @@ def _checked(signals: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(signals)) if signals else tuple(SIGNALS)
 
 
-def _recipe_of(model: GivenRecipe, corpus: str | None, length: int | None) -> Recipe:
-    from frostline.recipe import given_recipe, inspected_recipe
+def _recipe_of(model: GivenRecipe, corpus: str | None, length: int | None) -> GivenRecipe:
+    from frostline.recipe import inspected_recipe
 
     if isinstance(model, str | PathLike):
         return inspected_recipe(str(model), corpus, length)
     if corpus is not None or length is not None:
         raise RecipeError("A recipe names its own corpus and windows.", "Give these with a model alone.")
-    return given_recipe(model)
+    return model

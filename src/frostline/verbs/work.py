@@ -25,11 +25,15 @@ _WORK = threading.Lock()
 def meant(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None) -> Recipe:
     """The recipe that a verb is given. It is read before anything slow is imported, so that mistakes are told at once.
 
-    Raises `RecipeError`.
+    Raises `RecipeError`, or `ModelError` for a model that is not there.
     """
-    from frostline.recipe import given_recipe, trusting
+    from frostline.recipe import given_recipe, require_model, trusting, variants_of
 
-    return trusting(given_recipe(recipe, overrides), trusted_code)
+    wanted = given_recipe(recipe, overrides)
+    for variant in variants_of(wanted):
+        with variant.recipe.locating_errors():
+            require_model(variant.recipe.model)
+    return trusting(wanted, trusted_code)
 
 
 @dataclass(frozen=True)
