@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -54,3 +57,9 @@ def test_general_text_is_the_models_own_and_the_same_each_time() -> None:
 def test_the_signals_that_recipes_may_name_are_those_that_are_measured() -> None:
     assert tuple(KINDS) == SIGNALS
     assert tuple(name for name, kind in KINDS.items() if kind.chooses) == CHOOSING_SIGNALS
+
+
+def test_the_documentation_has_every_signal() -> None:
+    page = (Path(__file__).parents[2] / "docs/advise.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \| (?:matrices|layers|layers, halves|heads) \|", page, re.M)
+    assert set(re.findall(r"`(.*?)`", " ".join(rows))) == set(SIGNALS)

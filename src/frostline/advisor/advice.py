@@ -29,7 +29,7 @@ class Advice:
 
     started: AdviceStarted
     facts: VariantPrepared | None = None
-    """None where it was stopped before they were recorded."""
+    """Facts of the model and the corpus; None where it was stopped before they were recorded."""
     signals: list[SignalMeasured] = field(default_factory=list)
     candidates: dict[str, CandidateMade] = field(default_factory=dict)
     """Candidates by name, in the order in which they were made."""

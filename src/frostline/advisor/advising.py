@@ -82,9 +82,9 @@ class AdviceResult:
     status: str
     """`finished` or `interrupted`."""
     exit_code: int
-    """With which the command would end: 0; 1 where every trial failed; 130 or 143 where a signal stopped it."""
+    """Exit code of the command: 0; 1 where every trial failed; 130 or 143 where a signal stopped it."""
     recommendation: Recommendation | None = None
-    """None where every trial failed, or a signal stopped it."""
+    """The plan to train by, and how sure that is; None where every trial failed, or a signal stopped it."""
     advice: Advice | None = None
     """Signals, candidates and trials; None where a signal stopped it."""
     page: Path | None = None

@@ -13,7 +13,7 @@ _SHARE = re.compile(r"(?P<number>[0-9]{1,3}(\.[0-9]{1,6})?)\s*%", re.ASCII)
 _SIZE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,6})?)\s*(?P<unit>[kMGT]?)B", re.ASCII)
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 ROUNDING = 1e-9
-"""Of shares: what is allowed exactly is kept."""
+"""By how much a share may pass its limit: what is allowed exactly is kept."""
 _HINT = "Examples: time=40% (of full training's time), memory=8GB, parameters=5% (of the model's)."
 
 
@@ -22,10 +22,10 @@ class Needs:
     """What a step of a plan takes."""
 
     time: float
-    """As a share of full training's."""
+    """Time of a step, as a share of full training's."""
     memory_bytes: int
     parameters: float
-    """That train, as a share of the model's."""
+    """Parameters that train, as a share of the model's."""
 
     @property
     def phrases(self) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ from frostline.signals import begin_at, counted, logits_with, look_inside, loss_
 
 @dataclass(frozen=True)
 class Effect:
-    """Of the learnt change of some weights, as shares of the gain in loss of all of it."""
+    """What the learnt change of some weights does, as shares of the gain in loss of all of it."""
 
     alone: float
     """How much of the gain appears when only these weights have changed; 1 is all of it."""
@@ -36,11 +36,11 @@ class Effect:
 @dataclass(frozen=True)
 class Transplant:
     untouched_loss: float
-    """In nats per token, on the text that was read."""
+    """Loss before training, in nats per token, on the text that was read."""
     tuned_loss: float
     layers: dict[int, Effect]
     roles: dict[str, Effect]
-    """Of a role in all layers, and outside them."""
+    """Effect of each role, in all layers and outside them."""
     patched: dict[int, float]
     """Share of the gain that is there when the tuned model computes up to this layer, the untouched one the rest."""
 

@@ -10,9 +10,9 @@ FP32_BYTES, BF16_BYTES, INT8_BYTES = 4, 2, 1
 MOMENTS_BYTES = 8
 """Bytes of AdamW's two moments, for each trained weight."""
 LOSS_BUFFERS = 8
-"""Times the logits of a chunk that the loss takes at once: in fp32 and bf16, their softmax, their gradients."""
+"""Memory of the loss over a chunk in multiples of its logits: in fp32 and bf16, their softmax, their gradients."""
 PLAIN_LOSS_BUFFERS = 3
-"""Times the logits of a batch that the plain loss takes beside those that it keeps."""
+"""Memory of the plain loss in multiples of a batch's logits, beside those that it keeps."""
 HOLES_FOR_SAVED, HOLES_FOR_GRADIENTS = 0.3, 0.6
 """Share by which the heap on CPU outgrows what a forward pass keeps, and the gradients that come into its place: they
 do not fit into the holes that are left. Fitted to peaks of the embedded model; `bench/estimate.py` checks it."""

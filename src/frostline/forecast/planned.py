@@ -19,7 +19,7 @@ class PlannedVariant:
     """The arms of one variant of an experiment."""
 
     variant: str
-    """Its label; '' where nothing is varied."""
+    """Label of the variant; '' where nothing is varied."""
     model: str
     arms: dict[str, PlannedArm]
     """Arms by name, in the recipe's order."""

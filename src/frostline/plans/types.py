@@ -138,7 +138,7 @@ class ResolvedPlan:
     map: ModelMap
     matches: tuple[Match, ...]
     phases: tuple[Phase, ...]
-    """At least one; the first begins at step 0."""
+    """What trains from which step on: one or more; the first begins at step 0."""
     lora: LoraSettings | None = None
     targets: tuple[Portion, ...] = ()
     """What carries an adapter, where `lora` is set: then no portion of the model itself trains."""

@@ -67,7 +67,7 @@ def _not_computed(selectors: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple)]
-"""As they were written; each can be read."""
+"""Selectors as they were written; each can be read."""
 SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
 WatchedSelectors = Annotated[Selectors, AfterValidator(_not_computed)]
 PositiveCount = Annotated[int, Field(ge=1)]

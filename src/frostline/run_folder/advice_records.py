@@ -16,7 +16,7 @@ class AdviceStarted:
     at: str
     environment: dict[str, str]
     budget: str
-    """As written on the command line; `none` without limits."""
+    """The budget as written on the command line; `none` without limits."""
     steps: int
     """Steps of the last rung."""
     seed: int
@@ -28,16 +28,16 @@ class SignalMeasured:
     layers: list[int | None]
     roles: list[str]
     values: list[float]
-    """As long as the two before."""
+    """Value of each place: the layer and the role that stand at the same index."""
 
 
 @dataclass(frozen=True)
 class CandidateMade:
     candidate: str
     plan: str
-    """What trains, settled."""
+    """What trains, with every choice resolved."""
     asked: dict[str, object]
-    """As a recipe would ask for it: `train: ["top:25% by snr"]`."""
+    """The arm as a recipe would ask for it: `train: ["top:25% by snr"]`."""
     settled: dict[str, object]
     """The arm without selectors that compute: what is raced."""
     origin: str

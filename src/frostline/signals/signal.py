@@ -18,7 +18,7 @@ class SignalKind:
     """What is measured, independent of any model."""
 
     name: str
-    """As `by NAME` in a selector, and on the command line."""
+    """Name of the signal: `by NAME` in a selector, and on the command line."""
     title: str
     meaning: str
     """What a high value means, in a sentence."""

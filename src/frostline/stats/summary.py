@@ -15,7 +15,7 @@ class Estimate:
     """A number with its interval and the count behind it."""
 
     value: float | None
-    """None where it was not measured."""
+    """The estimate; None where it was not measured."""
     low: float | None
     """Lower end of the 95 % interval; None where n does not allow one."""
     high: float | None
@@ -41,7 +41,7 @@ class Comparison:
     p_value: float | None
     """Exact sign-flip test, two-sided; None with fewer than 2 replicates."""
     p_holm: float | None
-    """After Holm's correction over the arms of this measure."""
+    """The p-value after Holm's correction over the arms of this measure."""
     verdict: str
     """`lower`, `higher` or `undecided`."""
 
@@ -61,7 +61,7 @@ class ClaimResult:
     effect: Estimate
     """The statistic, with its interval."""
     p_value: float | None
-    """After Holm's correction over the arms; None where the test has none."""
+    """The p-value after Holm's correction over the arms; None where the test has none."""
     sentence: str
     """What was found, with numbers, for a reader."""
     statistic: str

@@ -27,11 +27,11 @@ class RunOutcome:
     """What became of a run."""
 
     folder: Path
-    """Its run folder."""
+    """The run folder."""
     status: str
     """`finished` or `interrupted`."""
     exit_code: int
-    """With which the command would end: 0; 1 where something failed; 130 or 143 where a signal stopped it."""
+    """Exit code of the command: 0; 1 where something failed; 130 or 143 where a signal stopped it."""
     report: Path | None
     """Path of its report; None where a signal stopped it."""
     failed: tuple[str, ...] = ()
