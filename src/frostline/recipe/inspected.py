@@ -13,6 +13,8 @@ from frostline.text import one_line
 DEFAULT_LENGTH = 128
 """Tokens of a window, unless asked for others."""
 
+_WORDS = {"model.source": "model", "corpus": "corpus", "corpus.source": "corpus", "windows.length": "length"}
+
 
 def inspected_recipe(target: str, corpus: str | None, length: int | None) -> Recipe:
     """The recipe file `target`, or one for the model `target`, with the corpus and window length that were asked for.
@@ -31,8 +33,8 @@ def inspected_recipe(target: str, corpus: str | None, length: int | None) -> Rec
     values: dict[str, object] = {
         "name": f"inside {one_line(path.name or target)}"[:80],
         "model": {"source": source},
-        "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).resolve())},
+        "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).expanduser().resolve())},
         "windows": {"length": length or DEFAULT_LENGTH, "held_out": 8},
         "arms": {"full": {"train": ["all"]}},
     }
-    return validate_recipe(values, RecipeSource())
+    return validate_recipe(values, RecipeSource(words=_WORDS))

@@ -200,7 +200,7 @@ def plain(value: object) -> object:
 
 def _read_override(text: str) -> tuple[str, object]:
     key, separator, value = text.partition("=")
-    if not separator:
+    if not separator or not all(key.split(".")):
         raise _no_override(text)
     try:
         return key, yaml.load(value, Loader=_Loader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 
 from frostline.errors import RecipeError, nearest
@@ -28,8 +29,11 @@ def shipped_recipes() -> tuple[ShippedRecipe, ...]:
     return tuple(found)
 
 
-def copy_recipe(name: str, folder: Path) -> Path:
-    """Write the shipped recipe `name` into `folder`. Raises `RecipeError` if unknown, or if the file exists."""
+def copy_recipe(name: str, folder: str | PathLike[str] = ".") -> Path:
+    """Write the shipped recipe `name` into `folder`, which is made if there is none; returns the file.
+
+    Raises `RecipeError` where there is no such recipe, the file exists, or it cannot be written.
+    """
     recipes = {recipe.name: recipe for recipe in shipped_recipes()}
     name = name.removesuffix(".yaml")
     if name not in recipes:
@@ -37,10 +41,16 @@ def copy_recipe(name: str, folder: Path) -> Path:
             f"there is no shipped recipe '{name}'.",
             nearest(name, recipes) or f"There are: {', '.join(recipes)}.",
         )
-    target = folder / f"{name}.yaml"
+    target = Path(folder) / f"{name}.yaml"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
             file.write(recipes[name].text)
-    except FileExistsError as error:
-        raise RecipeError(f"{target} exists already and is not overwritten.", "Rename or remove it first.") from error
+    except OSError as error:
+        if target.exists():
+            raise RecipeError(
+                f"{target} exists already and is not overwritten.", "Rename or remove it first."
+            ) from error
+        reason = "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
+        raise RecipeError(f"{target.parent}: cannot be written to ({reason}).", "Choose another folder.") from error
     return target

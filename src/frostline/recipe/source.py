@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,15 @@ class RecipeSource:
     lines: Lines = field(default_factory=dict, compare=False, repr=False)
     overridden: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
     """Keys that were set beside the file."""
+    words: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What was asked for in other words than a recipe's, such as `length` for `windows.length`, by key."""
     variant: str = field(default="", compare=False)
     """Label of the variant, where the recipe is one of several that differ in a key."""
 
     def place(self, keys: Sequence[Key]) -> str:
         """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`."""
+        if dotted(keys) in self.words:
+            return self.words[dotted(keys)]
         where = str(self.path) if self.path is not None else "recipe"
         for length in range(len(keys), -1, -1):
             if tuple(keys[:length]) in self.lines:

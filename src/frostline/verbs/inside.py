@@ -22,7 +22,7 @@ PAGE = "inspect.html"
 def inspect_model(
     model: GivenRecipe,
     *,
-    corpus: str | None = None,
+    corpus: str | PathLike[str] | None = None,
     length: int | None = None,
     signals: Sequence[str] | None = None,
     page: str | PathLike[str] | None = None,
@@ -159,11 +159,11 @@ def _checked(signals: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(signals)) if signals else tuple(SIGNALS)
 
 
-def _recipe_of(model: GivenRecipe, corpus: str | None, length: int | None) -> GivenRecipe:
+def _recipe_of(model: GivenRecipe, corpus: str | PathLike[str] | None, length: int | None) -> GivenRecipe:
     from frostline.recipe import inspected_recipe
 
     if isinstance(model, str | PathLike):
-        return inspected_recipe(str(model), corpus, length)
+        return inspected_recipe(str(model), None if corpus is None else str(corpus), length)
     if corpus is not None or length is not None:
         raise RecipeError("A recipe names its own corpus and windows.", "Give these with a model alone.")
     return model
