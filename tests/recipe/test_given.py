@@ -29,6 +29,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_path_a_text_a_mapping_and_a_recipe_mean_the_same(file: Path) -> None:
     loaded = load_recipe(file)
+    assert load_recipe("recipe.yaml") == loaded
     same: list[GivenRecipe] = [file, str(file), "recipe.yaml", VALUES, loaded, Recipe.model_validate(VALUES)]
     assert {recipe_hash(given_recipe(one)) for one in same} == {recipe_hash(loaded)}
 

@@ -23,7 +23,7 @@ def given_recipe(recipe: GivenRecipe, overrides: Overrides = ()) -> Recipe:
     Those of a file are relative to its folder, others to the present one. Raises `RecipeError`.
     """
     if isinstance(recipe, str | PathLike):
-        return load_recipe(Path(recipe).expanduser(), overrides)
+        return load_recipe(recipe, overrides)
     if isinstance(recipe, Recipe):
         source, values = recipe.source, recipe.model_dump(mode="json")
     elif isinstance(recipe, Mapping):

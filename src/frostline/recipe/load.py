@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path, PurePath
 from typing import cast, get_args
 
@@ -56,11 +57,12 @@ Overrides = Mapping[str, object] | Sequence[str]
 """Values by key, such as `{"training.steps": 40}`; or as the command line has them, `["training.steps=40"]`."""
 
 
-def load_recipe(path: Path, overrides: Overrides = ()) -> Recipe:
-    """The recipe in `path` with `overrides` applied; paths made absolute.
+def load_recipe(path: str | PathLike[str], overrides: Overrides = ()) -> Recipe:
+    """The recipe in the file `path` with `overrides` applied; paths made absolute.
 
     Raises `RecipeError` naming file, line and key.
     """
+    path = Path(path).expanduser()
     if not path.is_file():
         raise RecipeError(
             f"{path}: there is no such recipe file.",
