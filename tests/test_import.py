@@ -62,6 +62,6 @@ for verb in frostline.plan, frostline.run, frostline.time, frostline.estimate, f
 try:
     frostline.inspect_model({model!r})
 except frostline.FrostlineError as error:
-    assert str(error).startswith("recipe, key 'model.source': there is no folder"), error
+    assert str(error).startswith("model: there is no folder"), error
 """
     assert not {"torch", "transformers", "datasets"} & modules_after(code)
