@@ -74,12 +74,17 @@ class Processes:
         return self.wait()
 
     def python(
-        self, *command: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
+        self,
+        *command: str,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        quick: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run what `python *command` would, where that is `-m MODULE` or `-c CODE`, and arguments."""
-        with tempfile.TemporaryDirectory() as place:
-            output, errors = Path(place) / "output", Path(place) / "errors"
-            self._begin(Order(command, str(output), str(errors), str(folder or Path.cwd()), environment or {}))
+        with tempfile.TemporaryDirectory() as printed:
+            output, errors = Path(printed) / "output", Path(printed) / "errors"
+            place = str(folder or Path.cwd())
+            self._begin(Order(command, str(output), str(errors), place, environment or {}, quick=quick))
             return subprocess.CompletedProcess(command, self.wait(), output.read_text(), errors.read_text())
 
     def run_command(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
