@@ -13,7 +13,7 @@ from frostline.arms.prepared import Prepared, prepare
 from frostline.engine.pretrained import load_model, parameter_count
 from frostline.errors import TrainingError
 from frostline.forecast import estimate as estimate_module
-from frostline.forecast.calibration import calibrate_arm, cut_model, kinds_of_layers
+from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, kinds_of_layers
 from frostline.forecast.estimate import RunEstimate, estimate_recipe
 from frostline.plans import Plan
 from frostline.recipe import load_recipe, variants_of
@@ -61,6 +61,18 @@ def test_a_stored_prefix_is_counted_once_for_each_window(tmp_path: Path) -> None
 def test_every_kind_of_plan_can_be_estimated(tmp_path: Path, arm: str) -> None:
     found = estimated(tmp_path, f"arms.freeze={arm}")
     assert found.arms[1].step_seconds > 0
+
+
+@pytest.mark.parametrize("plan", ["train: [attn.qkv@75%:]", "lora: {targets: [attn.q@75%:]}", "train: [head]"])
+def test_every_kind_of_plan_can_be_the_baseline(tmp_path: Path, plan: str) -> None:
+    found = estimated(tmp_path, f"arms={{upper: {{{plan}}}, norms: {{train: [norm]}}}}")
+    assert (found.baseline, found.arms[0].saving) == ("upper", None)
+    assert found.seconds > found.training_seconds > 0
+
+
+def test_layers_never_take_less_than_nothing_however_busy_the_machine_is() -> None:
+    one_layer, two_layers = StepParts(2.0, 0.5, 100), StepParts(1.5, 0.75, 180)
+    assert two_layers.beyond(one_layer) == StepParts(0.0, 0.25, 80)
 
 
 def test_a_head_that_is_tied_to_the_embeddings_trains_with_them(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ class StepParts:
             round(self.saved_bytes + times * other.saved_bytes),
         )
 
+    def beyond(self, other: StepParts) -> StepParts:
+        """What this takes more than `other`, a part of it: on a busy machine that may look like less than nothing."""
+        return StepParts(
+            max(0.0, self.pass_seconds - other.pass_seconds),
+            max(0.0, self.optimizer_seconds - other.optimizer_seconds),
+            max(0, self.saved_bytes - other.saved_bytes),
+        )
+
 
 def kinds_of_layers(resolved: ResolvedPlan) -> list[Roles]:
     """For each decoder layer above the prefix, from the bottom: the roles that train in it as the plan begins."""
@@ -79,8 +87,7 @@ def calibrate_arm(prepared: Prepared, name: str, batch: Batch, free_bytes: int) 
     total = alone
     for (kind, layers), parts in zip(places.items(), deeper, strict=True):
         count = len(layers) - (kind == kinds[0])  # the lowest is in `alone` already
-        one_more = parts.plus(alone, -1.0)
-        total = total.plus(one_more, count / added)
+        total = total.plus(parts.beyond(alone), count / added)
     return total
 
 

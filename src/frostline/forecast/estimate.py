@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +34,7 @@ from frostline.arms import (
 from frostline.arms import STEPS as MEMORY_STEPS
 from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, parameter_count, resolve_device
 from frostline.errors import TrainingError
-from frostline.forecast.calibration import StepParts, calibrate_arm, cut_prepared
+from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
@@ -218,8 +218,9 @@ def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
 def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
     """Everything but the steps: evaluation, sampling, trying shortcuts, measuring memory."""
     recipe, layers = prepared.recipe, next(iter(prepared.arms.values())).resolved.layers
-    name = recipe.baseline_arm
-    one, two = (_evaluation_and_sampling(cut_prepared(prepared, name, list(range(depth)))) for depth in (1, 2))
+    one, two = (
+        _evaluation_and_sampling(replace(prepared, model=cut_model(prepared.model, range(depth)))) for depth in (1, 2)
+    )
     window, position = (first + max(0.0, second - first) * (layers - 1) for first, second in zip(one, two, strict=True))
     held_out = prepared.corpus.held_out_windows
     if prepared.retention is not None:
