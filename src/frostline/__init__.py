@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from frostline.verbs import load_model as load_model
     from frostline.verbs import load_tokenizer as load_tokenizer
     from frostline.verbs import plan as plan
+    from frostline.verbs import read_corpus as read_corpus
     from frostline.verbs import resume as resume
     from frostline.verbs import run as run
     from frostline.verbs import time as time
@@ -65,6 +66,7 @@ __all__ = [
     "load_tokenizer",
     "open_run",
     "plan",
+    "read_corpus",
     "resume",
     "run",
     "shipped_recipes",

@@ -7,6 +7,7 @@ from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_window
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes, trained_values
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, tokens_of_a_step
+from frostline.arms.reading import ReadCorpora, read_corpora
 
 __all__ = [
     "FP32_BYTES",
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryMeasure",
     "PlannedArm",
     "Prepared",
+    "ReadCorpora",
     "alone",
     "checkpoint_bytes",
     "choose_for",
@@ -29,6 +31,7 @@ __all__ = [
     "plan_arms",
     "prepare",
     "process_bytes",
+    "read_corpora",
     "run_folder_bytes",
     "saved_model_bytes",
     "shared_parts",

@@ -65,6 +65,44 @@ def plan(
         Console().print(*draw_plans(planned), sep="\n")
 
 
+@app.command(
+    epilog="Examples:  frostline corpus demo.yaml  ·  frostline corpus demo.yaml --first 10 --html corpus.html"
+)
+def corpus(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    first: Annotated[int, typer.Option("--first", min=0, help="Windows to show.")] = 3,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.", show_default=False)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every row again, without the cache; of a hub data set all rows.")
+    ] = False,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is read: rows, left out, cut, tokens, windows, and the first windows with what learns in colour."""
+    found = verbs.read_corpus(
+        recipe,
+        set=overrides or (),
+        first=first,
+        check=check,
+        page=html,
+        trusted_code=trusted_code,
+        progress=run_progress(Console(stderr=True)),
+    )
+
+    from frostline.terminal.corpus import corpora_as_json, draw_corpora
+
+    if as_json:
+        print_json(corpora_as_json(found, html))
+        return
+    for read in found:
+        Console().print(draw_corpora(read))
+    if html is not None:
+        Console().print(f"\n Page: {html.resolve()}", soft_wrap=True, markup=False, highlight=False)
+
+
 @app.command(epilog="Examples:  frostline estimate demo.yaml  ·  frostline estimate demo.yaml --set training.batch=8")
 def estimate(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False

@@ -19,7 +19,7 @@ from frostline.corpus.ngrams import count_copied, training_hashes
 from frostline.corpus.pairs import PairWindows, lay_out_pairs
 from frostline.corpus.read import open_source
 from frostline.corpus.tokenise import TokenFile, tokenise
-from frostline.corpus.windows import TextWindows, lay_out_windows
+from frostline.corpus.windows import Rows, TextWindows, lay_out_windows
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings, WindowSettings
 
@@ -95,6 +95,13 @@ class Corpus:
         self.windows = int(windows.training.size)
         """Training windows, an epoch's worth."""
         self.held_out_windows = int(windows.held_out.size)
+        self.window_length = windows.width if isinstance(windows, PairWindows) else windows.length
+        """Tokens of a window, or of the longest one."""
+        self.rows = windows.starts.size + tokens.skipped + windows.skipped if isinstance(windows, PairWindows) else 0
+        """Rows met in the source; 0 for plain text."""
+        self.left_out: dict[str, int] = _left_out(tokens, windows)
+        """Rows left out, by reason."""
+        self.cut = 0
         self._tokens = tokens
         self._windows = windows
         self._cache = cache
@@ -108,6 +115,12 @@ class Corpus:
         """All held-out windows in the order of the text, `size` at a time; the last batch may be smaller."""
         for start in range(0, self.held_out_windows, size):
             yield self._batch(self._windows.held_out[start : start + size])
+
+    def first_windows(self, count: int) -> tuple[Rows, NDArray[np.bool_]]:
+        """The first `count` windows in the order of the source, or all if there are fewer; which are held out."""
+        held_out = self._windows.held_out
+        ids = np.sort(np.concatenate((self._windows.training[:count], held_out[:count])))[:count]
+        return self._windows.gather(ids), np.isin(ids, held_out)
 
     def prompts(self, seed: int, count: int, length: int) -> NDArray[np.int64]:
         """[count, length] beginnings for generated text from held-out windows, drawn by seed, distinct while they last.
@@ -176,6 +189,13 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
     for start in range(0, end, _COUNT_CHUNK):
         counts += np.bincount(ids[start : start + _COUNT_CHUNK], minlength=counts.size)
     return replace(tokens, ids=ids, counts=counts, pairs=pairs)
+
+
+def _left_out(tokens: TokenFile, windows: TextWindows | PairWindows) -> dict[str, int]:
+    counts = {"without prompt or response": tokens.skipped}
+    if isinstance(windows, PairWindows):
+        counts["whose prompt fills the window"] = windows.skipped
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _describe_pairs(source: str, pairs: PairWindows, tokens: TokenFile) -> str:

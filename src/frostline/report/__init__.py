@@ -1,6 +1,6 @@
 """How does a person see a run? The report, its figures, and the Python API over frames and charts.
 
-The pages of an advice and of an inspection come with torch, and so on first use alone.
+The pages of a corpus, of an advice and of an inspection come with torch, and so on first use alone.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from frostline.report.write import render_report, write_figures, write_report
 
 if TYPE_CHECKING:
     from frostline.report.advice_page import write_advice
+    from frostline.report.corpus_page import corpus_facts, sizes_of, write_corpora
     from frostline.report.inspection_page import sentences_of, write_inspection
 
 __all__ = [
@@ -23,17 +24,27 @@ __all__ = [
     "Run",
     "RunPlots",
     "alerts_of",
+    "corpus_facts",
     "numbers",
     "open_run",
     "render_report",
     "sentences_of",
+    "sizes_of",
     "write_advice",
+    "write_corpora",
     "write_figures",
     "write_inspection",
     "write_report",
 ]
 
-_HOMES = {"sentences_of": "inspection_page", "write_advice": "advice_page", "write_inspection": "inspection_page"}
+_HOMES = {
+    "corpus_facts": "corpus_page",
+    "sentences_of": "inspection_page",
+    "sizes_of": "corpus_page",
+    "write_advice": "advice_page",
+    "write_corpora": "corpus_page",
+    "write_inspection": "inspection_page",
+}
 
 
 def __getattr__(name: str) -> object:

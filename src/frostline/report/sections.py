@@ -36,11 +36,22 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """Text of which some is set off."""
+
+    heading: str
+    note: str
+    pieces: tuple[tuple[str, str], ...]
+    """Class of the style sheet, and text."""
+
+
+@dataclass(frozen=True)
 class PlainSection:
     heading: str
     sentences: tuple[str, ...] = ()
     figures: tuple[PlainFigure, ...] = ()
     tables: tuple[Table, ...] = ()
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True)

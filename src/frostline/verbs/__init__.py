@@ -3,6 +3,7 @@
 They print nothing unless asked to by `progress`, and raise `FrostlineError` where the command line exits with 2.
 """
 
+from frostline.verbs.corpus import read_corpus
 from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, load_model, load_tokenizer
 from frostline.verbs.recipes import advise, estimate, plan, time
 from frostline.verbs.runs import RunOutcome, resume, run, verify, write_report
@@ -19,6 +20,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "plan",
+    "read_corpus",
     "resume",
     "run",
     "time",

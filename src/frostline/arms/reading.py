@@ -1,0 +1,84 @@
+"""What would the arms of a recipe read? Its corpora, opened with the model's tokenizer; weights are not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from frostline.corpus import CorpusPreview, check_corpus, open_corpus, preview
+from frostline.engine import load_tokenizer, model_title, needs_conversion
+from frostline.errors import at
+from frostline.recipe import CorpusSettings, Recipe, WindowSettings, variants_of
+
+Reading = Callable[[int, int], None]
+"""Told how many bytes of how many were read."""
+
+
+@dataclass(frozen=True)
+class ReadCorpora:
+    """What one variant of an experiment reads."""
+
+    variant: str
+    """Label of the variant; '' where nothing is varied."""
+    model: str
+    """The model whose tokenizer was used."""
+    corpus: CorpusPreview
+    """What the arms are trained on."""
+    retention: CorpusPreview | None
+    """What forgetting is measured on; None where the recipe names nothing."""
+
+
+def read_corpora(
+    recipe: Recipe,
+    cache: Path,
+    *,
+    first: int,
+    check: bool,
+    say: Callable[[str], None],
+    reading: Reading | None = None,
+) -> list[ReadCorpora]:
+    """The corpora of every variant, variants that read alike once; the `first` windows of each as text.
+
+    `check` reads every row anew, without the cache. Raises `FrostlineError` with the place in the recipe.
+    """
+    found = []
+    seen = set()
+    for variant in variants_of(recipe):
+        wanted = variant.recipe
+        alike = (wanted.model, wanted.corpus, wanted.retention, wanted.windows)
+        if alike in seen:
+            continue
+        seen.add(alike)
+        with wanted.locating_errors():
+            if needs_conversion(wanted.model, cache):
+                say("Converting the embedded model to safetensors, once")
+            tokenizer = load_tokenizer(wanted.model, cache)
+            read = partial(_read, wanted.windows, tokenizer, cache, first, check, say, reading)
+            corpus = read("corpus", wanted.corpus)
+            retention = None if wanted.retention is None else read("retention", wanted.retention)
+            found.append(ReadCorpora(variant.label, model_title(wanted.model), corpus, retention))
+    return found
+
+
+def _read(
+    windows: WindowSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    first: int,
+    check: bool,
+    say: Callable[[str], None],
+    reading: Reading | None,
+    key: str,
+    settings: CorpusSettings,
+) -> CorpusPreview:
+    with at(key):
+        say(f"Reading {settings.source}")
+        corpus = open_corpus(settings, windows, tokenizer, cache=cache, progress=reading)
+        if check:
+            say(f"Reading every row of {settings.source} again")
+            check_corpus(corpus, settings, tokenizer, cache=cache, progress=reading)
+        return preview(corpus, tokenizer, first, checked=check)

@@ -1,0 +1,87 @@
+"""What does a reader see of a corpus? Its counts, and its first windows with what learns in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frostline.arms import ReadCorpora
+from frostline.corpus import CorpusPreview, ShownWindow
+from frostline.readable import percent, plural
+from frostline.report.page import Fact
+from frostline.report.sections import Passage, PlainPage, PlainSection, Table
+from frostline.report.write import write_page
+
+LEGEND = (
+    "Underlined in colour is what learns: the loss counts these tokens. Grey is what the model only reads. Special "
+    "tokens have a frame: text that merely looks like one has none."
+)
+
+
+def write_corpora(target: Path, name: str, found: Sequence[ReadCorpora]) -> Path:
+    """Write the page of what the experiment `name` reads to `target` and return it. Raises `RunFolderError`."""
+    return write_page(target, corpora_page(name, found))
+
+
+def corpora_page(name: str, found: Sequence[ReadCorpora]) -> PlainPage:
+    """The page as data."""
+    sections = []
+    for read in found:
+        label = f", {read.variant}" if read.variant else ""
+        sections.append(_section(f"Corpus{label}", read.corpus))
+        if read.retention is not None:
+            sections.append(_section(f"Retention corpus{label}", read.retention))
+    models = list(dict.fromkeys(read.model for read in found))
+    facts = [Fact("tokenizer", ", ".join(models))]
+    return PlainPage("Frostline · a corpus", name, "What is read, and what of it learns?", facts, sections)
+
+
+def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
+    """What was counted, in words."""
+    facts = []
+    if corpus.rows or corpus.left_out:
+        facts.append(Fact("rows", f"{corpus.rows:,}"))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.left_out.items())
+        facts.append(Fact("left out", f"{sum(corpus.left_out.values()):,}", reasons))
+        facts.append(Fact("cut", f"{corpus.cut:,}", "longer than a window" if corpus.cut else ""))
+    used = percent(corpus.distinct_tokens / max(corpus.vocabulary, 1))
+    facts += [
+        Fact("tokens", f"{corpus.tokens:,}"),
+        Fact("vocabulary", f"{corpus.distinct_tokens:,} of {corpus.vocabulary:,} tokens occur", used),
+        Fact(
+            "windows",
+            f"{corpus.windows:,} to train on, {corpus.held_out_windows:,} held out",
+            f"of up to {plural(corpus.window_length, 'token')}",
+        ),
+        Fact("SHA-256", corpus.sha256),
+    ]
+    if corpus.revision is not None:
+        facts.append(Fact("commit", corpus.revision))
+    if corpus.checked:
+        facts.append(Fact("checked", "every row was read again, and gave the same tokens"))
+    return facts
+
+
+def sizes_of(window: ShownWindow) -> str:
+    """How much of a window is read, and how much learns."""
+    held_out = ", held out" if window.held_out else ""
+    return f"{plural(window.tokens, 'token')}, {window.learnt_tokens:,} that the loss counts{held_out}"
+
+
+def _section(heading: str, corpus: CorpusPreview) -> PlainSection:
+    rows = tuple((fact.name, ", ".join(filter(None, (fact.value, fact.note)))) for fact in corpus_facts(corpus))
+    passages = tuple(
+        Passage(
+            f"Window {number}",
+            sizes_of(window),
+            tuple((_style(stretch.learns, stretch.special), stretch.shown) for stretch in window.stretches),
+        )
+        for number, window in enumerate(corpus.first, start=1)
+    )
+    told = (corpus.source, LEGEND) if passages else (corpus.source,)
+    return PlainSection(heading, told, tables=(Table(("", ""), rows),), passages=passages)
+
+
+def _style(learns: bool, special: bool) -> str:
+    """Names of the style sheet's classes."""
+    return ("learnt" if learns else "read") + (" special" if special else "")
