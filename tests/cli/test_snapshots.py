@@ -84,6 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WITH_JSON: dict[str, list[str]] = {
     "init": [],
     "env": [],
+    "corpus": ["recipe.yaml", "--first", "1"],
     "plan": ["recipe.yaml"],
     "estimate": ["recipe.yaml"],
     "time": ["recipe.yaml", "--rounds", "3", "--no-memory"],
@@ -109,3 +110,11 @@ def test_shape_of_the_json_of_every_command(
     monkeypatch.setenv("FROSTLINE_CACHE", str(folder / "cache"))
     text = printed(monkeypatch, capsys, command, *WITH_JSON[command], "--json")
     same_as_snapshot(f"json-{command}", "\n".join(shape(json.loads(text))) + "\n")
+
+
+def test_what_is_read_is_printed_without_colours(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("FROSTLINE_CACHE", str(folder / "cache"))
+    same_as_snapshot("corpus", printed(monkeypatch, capsys, "corpus", "recipe.yaml", "--first", "2"))

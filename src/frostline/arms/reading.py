@@ -41,18 +41,13 @@ def read_corpora(
     say: Callable[[str], None],
     reading: Reading | None = None,
 ) -> list[ReadCorpora]:
-    """The corpora of every variant, variants that read alike once; the `first` windows of each as text.
+    """The corpora of every variant, with the `first` windows of each as text.
 
     `check` reads every row anew, without the cache. Raises `FrostlineError` with the place in the recipe.
     """
     found = []
-    seen = set()
     for variant in variants_of(recipe):
         wanted = variant.recipe
-        alike = (wanted.model, wanted.corpus, wanted.retention, wanted.windows)
-        if alike in seen:
-            continue
-        seen.add(alike)
         with wanted.locating_errors():
             if needs_conversion(wanted.model, cache):
                 say("Converting the embedded model to safetensors, once")

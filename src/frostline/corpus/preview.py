@@ -44,6 +44,8 @@ class ShownWindow:
     held_out: bool
     """Whether nothing trains on it."""
     stretches: tuple[Stretch, ...]
+    only_look_special: tuple[str, ...]
+    """Special tokens that stand in it as plain text, which the model does not read as such."""
 
     @property
     def text(self) -> str:
@@ -116,7 +118,7 @@ def stretches_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], learns:
     The pieces put together are the whole decoded at once: decoders write a token differently behind another one, so
     what each adds to all before it is taken. A character whose bytes two kinds share belongs to the later one.
     """
-    special = _special_ids(tokenizer)
+    special = _special_tokens(tokenizer)
     kinds = [(learnt, id in special) for id, learnt in zip(ids, learns, strict=True)]
     borders = [place for place in range(1, len(ids)) if kinds[place] != kinds[place - 1]]
     whole = _decoded(tokenizer, ids)
@@ -139,12 +141,15 @@ def _shown_window(
     # A token is predicted from those before it, and the first has none, whatever its label.
     learns = [order > 0 and labels[place] != NOT_COUNTED for order, place in enumerate(kept)]
     stretches = stretches_of(tokenizer, [ids[place] for place in kept], learns)
-    return ShownWindow(len(kept), sum(learns), held_out, stretches)
+    plain = "\n".join(stretch.text for stretch in stretches if not stretch.special)
+    only_look_special = tuple(sorted(token for token in _special_tokens(tokenizer).values() if token in plain))
+    return ShownWindow(len(kept), sum(learns), held_out, stretches, only_look_special)
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    added = (id for id, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return frozenset([*tokenizer.all_special_ids, *added])
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Special tokens by id."""
+    named = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return named | {id: str(token) for id, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def _common_beginning(text: str, other: str) -> int:

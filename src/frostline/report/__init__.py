@@ -14,7 +14,7 @@ from frostline.report.write import render_report, write_figures, write_report
 
 if TYPE_CHECKING:
     from frostline.report.advice_page import write_advice
-    from frostline.report.corpus_page import corpus_facts, sizes_of, write_corpora
+    from frostline.report.corpus_page import corpus_facts, looks_sentence, sizes_of, write_corpora
     from frostline.report.inspection_page import sentences_of, write_inspection
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RunPlots",
     "alerts_of",
     "corpus_facts",
+    "looks_sentence",
     "numbers",
     "open_run",
     "render_report",
@@ -39,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "corpus_facts": "corpus_page",
+    "looks_sentence": "corpus_page",
     "sentences_of": "inspection_page",
     "sizes_of": "corpus_page",
     "write_advice": "advice_page",

@@ -11,6 +11,7 @@ from frostline.readable import percent, plural
 from frostline.report.page import Fact
 from frostline.report.sections import Passage, PlainPage, PlainSection, Table
 from frostline.report.write import write_page
+from frostline.text import one_line
 
 LEGEND = (
     "Underlined in colour is what learns: the loss counts these tokens. Grey is what the model only reads. Special "
@@ -73,7 +74,7 @@ def _section(heading: str, corpus: CorpusPreview) -> PlainSection:
     passages = tuple(
         Passage(
             f"Window {number}",
-            sizes_of(window),
+            ". ".join(filter(None, (sizes_of(window), looks_sentence(window)))),
             tuple((_style(stretch.learns, stretch.special), stretch.shown) for stretch in window.stretches),
         )
         for number, window in enumerate(corpus.first, start=1)
@@ -85,3 +86,9 @@ def _section(heading: str, corpus: CorpusPreview) -> PlainSection:
 def _style(learns: bool, special: bool) -> str:
     """Names of the style sheet's classes."""
     return ("learnt" if learns else "read") + (" special" if special else "")
+
+
+def looks_sentence(window: ShownWindow) -> str:
+    """What in a window only looks like a special token; '' if nothing does."""
+    named = ", ".join(one_line(token) for token in window.only_look_special)
+    return f"Plain text that only looks like a special token: {named}" if named else ""

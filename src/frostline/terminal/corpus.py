@@ -16,7 +16,7 @@ from rich.text import Text
 
 from frostline.arms import ReadCorpora
 from frostline.corpus import CorpusPreview, ShownWindow, Stretch
-from frostline.report import corpus_facts, sizes_of
+from frostline.report import corpus_facts, looks_sentence, sizes_of
 from frostline.text import one_line, visible
 
 LEARNT, UNLEARNT, SPECIAL_LEARNT, SPECIAL_UNLEARNT = "bold green", "dim", "bold magenta", "dim magenta"
@@ -37,6 +37,8 @@ def draw_corpora(read: ReadCorpora) -> RenderableType:
         for number, window in enumerate(corpus.first, start=1):
             heading = f"\nWindow {number}: {sizes_of(window)}"
             parts += [Text(heading, style="bold"), Padding(_Window(window), (0, 0, 0, 2))]
+            if window.only_look_special:
+                parts.append(Text(looks_sentence(window), style="yellow"))
     return Padding(Group(*parts), (0, 1))
 
 

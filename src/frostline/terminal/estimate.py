@@ -17,7 +17,7 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
     heading = f"Estimate, {estimate.precision} on {estimate.device}"
     if estimate.variant:
         heading += f", {one_line(estimate.variant)}"
-    table = empty_table("arm", "step", "first visit", "T", "r", "at most", "peak memory", "optimizer")
+    table = empty_table("arm", "step", "first\nvisit", "T", "r", "at most", "peak\nmemory", "optimizer")
     for arm in estimate.arms:
         table.add_row(
             Text(one_line(arm.arm) + ("\nbaseline" if arm.arm == estimate.baseline else "")),

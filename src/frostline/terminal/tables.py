@@ -13,10 +13,10 @@ from frostline.text import one_line
 
 
 def empty_table(*headings: str) -> Table:
-    """Columns without lines between them: names at the left, numbers at the right."""
+    """Columns without lines between them: names at the left, numbers at the right. Where it is narrow, names fold."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     return table
 
 

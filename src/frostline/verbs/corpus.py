@@ -13,15 +13,12 @@ if TYPE_CHECKING:
     from frostline.arms import ReadCorpora
     from frostline.recipe import GivenRecipe, Overrides
 
-FIRST = 3
-"""Windows that are shown unless another number is asked for."""
-
 
 def read_corpus(
     recipe: GivenRecipe,
     *,
     set: Overrides = (),
-    first: int = FIRST,
+    first: int = 3,
     check: bool = False,
     page: str | PathLike[str] | None = None,
     trusted_code: str | None = None,
@@ -30,7 +27,7 @@ def read_corpus(
 ) -> list[ReadCorpora]:
     """What `recipe` reads: rows, tokens, windows, and the `first` windows as text that says what learns.
 
-    One value for each variant that reads something else. The model's tokenizer is loaded, its weights are not. `check`
+    One value for each variant. The model's tokenizer is loaded, its weights are not. `check`
     reads every row again without the cache, of a hub data set all there are, and raises at the first one that is not
     right. `page` is a file to write the page to. The other parameters are as in `run`.
     """
