@@ -27,7 +27,7 @@ from frostline.engine import (
     resolve_precision,
 )
 from frostline.errors import PlanError, RecipeError, at
-from frostline.measures import ModelIdentity, identify
+from frostline.measures import ModelIdentity, identify, require_going_on
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -78,6 +78,8 @@ class Prepared:
     device: torch.device
     precision: str
     schedule: str
+    samples_by_cache: bool | None = None
+    """Whether text is sampled by the model's cache of keys and values; None where none is sampled."""
     chosen: Chosen = field(default_factory=dict)
     """What the selectors of the recipe that compute became; `recipe` here has them settled."""
     shared: SharedParts | None = None
@@ -111,6 +113,10 @@ def _prepare(
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
     identity = identify(model, recipe.model.trusted_code)
     _check_window_length(recipe, model)
+    by_cache, sampling = None, recipe.measures.sampling
+    if sampling.prompts:
+        longest = sampling.prompt_tokens + sampling.new_tokens
+        by_cache = require_going_on(on_device(model, device), device=device, precision=precision, longest=longest)
     corpus: Corpus | None = None
     chosen: Chosen = {}
     if asks_for_signals(recipe):
@@ -145,6 +151,7 @@ def _prepare(
         device=device,
         precision=precision,
         schedule=_resolve_schedule(recipe, model, arms, device),
+        samples_by_cache=by_cache,
         chosen=chosen,
     )
 

@@ -59,6 +59,7 @@ def record_continuations(prepared: Prepared, model: PreTrainedModel, journal: Ar
         end_token_ids(model),
         device=prepared.device,
         precision=prepared.precision,
+        by_cache=prepared.samples_by_cache,
     )
     measured = describe_continuations(
         prompts,

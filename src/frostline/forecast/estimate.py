@@ -256,7 +256,14 @@ def _evaluation_and_sampling(cut: Prepared) -> tuple[float, float]:
     few = sampling.model_copy(update={"new_tokens": min(SAMPLED_POSITIONS, sampling.new_tokens)})
     started = time.perf_counter()
     sample_continuations(
-        cut.model, prompts, few, 0, end_token_ids(cut.model), device=cut.device, precision=cut.precision
+        cut.model,
+        prompts,
+        few,
+        0,
+        end_token_ids(cut.model),
+        device=cut.device,
+        precision=cut.precision,
+        by_cache=cut.samples_by_cache,
     )
     return min(seconds), (time.perf_counter() - started) / few.new_tokens
 

@@ -3,6 +3,7 @@
 from frostline.measures.continuations import ContinuationMeasures, describe_continuations
 from frostline.measures.evaluate import EVALUATION_WINDOWS, LossMeasure, evaluate_loss, window_losses
 from frostline.measures.forward import next_token_losses, untouched_forward
+from frostline.measures.going_on import goes_on_by_cache, require_going_on
 from frostline.measures.hashing import TensorDigests, state_tensors, tensor_digests, weights_sha256
 from frostline.measures.identity import ModelIdentity, forward_conditions, identify
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
@@ -30,11 +31,13 @@ __all__ = [
     "end_token_ids",
     "evaluate_loss",
     "forward_conditions",
+    "goes_on_by_cache",
     "identify",
     "memory_method",
     "next_token_losses",
     "peak_bytes",
     "repetition",
+    "require_going_on",
     "reset_peak",
     "sample_continuations",
     "self_bleu",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frostline.corpus import NOT_COUNTED
 from frostline.engine import autocast
+from frostline.plans import keep_weights_still
 
 CHUNK_VALUES = 1 << 24
 """Logits turned to float32 at once: 64 MiB of them."""
@@ -26,6 +27,7 @@ def untouched_forward(model: nn.Module, device: torch.device, precision: str) ->
 
     Every module gets its own mode back afterwards, also one that stood in another mode than the model.
     """
+    keep_weights_still(model)
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

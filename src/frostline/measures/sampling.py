@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import raw_numbers
 from frostline.measures.forward import untouched_forward
+from frostline.measures.going_on import goes_on_by_cache, logits_of
 from frostline.recipe import SamplingSettings
 
 
@@ -31,12 +32,16 @@ def sample_continuations(
     *,
     device: torch.device,
     precision: str,
+    by_cache: bool | None = None,
 ) -> list[list[int]]:
     """Up to `settings.new_tokens` token ids after each row of `prompts` [prompts, prompt_tokens].
 
     A continuation ends before the first of `end_token_ids`, and may be empty. Global random state and model mode are
-    left as they were.
+    left as they were. With `by_cache` the model reads each token once and keeps keys and values, else it reads the
+    whole text again for each; None asks it (`goes_on_by_cache`).
     """
+    if by_cache is None:
+        by_cache = goes_on_by_cache(model, device=device)
     ends = frozenset(end_token_ids)
     continuations: list[list[int]] = [[] for _ in prompts]
     unfinished = set(range(len(continuations)))
@@ -46,17 +51,22 @@ def sample_continuations(
         for position in range(settings.new_tokens):
             if not unfinished:
                 break
-            output = model(input_ids=tokens, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            noise = gumbel_noise(seed, position, len(continuations), output.logits.shape[-1])
-            chosen = choose_tokens(output.logits[:, -1], noise, settings.temperature, settings.top_p)
+            if by_cache:
+                output = model(input_ids=tokens, past_key_values=cache, use_cache=True)
+                cache, logits = output.past_key_values, output.logits
+            else:
+                logits = logits_of(model, tokens)
+            noise = gumbel_noise(seed, position, len(continuations), logits.shape[-1])
+            chosen = choose_tokens(logits[:, -1], noise, settings.temperature, settings.top_p)
             for index in sorted(unfinished):
                 token = int(chosen[index])
                 if token in ends:
                     unfinished.discard(index)
                 else:
                     continuations[index].append(token)
-            tokens = chosen[:, None].to(device)  # finished rows go on unread, so that the cache keeps its shape
+            # Finished rows go on unread, so that the cache keeps its shape.
+            read = chosen[:, None].to(device)
+            tokens = read if by_cache else torch.cat([tokens, read], dim=1)
     return continuations
 
 

@@ -17,6 +17,7 @@ from frostline.plans.plan import Plan
 from frostline.plans.probe import feature_dimension
 from frostline.plans.resolve import map_untouched, resolve_plan, select
 from frostline.plans.roles import decoder_stack, map_model
+from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "decoder_stack",
     "feature_dimension",
     "is_split",
+    "keep_weights_still",
     "map_model",
     "map_untouched",
     "merge_adapters",

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from frostline.plans.adapters import adapter_modules, inject_adapters
 from frostline.plans.fused import join_parameter, split_parameter, value_of
 from frostline.plans.resolve import require_resolved_for, resolve_plan, select_from
+from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
 from frostline.recipe import WrittenPlan
 
@@ -39,6 +40,7 @@ def apply_plan(
         resolved = resolve_plan(plan, model)
     else:
         require_resolved_for(plan, model, resolved)
+    keep_weights_still(model)
     modules = adapter_modules(model, resolved.targets) if plan.lora is not None else ()
     parameters = dict(model.named_parameters())
     if plan.lora is not None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from frostline.plans.still import keep_weights_still
+
 TOKENS = 2
 """Enough for one position to look at another."""
 
@@ -52,6 +54,7 @@ def record_calls(model: PreTrainedModel, watched: Iterable[nn.Module]) -> dict[n
 @contextmanager
 def undisturbed(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode and plain kernels inside; training modes, settings and random states as before outside."""
+    keep_weights_still(model)
     modes = [(module, module.training) for module in model.modules()]
     config = model.config.get_text_config()
     attention, experts = config._attn_implementation, getattr(config, "_experts_implementation", None)
