@@ -43,7 +43,8 @@ def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
     if corpus.rows or corpus.left_out:
         facts.append(Fact("rows", f"{corpus.rows:,}"))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.left_out.items())
-        facts.append(Fact("left out", f"{sum(corpus.left_out.values()):,}", reasons))
+        left_out = f"{sum(corpus.left_out.values()):,}"
+        facts.append(Fact("left out", f"{left_out}: {reasons}" if reasons else left_out))
         facts.append(Fact("cut", f"{corpus.cut:,}", "longer than a window" if corpus.cut else ""))
     used = percent(corpus.distinct_tokens / max(corpus.vocabulary, 1))
     facts += [
@@ -79,8 +80,7 @@ def _section(heading: str, corpus: CorpusPreview) -> PlainSection:
         )
         for number, window in enumerate(corpus.first, start=1)
     )
-    told = (corpus.source, LEGEND) if passages else (corpus.source,)
-    return PlainSection(heading, told, tables=(Table(("", ""), rows),), passages=passages)
+    return PlainSection(heading, (corpus.source, LEGEND), tables=(Table(("", ""), rows),), passages=passages)
 
 
 def _style(learns: bool, special: bool) -> str:
