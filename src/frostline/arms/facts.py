@@ -56,4 +56,6 @@ def _corpus_facts(corpus: Corpus) -> CorpusFacts:
         held_out_windows=corpus.held_out_windows,
         tokens_sha256=corpus.tokens_sha256,
         revision=corpus.revision,
+        rows=corpus.rows,
+        left_out=corpus.left_out,
     )

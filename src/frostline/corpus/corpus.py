@@ -97,7 +97,9 @@ class Corpus:
         self.held_out_windows = int(windows.held_out.size)
         self.window_length = windows.width if isinstance(windows, PairWindows) else windows.length
         """Tokens of a window, or of the longest one."""
-        self.rows = windows.starts.size + tokens.skipped + windows.skipped if isinstance(windows, PairWindows) else 0
+        self.tally = tokens.tally
+        """What was met while the rows were read."""
+        self.rows = tokens.tally.rows
         """Rows met in the source; 0 for plain text."""
         self.left_out: dict[str, int] = _left_out(tokens, windows)
         """Rows left out, by reason."""
@@ -192,17 +194,13 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
 
 
 def _left_out(tokens: TokenFile, windows: TextWindows | PairWindows) -> dict[str, int]:
-    counts = {"without prompt or response": tokens.skipped}
+    counts = dict(tokens.tally.left_out)
     if isinstance(windows, PairWindows):
         counts["whose prompt fills the window"] = windows.skipped
     return {reason: count for reason, count in counts.items() if count}
 
 
 def _describe_pairs(source: str, pairs: PairWindows, tokens: TokenFile) -> str:
-    left_out = []
-    if tokens.skipped:
-        left_out.append(f"{tokens.skipped:,} without prompt or response")
-    if pairs.skipped:
-        left_out.append(f"{pairs.skipped:,} whose prompt fills the window")
+    left_out = [f"{count:,} {reason}" for reason, count in _left_out(tokens, pairs).items()]
     besides = f"; left out: {', '.join(left_out)}" if left_out else ""
     return f"{source}, {pairs.starts.size:,} prompt/response pairs{besides}"

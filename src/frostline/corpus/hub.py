@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from frostline.corpus.tables import Row, missing_column, text_of
+from frostline.corpus.tables import Row, missing_column
 from frostline.errors import CorpusError, MissingExtraError
 from frostline.hub import hub_if_reachable, hub_trouble
 from frostline.recipe import HUB_PREFIX, CorpusSettings
@@ -66,7 +66,7 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def read_hub_rows(settings: CorpusSettings, commit: str, columns: Sequence[str]) -> Iterator[Row]:
-    """All rows of the split at `commit`, as text of `columns`.
+    """All rows of the split at `commit`, with their `columns`.
 
     Raises `MissingExtraError` without `datasets`, `CorpusError` when the data set, its subset, split or column is
     not there or the hub cannot be reached.
@@ -84,9 +84,18 @@ def read_hub_rows(settings: CorpusSettings, commit: str, columns: Sequence[str])
         for column in columns:
             if column not in row:
                 raise missing_column(f"{settings.source}, split '{settings.split}',", column, list(row))
-        values = tuple(text_of(row[column], column, place) for column in columns)
-        done += sum(len(value) for value in values if value is not None)
+        values = tuple(row[column] for column in columns)
+        done += sum(len(value) for value in values if isinstance(value, str))
         yield Row(values, place, done)
+
+
+def hub_columns(settings: CorpusSettings, commit: str) -> tuple[str, ...]:
+    """The columns of the split's first row. Raises as `read_hub_rows` does."""
+    try:
+        row = next(iter(_open_stream(settings, commit)), None)
+    except hub_errors() as error:
+        raise _unreachable(settings, error) from error
+    return () if row is None else tuple(row)
 
 
 def _open_stream(settings: CorpusSettings, commit: str) -> Iterable[Mapping[str, object]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from frostline.corpus.blocks import cut_into_blocks
 from frostline.corpus.embedded import embedded_description, embedded_text
@@ -25,8 +26,9 @@ from frostline.corpus.files import (
     shown,
     status_of,
 )
-from frostline.corpus.hub import hub_commit, hub_name, read_hub_rows
-from frostline.corpus.tables import Row, read_rows
+from frostline.corpus.hub import hub_columns, hub_commit, hub_name, read_hub_rows
+from frostline.corpus.tables import Row, column_names, read_rows, text_of
+from frostline.corpus.tally import NO_TEXT, Tally
 from frostline.errors import CorpusError
 from frostline.recipe import EMBEDDED, HUB_PREFIX, CorpusSettings
 
@@ -42,6 +44,13 @@ class Block:
     """Bytes of the source up to the end of this block (of the row that it is from)."""
 
 
+class RowReader(Protocol):
+    """Hands out the rows of a source. Rows that it hands out are counted by who takes them, with `Tally.row`."""
+
+    def __call__(self, columns: tuple[str, ...], tally: Tally | None = None) -> Iterator[Row]:
+        """All rows; what is remarkable about them goes into `tally`."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A source that was found and hashed, and how to read it."""
@@ -55,10 +64,12 @@ class Source:
     """Size, 0 where it is not known."""
     is_table: bool
     """Rows are documents of their own; a single plain text is one document."""
-    blocks: Callable[[], Iterator[Block]]
-    """All the text."""
-    rows: Callable[[tuple[str, ...]], Iterator[Row]] | None
+    blocks: Callable[[Tally], Iterator[Block]]
+    """All the text; rows are counted in the tally."""
+    rows: RowReader | None
     """The rows' columns; None for plain text."""
+    column_names: Callable[[], tuple[str, ...]]
+    """The columns of the first file (of its first row, where rows may differ); none for plain text."""
     revision: str | None = None
     """Commit of a hub data set."""
 
@@ -97,22 +108,29 @@ def _embedded_source() -> Source:
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
 
-    return Source(embedded_description(), f"text:{digest}", digest, len(data), False, lambda: _document([text]), None)
+    return Source(
+        embedded_description(), f"text:{digest}", digest, len(data), False, lambda _: _document([text]), None, _none
+    )
 
 
 def _hub_source(settings: CorpusSettings, cache: Path) -> Source:
     commit = hub_commit(settings, cache)
     identity = f"hub:{hub_name(settings)}:{commit}:{settings.subset or ''}:{settings.split}"
     subset = f", {settings.subset}" if settings.subset else ""
-    rows = partial(read_hub_rows, settings, commit)
+
+    def rows(columns: tuple[str, ...], tally: Tally | None = None) -> Iterator[Row]:
+        del tally  # rows of a data set have all its columns: nothing to remark on
+        return read_hub_rows(settings, commit, columns)
+
     return Source(
         description=f"{settings.source}{subset} ({settings.split})",
         identity=identity,
         sha256=None,
         bytes=0,
         is_table=True,
-        blocks=lambda: _row_blocks(rows((settings.column,))),
+        blocks=lambda tally: _row_blocks(rows((settings.column,), tally), settings.column, tally),
         rows=rows,
+        column_names=partial(hub_columns, settings, commit),
         revision=commit,
     )
 
@@ -140,9 +158,18 @@ def _file_source(settings: CorpusSettings, paths: list[Path], description: str, 
         sha256=sha256,
         bytes=sum(file.bytes for file in files),
         is_table=is_table or not whole,
-        blocks=lambda: _row_blocks(_rows_of(files, (settings.column,))) if is_table else _text_blocks(files),
+        blocks=lambda tally: (
+            _row_blocks(_rows_of(files, (settings.column,), tally), settings.column, tally)
+            if is_table
+            else _text_blocks(files)
+        ),
         rows=partial(_rows_of, files) if is_table else None,
+        column_names=partial(column_names, next(file for file in files if file.bytes)) if is_table else _none,
     )
+
+
+def _none() -> tuple[str, ...]:
+    return ()
 
 
 def _document(pieces: Iterable[str], bytes_before: int = 0) -> Iterator[Block]:
@@ -161,8 +188,9 @@ def _text_blocks(files: list[SourceFile]) -> Iterator[Block]:
         before += file.bytes
 
 
-def _rows_of(files: list[SourceFile], columns: tuple[str, ...]) -> Iterator[Row]:
+def _rows_of(files: list[SourceFile], columns: tuple[str, ...], tally: Tally | None = None) -> Iterator[Row]:
     before = 0
+    del tally
     for file in files:
         if file.bytes:
             for row in read_rows(file, columns):
@@ -170,10 +198,13 @@ def _rows_of(files: list[SourceFile], columns: tuple[str, ...]) -> Iterator[Row]
         before += file.bytes
 
 
-def _row_blocks(rows: Iterator[Row]) -> Iterator[Block]:
+def _row_blocks(rows: Iterator[Row], column: str, tally: Tally) -> Iterator[Block]:
     """The one column of `rows` as documents; rows without text are left out."""
     for row in rows:
-        (text,) = row.values
-        if text:
+        tally.row()
+        text = text_of(row.values[0], column, row.place)
+        if text is None or not text.strip():
+            tally.leave_out(NO_TEXT, row.place)
+        else:
             for number, block in enumerate(cut_into_blocks([text])):
                 yield Block(block, number == 0, row.bytes_read)

@@ -18,9 +18,10 @@ _LISTED_COLUMNS = 20
 
 @dataclass(frozen=True)
 class Row:
-    """The wanted columns of one row; None where the row has no text."""
+    """The wanted columns of one row, as JSON has them: a row of conversations holds lists and dictionaries."""
 
-    values: tuple[str | None, ...]
+    values: tuple[object, ...]
+    """None where the row has nothing in that column."""
     place: str
     """File and line, or file and row."""
     bytes_read: int
@@ -34,6 +35,24 @@ def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[Row]:
     except OSError as error:
         raise unreachable(file.path, error) from error
     check_unchanged(file)
+
+
+def column_names(file: SourceFile) -> tuple[str, ...]:
+    """The columns of a table; of jsonl, the keys of its first row. Raises `CorpusError` as reading does."""
+    if file.format == "jsonl":
+        return _jsonl_names(file)
+    try:
+        return tuple(_scan(file).collect_schema().names())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise CorpusError(f"{shown(file.path)} cannot be read as {file.format}: {str(error)[:200]}") from error
+
+
+def _jsonl_names(file: SourceFile) -> tuple[str, ...]:
+    with file.path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                return tuple(_parse_object(line.removeprefix(b"\xef\xbb\xbf"), f"{file.path}:{number}"))
+    return ()
 
 
 def missing_column(place: str, column: str, available: Sequence[str]) -> CorpusError:
@@ -98,10 +117,10 @@ def _parse_object(line: bytes, place: str) -> dict[str, object]:
     return row
 
 
-def _value(row: dict[str, object], column: str, place: str) -> str | None:
+def _value(row: dict[str, object], column: str, place: str) -> object:
     if column not in row:
         raise missing_column(place, column, list(row))
-    return text_of(row[column], column, place)
+    return row[column]
 
 
 def _read_with_polars(file: SourceFile, columns: Sequence[str]) -> Iterator[Row]:
@@ -112,17 +131,12 @@ def _read_with_polars(file: SourceFile, columns: Sequence[str]) -> Iterator[Row]
         for column in columns:
             if column not in schema:
                 raise missing_column(name, column, schema.names())
-            if schema[column] != pl.String:
-                raise CorpusError(
-                    f"{name}: column '{column}' holds {schema[column]}, not text.",
-                    _text_columns([other for other, kind in schema.items() if kind == pl.String]),
-                )
         total = _row_count(file, frame)
         number, text_bytes = 0, 0
         for batch in frame.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
             for values in batch.iter_rows():
                 number += 1
-                text_bytes += sum(len(value) for value in values if value is not None)
+                text_bytes += sum(len(value) for value in values if isinstance(value, str))
                 done = file.bytes * number // total if total else min(text_bytes, file.bytes)
                 yield Row(values, f"{name[1:-1]}, row {number:,}", done)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -142,11 +156,6 @@ def _scan(file: SourceFile) -> pl.LazyFrame:
 def _row_count(file: SourceFile, frame: pl.LazyFrame) -> int:
     """Rows of a parquet file, which its footer tells; 0 for csv, where counting means reading."""
     return int(frame.select(pl.len()).collect().item()) if file.format == "parquet" else 0
-
-
-def _text_columns(names: Sequence[str]) -> str:
-    listed = ", ".join(f"'{name}'" for name in names[:_LISTED_COLUMNS])
-    return f"Columns of text: {listed}." if names else "It has no column of text."
 
 
 def _kind(value: object) -> str:

@@ -14,7 +14,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -26,6 +26,8 @@ from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
+from frostline.corpus.tables import text_of
+from frostline.corpus.tally import NO_PAIR, Tally
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings
 from frostline.storage import Facts, Sealed, cache_trouble, cached_entry, code_sha256
@@ -62,8 +64,8 @@ class TokenFile:
     """SHA-256 of the source's content."""
     sha256: str
     """SHA-256 of the ids, and of the pairs if there are any: what windows are named relative to."""
-    skipped: int
-    """Rows left out because they had no text."""
+    tally: Tally
+    """Rows read, rows left out and why."""
 
 
 def tokenise(
@@ -84,12 +86,13 @@ def tokenise(
         with (folder / TOKENS_FILE).open("wb") as file:
             writer = _TokenWriter(file, folder.parent, _vocabulary(tokenizer), source.bytes)
             reader = _write_text if settings.prompt is None else _write_pairs
-            facts = reader(source, settings, tokenizer, writer, folder, progress)
+            tally = Tally()
+            facts = reader(source, settings, tokenizer, writer, folder, progress, tally)
             writer.flush()
         (folder / COUNTS_FILE).write_bytes(writer.counts.astype("<i8").tobytes())
         if progress is not None and source.bytes:
             progress(source.bytes, source.bytes)
-        return facts
+        return {**facts, "tally": json.dumps(asdict(tally))}
 
     entry = cached_entry(cache / "corpora", _key(source, settings, tokenizer), write)
     return _open(entry, settings, _vocabulary(tokenizer))
@@ -172,13 +175,14 @@ def _write_text(
     writer: _TokenWriter,
     folder: Path,
     progress: Progress | None,
+    tally: Tally,
 ) -> Facts:
     """Running text; documents of a table or folder are separated by the tokenizer's end-of-text token if it has one."""
     end = tokenizer.eos_token_id if source.is_table else None
     digest = hashlib.sha256()
     limit = _limit_while_reading(source, settings)
     separate = False
-    for blocks in _batches(source):
+    for blocks in _batches(source, tally):
         for block, ids in zip(blocks, _ids(tokenizer, [block.text for block in blocks]), strict=True):
             digest.update(len(block.text).to_bytes(8, "little") + block.text.encode())
             separate = separate or block.opens_document
@@ -194,7 +198,7 @@ def _write_text(
             break
     if writer.tokens == 0:
         raise CorpusError(f"{source.description} holds no text.")
-    return {"source_sha256": source.sha256 or digest.hexdigest(), "skipped": 0}
+    return {"source_sha256": source.sha256 or digest.hexdigest()}
 
 
 def _write_pairs(
@@ -204,6 +208,7 @@ def _write_pairs(
     writer: _TokenWriter,
     folder: Path,
     progress: Progress | None,
+    tally: Tally,
 ) -> Facts:
     """Pairs, end to end; rows without a prompt or a response are left out."""
     assert source.rows is not None
@@ -213,7 +218,7 @@ def _write_pairs(
     limit = _limit_while_reading(source, settings)
     table: list[NDArray[np.int64]] = []
     texts: list[str] = []
-    skipped = bytes_read = characters = 0
+    bytes_read = characters = 0
 
     def tokenise_waiting() -> None:
         ids = _ids(tokenizer, texts)
@@ -226,11 +231,13 @@ def _write_pairs(
         if progress is not None:
             progress(bytes_read, max(source.bytes, bytes_read))
 
-    for row in source.rows((settings.prompt, settings.response)):
-        prompt, response = row.values
+    columns = (settings.prompt, settings.response)
+    for row in source.rows(columns, tally):
+        tally.row()
+        prompt, response = (text_of(*pair, row.place) for pair in zip(row.values, columns, strict=True))
         bytes_read = row.bytes_read
         if prompt is None or response is None or not prompt.strip() or not response.strip():
-            skipped += 1
+            tally.leave_out(NO_PAIR, row.place)
             continue
         given, wanted = render_pair(tokenizer, prompt, response, row.place)
         texts += (given, wanted)
@@ -245,14 +252,14 @@ def _write_pairs(
     if writer.tokens == 0:
         raise CorpusError(f"{source.description} holds no pair with both a prompt and a response.")
     (folder / PAIRS_FILE).write_bytes(np.concatenate(table).astype("<i8").tobytes())
-    return {"source_sha256": source.sha256 or digest.hexdigest(), "skipped": skipped}
+    return {"source_sha256": source.sha256 or digest.hexdigest()}
 
 
-def _batches(source: Source) -> Iterator[list[Block]]:
+def _batches(source: Source, tally: Tally) -> Iterator[list[Block]]:
     """Blocks of `source`, as many at a time as are worth a call of the tokenizer."""
     blocks: list[Block] = []
     characters = 0
-    for block in source.blocks():
+    for block in source.blocks(tally):
         blocks.append(block)
         characters += len(block.text)
         if characters >= BATCH_CHARACTERS or len(blocks) >= BATCH_TEXTS:
@@ -304,7 +311,7 @@ def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile
         pairs=pairs,
         source_sha256=source_sha256,
         sha256=sha256,
-        skipped=int(entry.facts["skipped"]),
+        tally=Tally(**json.loads(str(entry.facts["tally"]))),
     )
 
 

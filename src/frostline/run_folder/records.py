@@ -75,6 +75,10 @@ class CorpusFacts:
     """Hash of the tokens that the content became; '' in journals of 0.1.0."""
     revision: str | None = None
     """Commit of a data set of the hub; None for what lies elsewhere."""
+    rows: int = 0
+    """Rows met in the source, those left out among them; 0 for plain text."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Rows left out, by reason."""
 
 
 @dataclass(frozen=True)
