@@ -29,7 +29,7 @@ def write_table(path: Path, rows: dict[str, list[str | None]]) -> Path:
     return path
 
 
-def values_of(path: Path, *columns: str) -> list[tuple[str | None, ...]]:
+def values_of(path: Path, *columns: str) -> list[tuple[object, ...]]:
     return [row.values for row in read_rows(inspect_file(path, path.suffix[1:]), columns)]
 
 
@@ -72,11 +72,10 @@ def test_a_missing_column_names_the_nearest_and_lists_the_others(tmp_path: Path,
     assert caught.value.hint == "Did you mean 'texts'? It has 'texts', 'id'."
 
 
-def test_a_column_that_is_not_text_lists_those_that_are(tmp_path: Path) -> None:
+def test_a_column_that_is_not_text_is_named_with_its_row(tmp_path: Path) -> None:
     pl.DataFrame({"text": [1, 2], "body": ["a", "b"]}).write_parquet(tmp_path / "table.parquet")
-    with pytest.raises(CorpusError, match="column 'text' holds Int64, not text") as caught:
+    with pytest.raises(CorpusError, match=r"table\.parquet, row 1: column 'text' holds a number, not text"):
         open_small(tmp_path / "table.parquet", tmp_path / "cache")
-    assert caught.value.hint == "Columns of text: 'body'."
 
 
 def test_tabs_separate_the_columns_of_a_tsv_file(tmp_path: Path) -> None:
