@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
 from frostline.engine.precision import resolve_precision
-from frostline.engine.pretrained import load_model
 from frostline.engine.randomness import set_dropout
 from frostline.forecast.calibration import cut_model
+from frostline.loading.pretrained import load_model
 from frostline.plans import decoder_stack
 from frostline.recipe import ModelSettings
 from frostline.storage.folders import cache_folder

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from frostline.engine import load_model
 from frostline.engine.randomness import draws, random_module, set_randomness
 from frostline.errors import ModelError
+from frostline.loading import load_model
 from frostline.plans import Plan
 from frostline.recipe import ModelSettings, TrainingSettings
 from tests.builders.arms import make_arm

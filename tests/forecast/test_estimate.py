@@ -10,11 +10,11 @@ import torch
 
 from frostline.arms.peak_memory import measure_peak_memory
 from frostline.arms.prepared import Prepared, prepare
-from frostline.engine.pretrained import load_model, parameter_count
 from frostline.errors import TrainingError
 from frostline.forecast import estimate as estimate_module
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, kinds_of_layers
 from frostline.forecast.estimate import RunEstimate, estimate_recipe
+from frostline.loading.pretrained import load_model, parameter_count
 from frostline.plans import Plan
 from frostline.recipe import load_recipe, variants_of
 from tests.builders.experiments import write_experiment

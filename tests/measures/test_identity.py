@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline import machine
-from frostline.engine import load_model
+from frostline.loading import load_model
 from frostline.measures import ModelIdentity, forward_conditions, identify
 from frostline.measures import identity as identity_module
 from frostline.recipe import ModelSettings

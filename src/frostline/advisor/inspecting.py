@@ -11,8 +11,9 @@ from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH
 from frostline.arms import Prepared, pinned, prepare
-from frostline.engine import load_model, model_title, on_device
+from frostline.engine import on_device
 from frostline.errors import ModelError, RunFolderError, nearest
+from frostline.loading import load_model, model_title
 from frostline.plans import map_model
 from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_of
 from frostline.run_folder import CHECKPOINT_FOLDER, saved_model_folder

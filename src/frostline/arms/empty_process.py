@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from frostline.engine import load_tokenizer, parameter_count
+from frostline.loading import load_tokenizer, parameter_count
 from frostline.recipe import ModelSettings, Recipe
 
 

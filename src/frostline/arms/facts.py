@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from frostline.arms.prepared import Prepared, at_commits
 from frostline.corpus import Corpus, tokenizer_sha256
-from frostline.engine import context_length, model_title
+from frostline.loading import context_length, model_title
 from frostline.recipe import Variant
 from frostline.run_folder import CorpusFacts, VariantPrepared
 

@@ -14,19 +14,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.corpus import Corpus, open_corpus
-from frostline.engine import (
-    SharedParts,
-    commit_of,
-    context_length,
-    load_model,
-    load_tokenizer,
-    needs_conversion,
-    on_device,
-    require_compiler,
-    resolve_device,
-    resolve_precision,
-)
+from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import PlanError, RecipeError, at
+from frostline.loading import commit_of, context_length, load_model, load_tokenizer, needs_conversion
 from frostline.measures import ModelIdentity, identify, require_going_on
 from frostline.plans import (
     Plan,

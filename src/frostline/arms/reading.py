@@ -10,8 +10,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from frostline.corpus import CorpusPreview, check_corpus, open_corpus, preview
-from frostline.engine import load_tokenizer, model_title, needs_conversion
 from frostline.errors import at
+from frostline.loading import load_tokenizer, model_title, needs_conversion
 from frostline.recipe import CorpusSettings, Recipe, WindowSettings, variants_of
 
 Reading = Callable[[int, int], None]

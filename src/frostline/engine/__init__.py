@@ -1,4 +1,4 @@
-"""How is an arm trained, exactly? The reference step, the fast engine, the loop over arms, the first weights."""
+"""How is an arm trained, exactly? The reference step, the fast engine, the loop over arms."""
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
 from frostline.engine.arm import Arm, StepOutcome, next_token_loss, on_device, split_batch, to_device
@@ -20,15 +20,7 @@ from frostline.engine.prefix_store import (
     default_memory_bytes,
     window_key,
 )
-from frostline.engine.pretrained import (
-    commit_of,
-    context_length,
-    load_model,
-    load_tokenizer,
-    model_title,
-    needs_conversion,
-    parameter_count,
-)
+from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
 from frostline.engine.stand_in import Forward, answering, handing_out, hidden_of, with_hidden
 from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
@@ -52,8 +44,6 @@ __all__ = [
     "autocast",
     "cause_of",
     "choose_prefix",
-    "commit_of",
-    "context_length",
     "copy_for_arm",
     "default_disk_bytes",
     "default_memory_bytes",
@@ -63,21 +53,18 @@ __all__ = [
     "hidden_of",
     "is_out_of_memory",
     "keep_freed_memory",
-    "load_model",
-    "load_tokenizer",
     "measured_peak",
     "measured_rates",
-    "model_title",
-    "needs_conversion",
     "next_token_loss",
     "on_device",
-    "parameter_count",
     "read_state",
     "require_compiler",
     "resolve_device",
     "resolve_precision",
     "restore",
     "saved_bytes",
+    "set_dropout",
+    "set_randomness",
     "split_batch",
     "state_of",
     "to_device",

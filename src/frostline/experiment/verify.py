@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from frostline.arms import Prepared, facts_of, pinned, prepare
 from frostline.corpus import Corpus
-from frostline.engine import load_model
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
+from frostline.loading import load_model
 from frostline.machine import describe_machine
 from frostline.measures import state_tensors, weights_sha256
 from frostline.plans import value_of

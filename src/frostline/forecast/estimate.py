@@ -32,9 +32,10 @@ from frostline.arms import (
     trained_values,
 )
 from frostline.arms import STEPS as MEMORY_STEPS
-from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, parameter_count, resolve_device
+from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, resolve_device
 from frostline.errors import TrainingError
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
+from frostline.loading import parameter_count
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of

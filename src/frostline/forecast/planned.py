@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from frostline.arms import PlannedArm, plan_arms, prepare
-from frostline.engine import load_model
+from frostline.loading import load_model
 from frostline.recipe import Recipe, variants_of
 from frostline.signals import asks_for_signals
 

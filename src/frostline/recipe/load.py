@@ -99,7 +99,7 @@ def parse_recipe(text: str, overrides: Overrides = (), *, path: Path | None = No
 
 
 def trusting(recipe: Recipe, pin: str | None) -> Recipe:
-    """`recipe` with code trusted that comes with its model and has this pin; see `engine.remote_code`."""
+    """`recipe` with code trusted that comes with its model and has this pin; see `loading.remote_code`."""
     return recipe.model_copy(update={"model": recipe.model.trusting(pin)})
 
 

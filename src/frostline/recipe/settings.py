@@ -47,7 +47,7 @@ class ModelSettings(Settings):
 
     @property
     def trusted_code(self) -> str | None:
-        """Pin of the code that comes with the model and may run; never from a recipe, see `engine.remote_code`."""
+        """Pin of the code that comes with the model and may run; never from a recipe, see `loading.remote_code`."""
         return self._trusted_code
 
     def trusting(self, pin: str | None) -> ModelSettings:

@@ -9,8 +9,8 @@ from pathlib import Path
 import frostline
 
 DECIDING_PARTS = (
-    "arms", "corpus", "engine", "experiment", "measures", "plans", "recipe/plan.py", "recipe/roles.py",
-    "recipe/selectors.py",
+    "arms", "corpus", "engine", "experiment", "loading", "measures", "plans", "recipe/plan.py",
+    "recipe/roles.py", "recipe/selectors.py",
 )  # fmt: skip
 """Rooms, and single modules of others, whose code decides the bits of an arm and of its records.
 

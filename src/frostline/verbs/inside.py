@@ -125,7 +125,7 @@ def load_model(
 
     `source` is `"embedded"`, a folder written by `save_pretrained`, or a hub id.
     """
-    from frostline.engine import load_model
+    from frostline.loading import load_model
 
     with at_work(cache, False) as work:
         return load_model(_model(source, revision, trusted_code), work.cache)
@@ -139,7 +139,7 @@ def load_tokenizer(
     cache: str | Path | None = None,
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of that model; parameters as in `load_model`."""
-    from frostline.engine import load_tokenizer
+    from frostline.loading import load_tokenizer
 
     with at_work(cache, False) as work:
         return load_tokenizer(_model(source, revision, trusted_code), work.cache)

@@ -109,7 +109,7 @@ def advise(
 
     from frostline.advisor import advise as find_advice
     from frostline.advisor import parse_budget
-    from frostline.engine import model_title
+    from frostline.loading import model_title
     from frostline.report import write_advice
     from frostline.run_folder import usual_folder
     from frostline.signals import ADVISING

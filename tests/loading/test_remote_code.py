@@ -11,9 +11,9 @@ import typer
 
 from frostline.arms import Prepared, facts_of, prepare
 from frostline.cli.command import app
-from frostline.engine.pretrained import load_model, load_tokenizer, parameter_count
 from frostline.errors import ModelError, RecipeError
 from frostline.experiment.verify import verify_run
+from frostline.loading.pretrained import load_model, load_tokenizer, parameter_count
 from frostline.recipe import ModelSettings, load_recipe, trusting, variants_of
 from frostline.report import render_report
 from tests.builders.experiments import write_experiment
@@ -103,7 +103,7 @@ def test_code_of_another_repository_is_refused_whatever_the_pin(recipe: Path) ->
 def test_a_hub_id_needs_a_full_commit(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = json.loads((recipe.parent / "model" / "config.json").read_text(encoding="utf-8"))
     monkeypatch.setattr(
-        "frostline.engine.remote_code.PretrainedConfig.get_config_dict", lambda *_, **__: (configuration, {})
+        "frostline.loading.remote_code.PretrainedConfig.get_config_dict", lambda *_, **__: (configuration, {})
     )
     with pytest.raises(ModelError, match="not a full commit"):
         load_model(ModelSettings(source="some/stranger", revision="main").trusting("main"), recipe.parent)
@@ -164,5 +164,5 @@ def test_an_experiment_with_trusted_code_runs_records_it_and_can_be_verified(
 
 def test_every_command_that_loads_a_model_has_the_option() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
-        loads = name in ("plan", "run", "resume", "estimate", "time", "advise", "inspect", "verify")
+        loads = name in ("corpus", "plan", "run", "resume", "estimate", "time", "advise", "inspect", "verify")
         assert any("--trust-remote-code" in parameter.opts for parameter in command.params) == loads, name

@@ -26,10 +26,10 @@ from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from frostline.engine.randomness import set_dropout, set_randomness
-from frostline.engine.remote_code import may_run_code
+from frostline.engine import set_dropout, set_randomness
 from frostline.errors import ModelError
 from frostline.hub import HOW_TO_NAME_A_MODEL, hub_if_reachable, hub_trouble, out_of_reach
+from frostline.loading.remote_code import may_run_code
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 from frostline.storage import Facts, seal
 

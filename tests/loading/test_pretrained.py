@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.engine.pretrained import (
+from frostline.errors import ModelError
+from frostline.loading.pretrained import (
     commit_of,
     context_length,
     load_model,
@@ -17,7 +18,6 @@ from frostline.engine.pretrained import (
     model_location,
     parameter_count,
 )
-from frostline.errors import ModelError
 from frostline.recipe import ModelSettings
 from frostline.storage.folders import cache_folder
 from tests.builders.hub_server import no_hub
@@ -95,7 +95,7 @@ import sys
 from pathlib import Path
 from huggingface_hub import constants, hf_api
 from frostline import hub as reach
-from frostline.engine.pretrained import commit_of, load_model, load_tokenizer
+from frostline.loading.pretrained import commit_of, load_model, load_tokenizer
 from frostline.recipe import ModelSettings
 from tests.builders.hub_server import COMMIT, hub_with
 from tests.builders.models import tiny_model
