@@ -94,11 +94,11 @@ MISTAKES = {
     ),
     "a mapping for a list of selectors": (
         "  a: {train: {attn: 50%}}",
-        f"3, key 'arms.a.train': {WORD} {{'attn': '50%'}}.",
+        f"3, key 'arms.a.train': {WORD} {{attn: '50%'}}.",
     ),
     "a mapping for a list of changes": (
         "  a:\n    train: attn\n    changes: {at: 3, thaw: mlp}",
-        "5, key 'arms.a.changes': a list belongs here, found {'at': 3, 'thaw': 'mlp'}.",
+        "5, key 'arms.a.changes': a list belongs here, found {at: 3, thaw: 'mlp'}.",
     ),
     "a list for a mapping": (
         "  a: [attn]",
@@ -150,8 +150,8 @@ MISTAKES = {
     ),
     "a value that varies": (
         "  a: {train: all}\nvary:\n  corpus.tokens:\n    - 500\n    - none",
-        "7, key 'vary.corpus.tokens': 'none' does not work as corpus.tokens: input should be a valid integer, "
-        "unable to parse string as an integer.",
+        "7, key 'vary.corpus.tokens': 'none' does not work as corpus.tokens: a whole number belongs here, "
+        "found 'none'.",
     ),
     "a baseline": (
         "  full: {train: all}\nbaseline: ful",

@@ -6,6 +6,8 @@ the text as it was written.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -22,8 +24,29 @@ def mistake(message: str, hint: str = "", *keys: Key) -> PydanticCustomError:
 
 def as_found(value: object) -> str:
     """`, found VALUE`, as YAML has it; nothing where that would be long."""
-    phrase = ", found nothing" if value is None else f", found {value!r}"
+    phrase = f", found {'nothing' if value is None else as_yaml(value)}"
     return phrase if len(phrase) < 100 else ""
+
+
+def as_yaml(value: object) -> str:
+    """`value` as it is written in a recipe, texts in quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(as_yaml(inner) for inner in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_yaml(inner)}' for key, inner in value.items())}}}"
+    return repr(value)
+
+
+def _text_or_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise mistake(f"a text or a whole number belongs here{as_found(value)}.")
+    return value
 
 
 def _as_tuple(value: object) -> object:
@@ -70,8 +93,14 @@ Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], Be
 """Selectors as they were written; each can be read."""
 SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
 WatchedSelectors = Annotated[Selectors, AfterValidator(_not_computed)]
-PositiveCount = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+LARGEST_COUNT = 10**12
+"""More of anything than there will ever be; products of a few counts stay far below what overflows."""
+LARGEST_SEED = 2**63 - 1
+"""Largest number that every part of an experiment keeps whole: generators, journal and tables."""
+PositiveCount = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+VariedValue = Annotated[str | int, BeforeValidator(_text_or_number)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

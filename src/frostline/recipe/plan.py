@@ -17,6 +17,7 @@ from typing import Literal, Self
 from pydantic import ValidationError
 
 from frostline.errors import PlanError, nearest
+from frostline.recipe.explain import sentence_of
 from frostline.recipe.selectors import Selector, parse_selector, parse_selectors
 from frostline.recipe.settings import ArmSettings, LoraSettings
 
@@ -186,11 +187,16 @@ def _parse_lora(text: str) -> LoraSettings:
     if not targets:
         raise PlanError("'lora:' names no targets.", "Name matrices such as 'attn.qkv'.")
     try:
-        values = {"rank": int(match["rank"]), "alpha": match["alpha"], "targets": targets}
+        alpha = None if match["alpha"] is None else float(match["alpha"])
+    except ValueError as error:
+        raise PlanError(f"'lora:': alpha: '{match['alpha']}' is no number.") from error
+    try:
+        values = {"rank": int(match["rank"]), "alpha": alpha, "targets": targets}
         return _canonical(LoraSettings.model_validate(values))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise PlanError(f"'lora:': {problem['loc'][0]}: {problem['msg']}.") from error
+        message, _ = sentence_of(problem, problem["loc"], LoraSettings)
+        raise PlanError(f"'lora:': {problem['loc'][0]}: {message}") from error
 
 
 def _canonical(lora: LoraSettings) -> LoraSettings:

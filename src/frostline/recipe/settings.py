@@ -6,7 +6,7 @@ Unknown keys are errors. Paths in a recipe are relative to the folder of the rec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -14,15 +14,20 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from frostline.errors import FrostlineError, nearest
+from frostline.recipe.explain import sentence_of
 from frostline.recipe.fields import (
+    LARGEST_COUNT,
     Count,
     NonNegativeNumber,
     PositiveCount,
     PositiveNumber,
+    Seed,
     Selectors,
     Share,
     SomeSelectors,
+    VariedValue,
     WatchedSelectors,
+    as_yaml,
     mistake,
 )
 from frostline.recipe.source import RecipeSource
@@ -33,9 +38,23 @@ HUB_PREFIX = "hub:"
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
+    """Base of all settings: immutable, unknown keys refused, no value taken for one of another kind."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, values: object) -> object:
+        """What YAML gives as a list is kept as a tuple, which nobody can change."""
+        return {key: _frozen(value) for key, value in values.items()} if isinstance(values, Mapping) else values
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(inner) for inner in value)
+    if isinstance(value, Mapping):
+        return {key: _frozen(inner) for key, inner in value.items()}
+    return value
 
 
 class ModelSettings(Settings):
@@ -109,7 +128,7 @@ class CorpusSettings(Settings):
 
 
 class WindowSettings(Settings):
-    length: Annotated[int, Field(ge=2)] = 256
+    length: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 256
     """Tokens of a window; each predicts `length - 1` next tokens."""
     held_out: PositiveCount = 16
     """Windows kept for evaluation, spread over the corpus, never trained on."""
@@ -274,11 +293,11 @@ class Recipe(Settings):
     """Arms by name. The same arm entered twice under two names gives a difference of exactly 0."""
     baseline: str | None = None
     """The arm that others are compared with; the first one unless named."""
-    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One replicate each."""
     measures: MeasureSettings = MeasureSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
-    vary: dict[str, tuple[str | int, ...]] = {}
+    vary: dict[str, tuple[VariedValue, ...]] = {}
     """Repeat the experiment over the values of one key: `corpus.tokens` or `model.source`."""
     save: tuple[str, ...] = ()
     """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
@@ -307,7 +326,7 @@ class Recipe(Settings):
 
     @field_validator("vary")
     @classmethod
-    def _vary_one_known_key(cls, vary: dict[str, tuple[str | int, ...]]) -> dict[str, tuple[str | int, ...]]:
+    def _vary_one_known_key(cls, vary: dict[str, tuple[VariedValue, ...]]) -> dict[str, tuple[VariedValue, ...]]:
         if len(vary) > 1:
             raise ValueError("only one key can be varied in one experiment")
         for key, values in vary.items():
@@ -335,8 +354,10 @@ class Recipe(Settings):
                 try:
                     self.varied(key, value)
                 except ValidationError as error:
-                    problem = error.errors(include_url=False)[0]["msg"]
-                    found = f"{value!r} does not work as {key}: {problem[:1].lower()}{problem[1:]}."
+                    first = error.errors(include_url=False)[0]
+                    section, _ = key.split(".")
+                    problem, _ = sentence_of(first, (section, *first["loc"]), Recipe)
+                    found = f"{as_yaml(value)} does not work as {key}: {problem}"
                     raise mistake(found, "", "vary", key, index) from error
         return self
 
