@@ -62,7 +62,6 @@ REFUSED = (
     "plan recipe.yaml --set model.source=there",
     "estimate recipe.yaml --set model.source=./modle",
     "corpus recipe.yaml --first -1",
-    "corpus recipe.yaml --set corpus.source=missing.txt",
     "plan recipe.yaml --trust-remote-code sha256:0",
     "inspect ./modle",
     "inspect owner/no-such-model",
