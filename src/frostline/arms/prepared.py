@@ -16,7 +16,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frostline.corpus import Corpus, open_corpus
 from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import PlanError, RecipeError, at
-from frostline.loading import commit_of, context_length, load_model, load_tokenizer, needs_conversion
+from frostline.loading import (
+    commit_of,
+    context_length,
+    load_model,
+    load_tokenizer,
+    needs_conversion,
+    require_embedded_ids,
+    require_model_files,
+)
 from frostline.measures import ModelIdentity, identify, require_going_on
 from frostline.plans import (
     Plan,
@@ -99,6 +107,7 @@ def _prepare(
     say(f"Model: {recipe.model.source}")
     if needs_conversion(recipe.model, cache):
         say("Converting the embedded model to safetensors, once")
+    require_model_files(recipe.model, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
     identity = identify(model, recipe.model.trusted_code)
@@ -110,7 +119,7 @@ def _prepare(
     corpus: Corpus | None = None
     chosen: Chosen = {}
     if asks_for_signals(recipe):
-        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
+        corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
         inputs = signal_inputs_of(
             on_device(model, device), corpus, device=device, precision=precision, identity=identity
         )
@@ -122,11 +131,11 @@ def _prepare(
         for arm in arms.values():
             say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
     if corpus is None:
-        corpus = _open_corpus(recipe, tokenizer, cache, say, reading)
+        corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
     retention = None
     if recipe.retention is not None:
         say(f"Retention corpus: {recipe.retention.source}")
-        retention = _open(recipe.retention, recipe, tokenizer, cache, reading)
+        retention = _open(recipe.retention, recipe, model, tokenizer, cache, reading)
     return Prepared(
         variant=variant.label,
         recipe=at_commits(
@@ -228,24 +237,28 @@ def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
 
 def _open_corpus(
     recipe: Recipe,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     cache: Path,
     say: Callable[[str], None],
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
     say(f"Corpus: {recipe.corpus.source}")
-    return _open(recipe.corpus, recipe, tokenizer, cache, reading)
+    return _open(recipe.corpus, recipe, model, tokenizer, cache, reading)
 
 
 def _open(
     corpus: CorpusSettings,
     recipe: Recipe,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     cache: Path,
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
     with at("retention" if corpus is recipe.retention else "corpus"):
-        return open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
+        opened = open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
+    require_embedded_ids(model, tokenizer, opened)
+    return opened
 
 
 def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:

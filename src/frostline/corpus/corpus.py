@@ -92,6 +92,8 @@ class Corpus:
         self.tokens = int(tokens.ids.size)
         """All tokens, those of held-out windows and of the remainder included."""
         self.distinct_tokens = int(np.count_nonzero(tokens.counts))
+        self.largest_id = int(np.flatnonzero(tokens.counts)[-1]) if self.distinct_tokens else 0
+        """The largest token id that stands anywhere in the corpus."""
         self.windows = int(windows.training.size)
         """Training windows, an epoch's worth."""
         self.held_out_windows = int(windows.held_out.size)

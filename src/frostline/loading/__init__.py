@@ -1,13 +1,15 @@
 """Is what was loaded what lies in the file, and can it be trained?"""
 
+from frostline.loading.embedded_ids import require_embedded_ids
+from frostline.loading.embedded_model import needs_conversion
 from frostline.loading.pretrained import (
     commit_of,
     context_length,
     load_model,
     load_tokenizer,
     model_title,
-    needs_conversion,
     parameter_count,
+    require_model_files,
 )
 
 __all__ = [
@@ -18,4 +20,6 @@ __all__ = [
     "model_title",
     "needs_conversion",
     "parameter_count",
+    "require_embedded_ids",
+    "require_model_files",
 ]

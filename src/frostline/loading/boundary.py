@@ -1,0 +1,68 @@
+"""What may a library raise while it loads a model? Nearly anything; here it becomes one sentence, and nowhere else.
+
+A configuration is a stranger's data, and the code that reads it belongs to transformers, tokenizers, safetensors or
+comes with the model: a wrong type is a `TypeError` in one family and an `AttributeError` in the next, no heads are a
+`ZeroDivisionError`, an unknown kind of rotary embedding is a `KeyError`. None of that is a defect of Frostline, and
+its user wants to know which file is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from frostline.errors import FrostlineError, ModelError
+from frostline.hub import HOW_TO_NAME_A_MODEL, hub_trouble, out_of_reach
+from frostline.recipe import EMBEDDED, ModelSettings, model_folder
+
+SOURCE_KEY = ("model", "source")
+"""Key of the recipe at which a model that cannot be loaded is told."""
+RAISED_BY_LOADERS: tuple[type[Exception], ...] = (
+    OSError,  # a file that is missing, or is not to be read
+    ImportError,  # a package for this attention, this tokenizer, these quantised weights
+    ValueError,  # transformers' own judgement; JSON and Unicode that are none
+    TypeError, AttributeError, LookupError,  # a field of the configuration that is missing, or of another type
+    ArithmeticError,  # no heads, no layers
+    AssertionError,  # of the code of a family
+    RuntimeError,  # PyTorch: shapes that do not fit, negative sizes, no memory
+    SafetensorError,
+    StrictDataclassError,  # fields that transformers has checked
+)  # fmt: skip
+"""Every type that one of the libraries was seen to raise for a model folder that is at fault."""
+LONGEST_REASON = 140
+
+
+@contextmanager
+def loading(settings: ModelSettings, what: str, way_out: str = HOW_TO_NAME_A_MODEL) -> Iterator[None]:
+    """Whatever a library raises in the block is a `ModelError`: `what` of the model could not be loaded, and why."""
+    try:
+        yield
+    except FrostlineError:
+        raise
+    except Exception as error:
+        # `tokenizers` knows no other type than `Exception` itself.
+        if not isinstance(error, RAISED_BY_LOADERS) and type(error) is not Exception:
+            raise
+        raise not_loaded(settings, what, error, way_out) from error
+
+
+def not_loaded(settings: ModelSettings, what: str, error: Exception, way_out: str = HOW_TO_NAME_A_MODEL) -> ModelError:
+    """The error that `what` of the model could not be loaded, with what the library says of it."""
+    trouble = hub_trouble() if settings.source != EMBEDDED and model_folder(settings) is None else ""
+    if trouble:
+        return out_of_reach(settings.source, what, trouble)
+    reason = reason_of(error)
+    end = "" if reason.endswith("...") else "."
+    return ModelError(f"the {what} of '{settings.source}' could not be loaded: {reason}{end}", way_out).at(*SOURCE_KEY)
+
+
+def reason_of(error: Exception) -> str:
+    """The beginning of what `error` says, with its type where that alone says what kind of thing it is."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, LookupError | ArithmeticError | AssertionError) or not reason:
+        reason = f"{type(error).__name__} {reason}".strip()
+    reason = reason.rstrip(". ")
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON].rstrip()} ..."
