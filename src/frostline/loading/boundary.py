@@ -32,11 +32,17 @@ RAISED_BY_LOADERS: tuple[type[Exception], ...] = (
     StrictDataclassError,  # fields that transformers has checked
 )  # fmt: skip
 """Every type that one of the libraries was seen to raise for a model folder that is at fault."""
-LONGEST_REASON = 140
+LONGEST_REASON = 120
+_WAYS_OUT = {
+    "configuration": "Correct config.json, or give a folder as save_pretrained wrote it.",
+    "tokenizer": "Copy the tokenizer's files from the model it came with.",
+    "weights": "Give a folder as save_pretrained wrote it.",
+    "forward pass": "Weights and config.json may be of two models.",
+}
 
 
 @contextmanager
-def loading(settings: ModelSettings, what: str, way_out: str = HOW_TO_NAME_A_MODEL) -> Iterator[None]:
+def loading(settings: ModelSettings, what: str) -> Iterator[None]:
     """Whatever a library raises in the block is a `ModelError`: `what` of the model could not be loaded, and why."""
     try:
         yield
@@ -46,21 +52,24 @@ def loading(settings: ModelSettings, what: str, way_out: str = HOW_TO_NAME_A_MOD
         # `tokenizers` knows no other type than `Exception` itself.
         if not isinstance(error, RAISED_BY_LOADERS) and type(error) is not Exception:
             raise
-        raise not_loaded(settings, what, error, way_out) from error
+        raise _not_loaded(settings, what, error) from error
 
 
-def not_loaded(settings: ModelSettings, what: str, error: Exception, way_out: str = HOW_TO_NAME_A_MODEL) -> ModelError:
-    """The error that `what` of the model could not be loaded, with what the library says of it."""
-    trouble = hub_trouble() if settings.source != EMBEDDED and model_folder(settings) is None else ""
+def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelError:
+    of_hub = settings.source != EMBEDDED and model_folder(settings) is None
+    trouble = hub_trouble() if of_hub and isinstance(error, OSError) else ""
     if trouble:
         return out_of_reach(settings.source, what, trouble)
     reason = reason_of(error)
     end = "" if reason.endswith("...") else "."
+    way_out = HOW_TO_NAME_A_MODEL if of_hub else _WAYS_OUT[what]
     return ModelError(f"the {what} of '{settings.source}' could not be loaded: {reason}{end}", way_out).at(*SOURCE_KEY)
 
 
 def reason_of(error: Exception) -> str:
     """The beginning of what `error` says, with its type where that alone says what kind of thing it is."""
+    if isinstance(error, StrictDataclassError) and isinstance(error.__cause__, Exception):
+        return reason_of(error.__cause__)
     reason = " ".join(str(error).split())
     if isinstance(error, LookupError | ArithmeticError | AssertionError) or not reason:
         reason = f"{type(error).__name__} {reason}".strip()

@@ -25,6 +25,5 @@ def require_embedded_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
             raise ModelError(
                 f"the token '{text}' {use} and has the id {token}, but the model has {rows} embeddings, for ids to "
                 f"{rows - 1}.",
-                f"Use the model's own tokenizer, or train a model after resize_token_embeddings({len(tokenizer)}) and "
-                "save_pretrained.",
+                f"Use the model's own tokenizer, or call resize_token_embeddings({len(tokenizer)}) and save the model.",
             ).at(*SOURCE_KEY)

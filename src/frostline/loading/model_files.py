@@ -17,6 +17,8 @@ _TOKENIZER_FILES = (
     "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja",
     "chat_template.json",
 )  # fmt: skip
+_TOKENIZER_PARTS = ("tok", "vocab", "merges", "spiece", "sentencepiece", ".model")
+"""What the name of a file has in it that may be one of a tokenizer."""
 _AGAIN = "Copy or download it again."
 
 
@@ -44,7 +46,13 @@ def require_configuration(folder: Path, shown: str) -> None:
 
 
 def require_tokenizer_files(folder: Path, shown: str) -> None:
-    """Raise `ModelError` where a file of the tokenizer is a pointer, empty, or JSON that cannot be read."""
+    """Raise `ModelError` where no file could be one of a tokenizer, or one is a pointer or cannot be read as JSON."""
+    names = [path.name for path in folder.iterdir()]
+    if not any(part in name for name in names for part in _TOKENIZER_PARTS):
+        raise ModelError(
+            f"the tokenizer of '{shown}' could not be loaded: there is no tokenizer.json.",
+            "Copy the files of the model's tokenizer there, or write them with its save_pretrained.",
+        ).at(*SOURCE_KEY)
     for file in (folder / name for name in _TOKENIZER_FILES):
         if file.is_file():
             require_no_pointer(file, shown)

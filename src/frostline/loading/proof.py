@@ -1,4 +1,4 @@
-"""Can the model be trained to predict the next token? Proved by two short forward passes before anything is trained.
+"""Can the model be trained to predict the next token? Proved by a short forward pass before anything is trained.
 
 A model that sees later tokens learns to copy them, and its held-out loss means nothing; one whose logits are not finite
 learns nothing at all. Neither stands in a configuration that could be trusted: what counts is what the model computes.
@@ -19,7 +19,7 @@ from frostline.recipe import ModelSettings
 
 TOKENS = 8
 SEEN = 4
-"""Tokens that both passes have in common; the later ones are others."""
+"""Tokens that both rows have in common; the later ones are others."""
 TOLERANCE = 1e-4
 """Largest change of earlier logits, as a part of the change where the tokens changed: rounding is far below."""
 _SEED = 20
@@ -34,19 +34,18 @@ def require_trainable(model: PreTrainedModel, settings: ModelSettings) -> None:
     first, second = _tokens(model, length)
     seen = min(SEEN, length // 2)
     second[:seen] = first[:seen]
-    with loading(settings, "forward pass", "The configuration may be not that of these weights."):
-        logits = [_logits(model, tokens) for tokens in (first, second)]
+    with loading(settings, "forward pass"):
+        logits = _logits(model, torch.stack((first, second)))
     name = f"the model '{settings.source}'"
-    for answer in logits:
-        if not isinstance(answer, Tensor) or answer.ndim != 3 or answer.shape[:2] != (1, length):
-            raise ModelError(f"{name} does not give logits for each token.", "It must be a causal language model.").at(
-                *SOURCE_KEY
-            )
-        if not torch.isfinite(answer).all():
-            raise ModelError(
-                f"{name} gives logits that are not finite.", "Its weights or its configuration are broken."
-            ).at(*SOURCE_KEY)
-    changes = (logits[0] - logits[1]).abs().amax(dim=(0, 2))
+    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != (2, length):
+        raise ModelError(f"{name} does not give logits for each token.", "Give a causal language model.").at(
+            *SOURCE_KEY
+        )
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            f"{name} gives logits that are not finite.", "Its weights or its configuration are broken."
+        ).at(*SOURCE_KEY)
+    changes = (logits[0] - logits[1]).abs().amax(dim=1)
     earlier, later = float(changes[:seen].max()) if seen else 0.0, float(changes[seen:].max())
     if earlier > TOLERANCE * later:
         raise ModelError(
@@ -84,13 +83,13 @@ def _special(values: dict[str, object]) -> Iterator[int]:
 
 def _positions(model: PreTrainedModel) -> int:
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 1 else TOKENS
+    return length if isinstance(length, int) and length > 0 else TOKENS
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> object:
     with _undisturbed(model), torch.no_grad():
         torch.manual_seed(_SEED)
-        return getattr(model(input_ids=tokens.unsqueeze(0).to(model.device), use_cache=False), "logits", None)
+        return getattr(model(input_ids=tokens.to(model.device), use_cache=False), "logits", None)
 
 
 @contextmanager
