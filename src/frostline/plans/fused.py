@@ -3,15 +3,19 @@
 A fused matrix that a plan treats in parts is put together from one parameter a portion each time it is used
 (`torch.nn.utils.parametrize`). Frozen rows are then in no optimizer, so neither weight decay nor momentum can move
 them, in whatever loop. Joining copies bits: the forward pass is exactly that of the whole matrix.
+
+Files know nothing of it. Whoever saves in the middle of training (`Trainer`, `save_pretrained`, Accelerate,
+`torch.save`) asks for the state dict, and there the matrix is whole and has its own name; what is loaded is divided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 
 from frostline.plans.types import Portion
 
@@ -23,6 +27,8 @@ class JoinedPortions(nn.Module):
     """Puts a matrix together from its portions, in the places that they had."""
 
     places: Tensor | None
+    hooks: tuple[RemovableHandle, ...] = ()
+    """They keep state dicts of the owner as if nothing were split."""
 
     def __init__(self, portions: Sequence[Portion], owner: nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -49,6 +55,10 @@ def split_parameter(model: nn.Module, portions: Sequence[Portion]) -> tuple[nn.P
     owner, own = _owner(model, portions[0].parameter)
     joined = JoinedPortions(portions, owner, owner.get_parameter(own).device)
     parametrize.register_parametrization(owner, own, joined)
+    joined.hooks = (
+        owner.register_state_dict_post_hook(_join_in_state_dict),
+        owner.register_load_state_dict_pre_hook(_divide_in_state_dict),
+    )
     parts = _parametrizations(owner, own)
     return tuple(parts.get_parameter(f"original{index}") for index in range(len(portions)))
 
@@ -59,7 +69,10 @@ def join_parameter(model: nn.Module, name: str) -> nn.Parameter:
     owner, own = _owner(model, name)
     parts = _parametrizations(owner, own)
     trains = any(part.requires_grad for part in parts.parameters())
-    neighbours = next(child.neighbours for child in parts.children() if isinstance(child, JoinedPortions))
+    joined = next(child for child in parts.children() if isinstance(child, JoinedPortions))
+    neighbours = joined.neighbours
+    for hook in joined.hooks:
+        hook.remove()
     parametrize.remove_parametrizations(owner, own, leave_parametrized=True)
     value: object = getattr(owner, own)
     assert isinstance(value, Tensor)
@@ -90,6 +103,62 @@ def value_of(model: nn.Module, portion: Portion) -> Tensor:
     assert isinstance(value, Tensor)
     value = value.detach()
     return portion.view_of(value if value.is_floating_point() else value * owner.get_buffer(FROZEN_SCALE))
+
+
+def _joined_matrices(owner: nn.Module) -> dict[str, JoinedPortions]:
+    """What joins each split matrix that `owner` itself has, by the matrix's name there."""
+    holder = owner._modules.get("parametrizations")
+    found: dict[str, JoinedPortions] = {}
+    for own, parts in () if holder is None else holder.named_children():
+        for child in parts.children():
+            if isinstance(child, JoinedPortions):
+                found[own] = child
+    return found
+
+
+def _part_keys(prefix: str, own: str, joined: JoinedPortions) -> list[str]:
+    return [f"{prefix}parametrizations.{own}.original{index}" for index in range(len(joined.portions))]
+
+
+def _join_in_state_dict(
+    owner: nn.Module, state_dict: MutableMapping[str, Tensor], prefix: str, local_metadata: object
+) -> None:
+    """Put the whole matrices in the place of their parts, where they stood before anything was split."""
+    matrices = _joined_matrices(owner)
+    for own, joined in matrices.items():
+        keys = _part_keys(prefix, own, joined)
+        if all(key in state_dict for key in keys):  # a second hook of the same module finds the work done
+            state_dict[prefix + own] = joined(*[state_dict.pop(key) for key in keys])
+    first_split = max(matrices.values(), key=lambda joined: len(joined.neighbours), default=None)
+    plain = [] if first_split is None else [prefix + name for name in first_split.neighbours]
+    own_keys = [key for key in plain if key in state_dict]
+    inside = [key for key in state_dict if key.startswith(prefix) and key not in own_keys]
+    for key in (*own_keys, *inside):
+        state_dict[key] = state_dict.pop(key)
+
+
+def _divide_in_state_dict(
+    owner: nn.Module,
+    state_dict: MutableMapping[str, Tensor],
+    prefix: str,
+    local_metadata: object,
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    errors: list[str],
+) -> None:
+    """Divide the whole matrices of a state dict that is being loaded; one that holds parts is taken as it is."""
+    for own, joined in _joined_matrices(owner).items():
+        whole = state_dict.get(prefix + own)
+        if whole is None:
+            continue
+        expected = joined.portions[0].shape
+        if tuple(whole.shape) != expected:
+            found = tuple(whole.shape)
+            errors.append(f"size mismatch for {prefix}{own}: {found} in the file, {expected} in the model.")
+            continue
+        del state_dict[prefix + own]
+        state_dict.update(zip(_part_keys(prefix, own, joined), joined.right_inverse(whole), strict=True))
 
 
 def _parametrizations(owner: nn.Module, own: str) -> nn.Module:
