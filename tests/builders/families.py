@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from tests.builders.models import HEADS, HIDDEN, POSITIONS, VOCABULARY
 
-LARGEST = 2_000_000
+LARGEST = 2_600_000
 """Parameters of a model that is still called tiny."""
 ALL_FAMILIES: tuple[str, ...] = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
@@ -24,10 +24,14 @@ _SIZES: dict[str, object] = {
     **dict.fromkeys(("intermediate_size", "ffn_hidden_size", "d_ff", "ffn_dim", "encoder_ffn_dim"), 48),
     **dict.fromkeys(("decoder_ffn_dim", "attention_hidden_size"), HIDDEN),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), 2),
-    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "mamba_n_heads"), HEADS),
+    **dict.fromkeys(
+        ("num_attention_heads", "n_head", "n_heads", "num_heads", "mamba_n_heads", "linear_num_heads"), HEADS
+    ),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "linear_num_value_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "linear_num_key_heads", "index_n_heads", "num_experts_per_tok"), 2),
-    **dict.fromkeys(("head_dim", "d_kv", "linear_key_head_dim", "linear_value_head_dim", "index_head_dim"), 8),
+    **dict.fromkeys(
+        ("head_dim", "d_kv", "linear_key_head_dim", "linear_head_dim", "linear_value_head_dim", "index_head_dim"), 8
+    ),
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "v_head_dim", "query_pre_attn_scalar"), 8),
     **dict.fromkeys(("hidden_size_per_layer_input", "laurel_rank", "chunk_size"), 8),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "state_size", "time_step_rank", "mamba_d_state"), 4),
@@ -48,7 +52,9 @@ _LINEAR_AND_FULL: dict[str, object] = {"layer_types": ["linear_attention", "full
 _CHANGED: dict[str, dict[str, object]] = {
     **dict.fromkeys(("axk1", "axk2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa"), _LATENT),
     **dict.fromkeys(("longcat_flash", "youtu"), _LATENT),
-    **dict.fromkeys(("bailing_hybrid", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"), _LINEAR_AND_FULL),
+    **dict.fromkeys(
+        ("bailing_hybrid", "kimi_linear", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"), _LINEAR_AND_FULL
+    ),
     "bamba": {"attn_layer_indices": [1]},
     "codegen": {"rotary_dim": 4},
     "falcon_h1": {"mamba_d_ssm": 64},
@@ -79,7 +85,18 @@ _CHANGED: dict[str, dict[str, object]] = {
         "shape_vocab_size": 16,
     },
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 3, "layers_block_type": ["hybrid", "mamba", "hybrid"]},
+    "zamba": {
+        "num_hidden_layers": 3,
+        "layers_block_type": ["hybrid", "mamba", "hybrid"],
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
+    "zamba2": {
+        "num_hidden_layers": 3,
+        "layers_block_type": ["hybrid", "mamba", "hybrid"],
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
     "zaya": {"num_experts_per_tok": 1},
 }
 _NOT_SETTABLE: dict[str, tuple[str, ...]] = {
@@ -118,9 +135,21 @@ def tiny_of_any_family(family: str, *, seed: int = 0, **changed: object) -> PreT
 def _settings(family: str) -> dict[str, object]:
     base = CONFIG_MAPPING[family]()
     assert isinstance(base, PretrainedConfig)
+    return _shrunk(base, family)
+
+
+def _shrunk(config: PretrainedConfig, family: str) -> dict[str, object]:
+    """The settings of `config` that are sizes, made tiny, those of the models inside it too."""
     excluded = _NOT_SETTABLE.get(family, ())
-    known = {name: value for name, value in _SIZES.items() if name not in excluded and _has(base, name)}
-    return {**known, **_CHANGED.get(family, {})}
+    inner: dict[str, object] = {}
+    for name in config.sub_configs:
+        own = getattr(config, name, None)
+        if isinstance(own, PretrainedConfig) and own.model_type:
+            inner[name] = {"model_type": own.model_type, **_shrunk(own, own.model_type)}
+    # Where there is a model inside, a size that can be read from outside may be that one's.
+    own_names = vars(config) if inner else _SIZES
+    names = [name for name in _SIZES if name in own_names and name not in excluded and _has(config, name)]
+    return {**{name: _SIZES[name] for name in names}, **inner, **_CHANGED.get(family, {})}
 
 
 def _has(config: PretrainedConfig, name: str) -> bool:
