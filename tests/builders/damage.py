@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import TypedDict
 
 PREFIXES = ("_orig_mod.", "module.", "model.", "base_model.model.", "transformer.", "x")
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"
@@ -25,18 +26,23 @@ class Stored:
     values: bytes
 
 
+class _Entry(TypedDict):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def read_weights(path: Path) -> dict[str, Stored]:
     """The tensors of a whole file, by name."""
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
-    header: dict[str, dict[str, object]] = json.loads(raw[8 : 8 + length])
+    header: dict[str, _Entry] = json.loads(raw[8 : 8 + length])
+    header.pop("__metadata__", None)
     data = raw[8 + length :]
-    found = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]  # type: ignore[misc]  # two numbers, as the format has it
-            found[name] = Stored(str(entry["dtype"]), tuple(entry["shape"]), data[begin:end])  # type: ignore[arg-type]
-    return found
+    return {
+        name: Stored(entry["dtype"], tuple(entry["shape"]), data[slice(*entry["data_offsets"])])
+        for name, entry in header.items()
+    }
 
 
 def write_weights(path: Path, tensors: dict[str, Stored]) -> None:

@@ -30,7 +30,7 @@ from tests.builders.models import tiny_model
 from tests.builders.tokenizers import word_tokenizer, words
 
 LONGEST_SENTENCE = 300
-FAMILIES = ("llama", "gpt2", "qwen2", "mixtral", "gemma3_text", "in shards")
+FAMILIES = ("llama", "gpt2", "phi3", "mixtral", "gemma3_text", "in shards")
 FINE, REFUSED = "the original", "one sentence"
 ACCEPTED = frozenset({FINE, REFUSED})
 TEXT = words([(index * index + index // 3) % 61 for index in range(600)])
