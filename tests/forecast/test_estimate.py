@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from frostline.arms.peak_memory import measure_peak_memory
 from frostline.arms.prepared import Prepared, prepare
@@ -18,6 +19,7 @@ from frostline.loading.pretrained import load_model, parameter_count
 from frostline.plans import Plan
 from frostline.recipe import load_recipe, variants_of
 from tests.builders.experiments import write_experiment
+from tests.builders.families import tiny_of_any_family
 from tests.builders.models import FAMILIES, tiny_model
 
 
@@ -145,3 +147,11 @@ def test_memory_of_a_tiny_model_is_that_of_a_process_with_its_libraries(tmp_path
     found = estimated(tmp_path)
     measured = measure_peak_memory(load_recipe(tmp_path / "recipe.yaml"), "full", tmp_path / "cache").peak_bytes
     assert found.arms[0].peak_bytes == pytest.approx(measured, rel=0.2)
+
+
+def test_layers_are_cut_from_a_model_whose_kinds_of_layers_follow_from_their_number() -> None:
+    model = tiny_of_any_family("mamba", num_hidden_layers=4)
+    assert isinstance(model, PreTrainedModel)
+    cut = cut_model(model, [0, 3])
+    assert cut.config.num_hidden_layers == 2
+    assert cut(input_ids=torch.tensor([[1, 2, 3]]), use_cache=False).logits.isfinite().all()

@@ -7,8 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
+from frostline.errors import ModelError
 from frostline.signals.attention import attention_signals
+from tests.builders.families import tiny_of_any_family
 from tests.builders.models import FAMILIES, tiny_model
 from tests.builders.samples import CPU, random_sample
 
@@ -53,3 +56,11 @@ def test_every_family_shows_its_attention(family: str) -> None:
         assert len(signal.values) == 4
         assert all(np.isfinite(value) and value >= 0 for value in signal.heads.values())
     assert model.config._attn_implementation == implementation
+
+
+@pytest.mark.parametrize("family", ["mamba", "rwkv", "recurrent_gemma"])
+def test_a_model_without_attention_in_every_layer_says_so(family: str) -> None:
+    model = tiny_of_any_family(family)
+    assert isinstance(model, PreTrainedModel)
+    with pytest.raises(ModelError, match="does not show its attention probabilities"):
+        attention_signals(model, random_sample(), device=CPU, precision="fp32")

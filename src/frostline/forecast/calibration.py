@@ -112,6 +112,8 @@ def cut_model(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     config.num_hidden_layers = len(layers)
     for key in ("layer_types", "attention_layers", "mlp_layer_types"):
         of_each = getattr(config, key, None)
+        if isinstance(getattr(type(config), key, None), property):
+            continue  # computed from the number of layers
         if isinstance(of_each, list) and len(of_each) == len(stack):
             setattr(config, key, [of_each[layer] for layer in layers])
     return cut

@@ -46,9 +46,10 @@ def attention_signals(model: PreTrainedModel, sample: Sample, *, device: torch.d
         with untouched_forward(model, device, precision):
             for window in sample.windows:
                 input_ids, _, mask = to_device(window, device)
-                attentions = model(
-                    input_ids=input_ids, attention_mask=mask, use_cache=False, output_attentions=True
-                ).attentions
+                output = model(input_ids=input_ids, attention_mask=mask, use_cache=False, output_attentions=True)
+                attentions: object = getattr(
+                    output, "attentions", None
+                )  # of recurrent models: none
                 found = _probabilities(attentions, len(layers), type(model).__name__)
                 read = torch.ones_like(input_ids[0]).bool() if mask is None else mask[0].bool()
                 positions += int(read.sum())
@@ -69,7 +70,8 @@ def attention_signals(model: PreTrainedModel, sample: Sample, *, device: torch.d
 
 def _probabilities(attentions: object, layers: int, kind: str) -> list[Tensor]:
     """[heads, queries, keys] of each layer."""
-    found = [] if attentions is None else [value for value in attentions if isinstance(value, Tensor)]  # type: ignore[attr-defined]  # a tuple
+    shown = attentions if isinstance(attentions, tuple | list) else ()
+    found = [value for value in shown if isinstance(value, Tensor) and value.ndim == 4]
     if len(found) != layers:
         raise ModelError(
             f"{kind} does not show its attention probabilities in every layer.", "The other signals do without them."
