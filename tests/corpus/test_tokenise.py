@@ -251,7 +251,7 @@ def test_no_space_while_writing_says_how_much_is_needed_and_leaves_nothing(
 def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"w1 " * 600_000 + b"\xff")
-    with pytest.raises(CorpusError, match="byte 1,800,000 cannot be decoded"):
+    with pytest.raises(CorpusError, match=r"byte 1,800,000 \(0xff\) cannot be decoded"):
         open_small(path, tmp_path / "cache")
     assert list((tmp_path / "cache" / "corpora").iterdir()) == []
 

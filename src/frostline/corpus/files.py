@@ -1,12 +1,10 @@
-"""Which files are read, and can they be? Regular files only, hashed before use, text decoded as UTF-8 in a stream.
+"""Which files are read, and can they be? Regular files only, hashed before use.
 
 Every way in which a path or its bytes can be wrong ends here as a `CorpusError` of one sentence.
 """
 
 from __future__ import annotations
 
-import codecs
-import errno
 import hashlib
 import os
 import stat
@@ -14,16 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.errors import CorpusError, nearest
+from frostline.corpus.compressed import COMPRESSED
+from frostline.corpus.encodings import AUTO
+from frostline.corpus.places import shown, unreachable
+from frostline.errors import CorpusError
 
 CHUNK_BYTES = 1 << 20
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "text": (".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"),
-    "jsonl": (".jsonl", ".ndjson"),
-    "csv": (".csv", ".tsv"),
+    "jsonl": (".jsonl", ".ndjson", ".jsonlines"),
+    "json": (".json",),
+    "csv": (".csv", ".tsv", ".tab"),
     "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
 }
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -38,26 +40,42 @@ class SourceFile:
 
     path: Path
     format: str
-    """`text`, `jsonl`, `csv` or `parquet`."""
+    """A key of `SUFFIXES`."""
     bytes: int
     modified_ns: int
     sha256: str
+    encoding: str = AUTO
+    """The encoding that the recipe says; `auto` for what the file says itself."""
 
 
-def shown(path: Path) -> str:
-    """`path` in quotes for a message; a name that is not valid Unicode stays printable."""
-    return "'" + os.fsencode(path).decode("utf-8", "backslashreplace") + "'"
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files of a folder that are read, and how many are not."""
 
-
-def separator_of(path: Path) -> str:
-    """What stands between the columns of a csv file: a tab in `.tsv`, else a comma."""
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    paths: list[Path]
+    format: str
+    others: int
+    """Files of other formats."""
+    links: int
+    """Symbolic links, to files or folders, which are not followed."""
 
 
 def format_of(path: Path) -> str:
-    """The format that the file's name says; an unknown ending is read as text."""
-    suffix = path.suffix.lower()
-    return next((name for name, suffixes in SUFFIXES.items() if suffix in suffixes), "text")
+    """The format that the file's name says, without an ending such as `.gz`; an unknown ending is read as text."""
+    return _known_format(path) or "text"
+
+
+def _known_format(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    last = suffixes[-1] if suffixes else ""
+    return next((name for name, known in SUFFIXES.items() if last in known), None)
+
+
+def is_tab_separated(path: Path) -> bool:
+    """Whether the name of a csv file says that tabs stand between its columns."""
+    return any(suffix.lower() in (".tsv", ".tab") for suffix in path.suffixes[-2:])
 
 
 def status_of(path: Path) -> os.stat_result:
@@ -72,7 +90,7 @@ def status_of(path: Path) -> os.stat_result:
     return status
 
 
-def inspect_file(path: Path, file_format: str) -> SourceFile:
+def inspect_file(path: Path, file_format: str, encoding: str = AUTO) -> SourceFile:
     """Hash a regular file. Raises `CorpusError`; an empty file is not an error here."""
     status = status_of(path)
     if stat.S_ISDIR(status.st_mode):
@@ -80,7 +98,7 @@ def inspect_file(path: Path, file_format: str) -> SourceFile:
     digest = hashlib.sha256()
     for chunk in _byte_chunks(path):
         digest.update(chunk)
-    return SourceFile(path, file_format, status.st_size, status.st_mtime_ns, digest.hexdigest())
+    return SourceFile(path, file_format, status.st_size, status.st_mtime_ns, digest.hexdigest(), encoding)
 
 
 def check_unchanged(file: SourceFile) -> None:
@@ -90,70 +108,41 @@ def check_unchanged(file: SourceFile) -> None:
         raise CorpusError(f"{shown(file.path)} changed while it was being read.", "Run again when it is complete.")
 
 
-def find_files(folder: Path, file_format: str) -> list[Path]:
-    """All files of `file_format` below `folder`, sorted by relative path, hidden ones and symbolic links left out.
+def find_files(folder: Path, file_format: str) -> FoundFiles:
+    """All files of `file_format` below `folder`, sorted by relative path, hidden ones left out.
 
-    Links are not followed, so a folder never reads beyond itself or in a circle. Raises `CorpusError` if none is
-    found, or if something with a fitting name is not a regular file.
+    `auto` is the one format that the folder has. Symbolic links are not followed, so a folder never reads beyond
+    itself or in a circle. Raises `CorpusError` if none is found, if `auto` finds several formats, or if something
+    with a fitting name is not a regular file.
     """
-    suffixes = SUFFIXES[file_format]
-    found: list[Path] = []
-    others: set[str] = set()
-    links = 0
+    by_format: dict[str, list[Path]] = {}
+    others = links = 0
     waiting = [folder]
     while waiting:
         for entry in _entries(waiting.pop()):
             path = Path(entry.path)
-            fits = path.suffix.lower() in suffixes
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
                 links += 1
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
-            elif fits:
-                status_of(path)
-                found.append(path)
+            elif (known := _known_format(path)) is not None:
+                by_format.setdefault(known, []).append(path)
             else:
-                others.add(format_of(path) if path.suffix.lower() in _ALL_SUFFIXES else "")
+                others += 1
+    if file_format == "auto" and len(by_format) > 1:
+        listed = " and ".join(f"{len(paths):,} {name}" for name, paths in sorted(by_format.items()))
+        choices = " or ".join(f"'format: {name}'" for name in sorted(by_format))
+        raise CorpusError(f"the folder {shown(folder)} has files of several formats: {listed}.", f"Say {choices}.")
+    found_format = next(iter(by_format), "text") if file_format == "auto" else file_format
+    found = by_format.pop(found_format, [])
     if not found:
-        raise _nothing_found(folder, file_format, sorted(others - {""}), links)
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def decoded_chunks(path: Path) -> Iterator[str]:
-    """The text of a UTF-8 file in pieces.
-
-    A byte order mark at the beginning is dropped and each carriage return + line feed becomes a line feed. Raises
-    `CorpusError` with the byte offset where the bytes are not UTF-8, or where they are not text (a NUL byte).
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    done, held_back = 0, ""
-    for chunk in _byte_chunks(path):
-        if done == 0:
-            _check_mark(path, chunk)
-        if (zero := chunk.find(b"\0")) >= 0:
-            raise CorpusError(
-                f"{shown(path)} is not a text file: byte {done + zero:,} is zero.",
-                "Give a text file, or say what it is with 'format: parquet'.",
-            )
-        pending = len(decoder.getstate()[0])
-        try:
-            text = decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            raise _not_utf8(path, done - pending + error.start) from error
-        if done == 0:
-            text = text.removeprefix("\ufeff")
-        done += len(chunk)
-        text = (held_back + text).replace("\r\n", "\n")
-        # A carriage return at the very end may be the first half of a line end.
-        held_back = "\r" if text.endswith("\r") else ""
-        yield text.removesuffix("\r")
-    pending = len(decoder.getstate()[0])
-    if pending:
-        raise _not_utf8(path, done - pending)
-    if held_back:
-        yield held_back
+        raise _nothing_found(folder, found_format, sorted(by_format), links)
+    for path in found:
+        status_of(path)
+    left_out = others + sum(len(paths) for paths in by_format.values())
+    return FoundFiles(sorted(found, key=lambda path: path.relative_to(folder).parts), found_format, left_out, links)
 
 
 def _byte_chunks(path: Path) -> Iterator[bytes]:
@@ -163,24 +152,6 @@ def _byte_chunks(path: Path) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise unreachable(path, error) from error
-
-
-def _check_mark(path: Path, chunk: bytes) -> None:
-    if chunk.startswith(_UTF16_MARKS):
-        raise CorpusError(
-            f"{shown(path)} is encoded as UTF-16, not UTF-8 (its first two bytes say so).",
-            f"Convert it with: iconv -f UTF-16 -t UTF-8 {shown(path)}",
-        )
-
-
-def _not_utf8(path: Path, offset: int) -> CorpusError:
-    return CorpusError(
-        f"{shown(path)} is not UTF-8: byte {offset:,} cannot be decoded.",
-        f"Convert it to UTF-8, for example from Latin-1 with: iconv -f LATIN1 -t UTF-8 {shown(path)}",
-    )
-
-
-_ALL_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -196,24 +167,3 @@ def _nothing_found(folder: Path, file_format: str, others: list[str], links: int
     skipped = f"; {links} symbolic link{'s are' if links > 1 else ' is'} not followed" if links else ""
     hint = f"It has {others[0]} files: say 'format: {others[0]}'." if others else "Give a folder with such files."
     return CorpusError(f"the folder {shown(folder)} has no {file_format} files ({wanted}){skipped}.", hint)
-
-
-def unreachable(path: Path, error: OSError | ValueError) -> CorpusError:
-    """Why the file system does not let `path` be read, as one sentence."""
-    if isinstance(error, ValueError):
-        return CorpusError(f"{str(path)!r} is not a path.")
-    if error.errno == errno.ELOOP:
-        return CorpusError(f"{shown(path)} is a symbolic link that leads back to itself.")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        if path.is_symlink():
-            return CorpusError(f"{shown(path)} is a symbolic link to nothing.")
-        return CorpusError(f"there is no file or folder {shown(path)}.", _similar_name(path))
-    return CorpusError(f"{shown(path)} cannot be read: {(error.strerror or str(error)).lower()}.")
-
-
-def _similar_name(path: Path) -> str:
-    try:
-        close = nearest(path.name, sorted(other.name for other in path.parent.iterdir()), count=1)
-    except OSError:
-        return "Paths in a recipe are relative to its folder."
-    return close or "Paths in a recipe are relative to its folder."

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from frostline.corpus.tables import Row, missing_column
+from frostline.corpus.rows import Row, missing_column
 from frostline.errors import CorpusError, MissingExtraError
 from frostline.hub import hub_if_reachable, hub_trouble
 from frostline.recipe import HUB_PREFIX, CorpusSettings

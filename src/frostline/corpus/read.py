@@ -14,20 +14,22 @@ from typing import Protocol
 
 from frostline.corpus.blocks import cut_into_blocks
 from frostline.corpus.embedded import embedded_description, embedded_text
+from frostline.corpus.encodings import decoded_chunks
 from frostline.corpus.fetch import Progress, fetch, shown_address
 from frostline.corpus.files import (
     SourceFile,
     check_unchanged,
-    decoded_chunks,
     find_files,
     format_of,
     inspect_file,
-    separator_of,
-    shown,
+    is_tab_separated,
     status_of,
 )
 from frostline.corpus.hub import hub_columns, hub_commit, hub_name, read_hub_rows
-from frostline.corpus.tables import Row, column_names, read_rows, text_of
+from frostline.corpus.places import shown
+from frostline.corpus.rows import Row, text_of
+from frostline.corpus.saved import is_saved, saved_files
+from frostline.corpus.tables import column_names, read_rows
 from frostline.corpus.tally import NO_TEXT, Tally
 from frostline.errors import CorpusError
 from frostline.recipe import EMBEDDED, HUB_PREFIX, CorpusSettings
@@ -136,22 +138,36 @@ def _hub_source(settings: CorpusSettings, cache: Path) -> Source:
 
 
 def _folder_source(settings: CorpusSettings, folder: Path) -> Source:
-    file_format = "text" if settings.format == "auto" else settings.format
-    paths = find_files(folder, file_format)
-    noun = "file" if len(paths) == 1 else "files"
-    return _file_source(settings, paths, f"{folder.resolve().name} ({len(paths):,} {noun})", whole=False)
+    name = folder.resolve().name
+    if is_saved(folder) and settings.format in ("auto", "arrow"):
+        return _file_source(settings, saved_files(folder, settings.split), f"{name} (a saved data set)", "arrow")
+    found = find_files(folder, settings.format)
+    parts = [_counted(len(found.paths), "file")]
+    if found.others:
+        parts.append(f"{_counted(found.others, 'file')} of other formats not read")
+    if found.links:
+        parts.append(f"{_counted(found.links, 'symbolic link')} not followed")
+    return _file_source(settings, found.paths, f"{name} ({'; '.join(parts)})", found.format)
 
 
-def _file_source(settings: CorpusSettings, paths: list[Path], description: str, *, whole: bool = True) -> Source:
-    """`whole`: the source is a single file, not a folder."""
-    formats = [format_of(path) if settings.format == "auto" else settings.format for path in paths]
-    files = [inspect_file(path, file_format) for path, file_format in zip(paths, formats, strict=True)]
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _file_source(
+    settings: CorpusSettings, paths: list[Path], description: str, folder_format: str | None = None
+) -> Source:
+    """`folder_format`: the format of all files of a folder; None where the source is a single file."""
+    whole = folder_format is None
+    file_format = folder_format or (format_of(paths[0]) if settings.format == "auto" else settings.format)
+    files = [inspect_file(path, file_format, settings.encoding) for path in paths]
     if not any(file.bytes for file in files):
         raise CorpusError(f"{shown(paths[0])} is empty." if whole else f"every file of {description} is empty.")
     joined = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
     sha256 = files[0].sha256 if whole else joined
-    is_table = files[0].format != "text"
-    kind = files[0].format + "".join(separator_of(file.path) for file in files if file.format == "csv")
+    is_table = file_format != "text"
+    tabs = "".join("t" if is_tab_separated(file.path) else "c" for file in files) if file_format == "csv" else ""
+    kind = f"{file_format}{tabs}:{settings.encoding}"
     return Source(
         description=description,
         identity=f"{kind}:{'file' if whole else 'folder'}:{sha256}",
@@ -183,17 +199,16 @@ def _document(pieces: Iterable[str], bytes_before: int = 0) -> Iterator[Block]:
 def _text_blocks(files: list[SourceFile]) -> Iterator[Block]:
     before = 0
     for file in files:
-        yield from _document(decoded_chunks(file.path), before)
+        yield from _document(decoded_chunks(file.path, file.encoding), before)
         check_unchanged(file)
         before += file.bytes
 
 
 def _rows_of(files: list[SourceFile], columns: tuple[str, ...], tally: Tally | None = None) -> Iterator[Row]:
     before = 0
-    del tally
     for file in files:
         if file.bytes:
-            for row in read_rows(file, columns):
+            for row in read_rows(file, columns, tally):
                 yield Row(row.values, row.place, before + row.bytes_read)
         before += file.bytes
 

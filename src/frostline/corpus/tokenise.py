@@ -26,7 +26,7 @@ from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
-from frostline.corpus.tables import text_of
+from frostline.corpus.rows import text_of
 from frostline.corpus.tally import NO_PAIR, Tally
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings
@@ -45,7 +45,7 @@ TOKENIZER_SETTINGS = (
     "split_special_tokens",
 )
 """What decides tokens or text and stands in no file of the fast tokenizer itself."""
-DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers")
+DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers", "zstandard")
 """Packages that read a source, write its conversations and cut it into tokens."""
 TOKENS_FILE, COUNTS_FILE, PAIRS_FILE = "tokens.bin", "counts.bin", "pairs.bin"
 

@@ -90,16 +90,18 @@ def _holds_secret(address: str) -> bool:
 class CorpusSettings(Settings):
     source: str = EMBEDDED
     """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
-    format: Literal["auto", "text", "jsonl", "csv", "parquet"] = "auto"
-    """`auto` goes by the file's name."""
+    format: Literal["auto", "text", "jsonl", "json", "csv", "parquet", "arrow"] = "auto"
+    """`auto` goes by the file's name (`.gz`, `.zst`, `.bz2`, `.xz` are unpacked), of a folder by its files' names."""
+    encoding: str = "auto"
+    """`auto` is UTF-8, or UTF-16 and UTF-32 with a byte order mark; others by name, such as `cp1252`."""
     column: str = "text"
-    """The text column of jsonl, csv, parquet and hub data sets."""
+    """The text column of jsonl, json, csv, parquet, arrow and hub data sets."""
     prompt: str | None = None
     """Column of the prompts of prompt/response pairs: the tokenizer's chat template is applied to each pair."""
     response: str | None = None
     """Column of the responses: the loss counts their tokens alone."""
     split: str = "train"
-    """Split of a hub data set."""
+    """Split of a hub data set, or of a folder that `DatasetDict.save_to_disk` wrote."""
     subset: str | None = None
     """Configuration name of a hub data set."""
     revision: str | None = None
@@ -108,6 +110,16 @@ class CorpusSettings(Settings):
     """Expected SHA-256 of the file; a different content is an error."""
     tokens: PositiveCount | None = None
     """Read only the first `tokens` tokens (what `vary: {corpus.tokens: [...]}` varies)."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            if name != "auto":
+                "a".encode(name)
+        except (LookupError, ValueError):
+            raise ValueError(f"'{name}' is no encoding of text that Python knows: try 'cp1252' or 'latin-1'") from None
+        return name
 
     @model_validator(mode="after")
     def _pairs_need_both_columns(self) -> Self:
