@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[7], rows[9] = ("w1 w2", ""), ("", "w3")
     (folder / "pairs.jsonl").write_text("".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in rows), "utf-8")
     with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text",), *((some_words(6, number),) for number in range(30))])
+        table = [("id", "text"), *((number, some_words(6, number) if number % 9 else "") for number in range(30))]
+        csv.writer(file).writerows(table)
     return folder
 
 
@@ -94,7 +95,9 @@ def test_counts_are_those_of_the_file(
 def test_rows_of_a_table_are_read_as_the_csv_module_reads_them(folder: Path) -> None:
     (found,) = frostline.read_corpus(folder / "recipe.yaml", set={"corpus.source": str(folder / "rows.csv")}, first=99)
     with (folder / "rows.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row["text"] for row in csv.DictReader(file)]
+        met = list(csv.DictReader(file))
+    rows = [row["text"] for row in met if row["text"]]
+    assert (found.corpus.rows, sum(found.corpus.left_out.values())) == (len(met), len(met) - len(rows))
     shown = " ".join(window.text for window in found.corpus.first).split()
     assert shown == " <|end|> ".join(rows).split()[: len(shown)]
     assert found.corpus.tokens == sum(len(row.split()) + 1 for row in rows) - 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from frostline.corpus.corpus import Corpus
 from frostline.corpus.pairs import NOT_COUNTED
+from frostline.corpus.tally import remarks_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,6 +64,10 @@ class CorpusPreview:
     """Rows that were met, those left out included; 0 for plain text, which has none."""
     left_out: Mapping[str, int]
     """Rows left out, by reason."""
+    left_out_first: Mapping[str, str]
+    """File and line (or row) of the first of them, by reason, where it is known."""
+    remarks: tuple[str, ...]
+    """What may surprise about rows that are read."""
     cut: int
     """Rows of which only a part fits into a window."""
     tokens: int
@@ -98,6 +103,8 @@ def preview(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, first: int, *, c
         source=corpus.description,
         rows=corpus.rows,
         left_out=dict(corpus.left_out),
+        left_out_first={reason: place for reason, place in corpus.tally.first.items() if reason in corpus.left_out},
+        remarks=remarks_of(corpus.tally),
         cut=corpus.cut,
         tokens=corpus.tokens,
         distinct_tokens=corpus.distinct_tokens,

@@ -45,10 +45,16 @@ def told(tally: Tally) -> str:
     """What a reader of the terminal is told: `60 rows, 12 left out (12 without text, data.csv:5 first)`, or ''."""
     if not tally.rows:
         return ""
-    parts = [f"{tally.rows:,} row{'s' if tally.rows > 1 else ''}", *_left_out(tally.left_out, tally.first)]
-    for what, rows in tally.remarks.items():
-        parts.append(f"{rows:,} {what} ({tally.first[what]} first)" if rows else f"{what} ({tally.first[what]})")
-    return ", ".join(parts)
+    rows = f"{tally.rows:,} row{'s' if tally.rows > 1 else ''}"
+    return ", ".join([rows, *_left_out(tally.left_out, tally.first), *remarks_of(tally)])
+
+
+def remarks_of(tally: Tally) -> tuple[str, ...]:
+    """Each remark: `2 with fewer fields than the header (data.csv:5 first)`."""
+    return tuple(
+        f"{rows:,} {what} ({tally.first[what]} first)" if rows else f"{what} ({tally.first[what]})"
+        for what, rows in tally.remarks.items()
+    )
 
 
 def _left_out(left_out: Mapping[str, int], first: Mapping[str, str]) -> list[str]:

@@ -42,10 +42,12 @@ def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
     facts = []
     if corpus.rows or corpus.left_out:
         facts.append(Fact("rows", f"{corpus.rows:,}"))
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.left_out.items())
+        first = {reason: f" ({place} first)" for reason, place in corpus.left_out_first.items()}
+        reasons = ", ".join(f"{count:,} {reason}{first.get(reason, '')}" for reason, count in corpus.left_out.items())
         left_out = f"{sum(corpus.left_out.values()):,}"
         facts.append(Fact("left out", f"{left_out}: {reasons}" if reasons else left_out))
         facts.append(Fact("cut", f"{corpus.cut:,}", "longer than a window" if corpus.cut else ""))
+    facts += [Fact("note", remark) for remark in corpus.remarks]
     used = percent(corpus.distinct_tokens / max(corpus.vocabulary, 1))
     facts += [
         Fact("tokens", f"{corpus.tokens:,}"),
