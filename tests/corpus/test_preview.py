@@ -71,6 +71,7 @@ def test_running_text_learns_all_but_the_first_token_of_a_window(tmp_path: Path)
     ids = some_ids(83)
     found = of(write_words(tmp_path / "a.txt", ids), tmp_path, length=8, held_out=2)
     assert (found.tokens, found.windows, found.held_out_windows, found.window_length) == (83, 8, 2, 8)
+    assert found.learnt_tokens == 8 * 7
     assert found.distinct_tokens == len(set(ids))
     assert found.vocabulary == len(word_tokenizer())
     assert (found.rows, found.left_out, found.cut) == (0, {}, 0)
@@ -97,6 +98,7 @@ def test_a_response_learns_its_prompt_does_not_and_padding_is_not_shown(tmp_path
     source.write_text("".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in pairs), encoding="utf-8")
     found = of(source, tmp_path, 9, prompt="q", response="a", length=32)
     assert len(found.first) == 9
+    assert found.learnt_tokens == sum(window.learnt_tokens for window in found.first if not window.held_out)
     for window, (prompt, response) in zip(found.first, pairs, strict=True):
         learnt = "".join(stretch.text for stretch in window.stretches if stretch.learns)
         read = "".join(stretch.text for stretch in window.stretches if not stretch.learns)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frostline.corpus.ngrams import count_copied, training_hashes
-from frostline.corpus.pairs import PairWindows, lay_out_pairs
+from frostline.corpus.pairs import NOT_COUNTED, PairWindows, lay_out_pairs
 from frostline.corpus.read import open_source
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import Rows, TextWindows, lay_out_windows
@@ -125,6 +125,15 @@ class Corpus:
         held_out = self._windows.held_out
         ids = np.sort(np.concatenate((self._windows.training[:count], held_out[:count])))[:count]
         return self._windows.gather(ids), np.isin(ids, held_out)
+
+    def learnt_tokens(self) -> int:
+        """How many tokens of all training windows the loss counts; looks through them all."""
+        training, learnt = self._windows.training, 0
+        size = max(1, _COUNT_CHUNK // self.window_length)
+        for start in range(0, training.size, size):
+            labels = self._windows.gather(training[start : start + size]).labels
+            learnt += int(np.count_nonzero(labels[:, 1:] != NOT_COUNTED))  # the first of a window has none before it
+        return learnt
 
     def prompts(self, seed: int, count: int, length: int) -> NDArray[np.int64]:
         """[count, length] beginnings for generated text from held-out windows, drawn by seed, distinct while they last.

@@ -76,6 +76,8 @@ class CorpusPreview:
     """How many tokens of the vocabulary occur."""
     vocabulary: int
     """Tokens of the tokenizer."""
+    learnt_tokens: int
+    """Tokens of all training windows that the loss counts."""
     window_length: int
     """Tokens of a window, or of the longest one."""
     windows: int
@@ -109,6 +111,7 @@ def preview(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, first: int, *, c
         tokens=corpus.tokens,
         distinct_tokens=corpus.distinct_tokens,
         vocabulary=len(tokenizer),
+        learnt_tokens=corpus.learnt_tokens(),
         window_length=corpus.window_length,
         windows=corpus.windows,
         held_out_windows=corpus.held_out_windows,

@@ -51,6 +51,7 @@ def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
     used = percent(corpus.distinct_tokens / max(corpus.vocabulary, 1))
     facts += [
         Fact("tokens", f"{corpus.tokens:,}"),
+        Fact("learn", f"{plural(corpus.learnt_tokens, 'token')} of all training windows"),
         Fact("vocabulary", f"{corpus.distinct_tokens:,} of {corpus.vocabulary:,} tokens occur", used),
         Fact(
             "windows",
