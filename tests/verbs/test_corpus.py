@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 import frostline
 from frostline.cli import main
+from frostline.corpus import ShownWindow, Stretch
 from frostline.errors import CorpusError, FrostlineError
 from frostline.report.corpus_page import corpora_page
 from frostline.report.write import render_page
@@ -225,6 +227,18 @@ def test_the_terminal_shows_what_learns_in_colour_or_in_brackets(hostile: Path) 
     styled = colours.export_text(styles=True)
     assert "⟦" not in styled
     assert "\x1b[1;32m" in styled
+
+
+def test_brackets_stand_on_the_line_of_what_learns(folder: Path) -> None:
+    (found,) = frostline.read_corpus(folder / "recipe.yaml", first=0)
+    stretches = (Stretch("a: ", False, False), Stretch("yes", True, False), Stretch("<end>", True, True))
+    turn = (*stretches, Stretch("\n", True, False))
+    window = ShownWindow(8, 6, False, (*turn, *turn), ())
+    shown = replace(found, corpus=replace(found.corpus, first=(window,)))
+    console = Console(width=80, color_system=None, record=True, file=StringIO())
+    console.print(draw_corpora(shown))
+    lines = [line.strip() for line in console.export_text().splitlines()]
+    assert lines.count("a: ⟦yes<end>↵⟧") == 2
 
 
 def test_a_long_window_is_shortened_on_a_screen_and_whole_on_the_page(folder: Path) -> None:

@@ -4,10 +4,11 @@ from frostline.corpus.check import check_corpus
 from frostline.corpus.corpus import Batch, Corpus, open_corpus
 from frostline.corpus.order import below, raw_numbers
 from frostline.corpus.pairs import NOT_COUNTED
-from frostline.corpus.preview import CorpusPreview, ShownWindow, Stretch, preview
+from frostline.corpus.preview import LINE_END, CorpusPreview, ShownWindow, Stretch, preview
 from frostline.corpus.tokenise import tokenizer_sha256
 
 __all__ = [
+    "LINE_END",
     "NOT_COUNTED",
     "Batch",
     "Corpus",

@@ -17,6 +17,9 @@ from frostline.corpus.tally import remarks_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LINE_END = "↵"
+"""Stands for a line end that could not be seen."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -31,7 +34,7 @@ class Stretch:
     @property
     def shown(self) -> str:
         """Its text, with a sign for line ends where a line end that learns could not be seen."""
-        return self.text.replace("\n", "↵\n") if self.learns and self.text.isspace() else self.text
+        return self.text.replace("\n", f"{LINE_END}\n") if self.learns and self.text.isspace() else self.text
 
 
 @dataclass(frozen=True)

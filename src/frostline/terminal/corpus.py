@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline.arms import ReadCorpora
-from frostline.corpus import CorpusPreview, ShownWindow, Stretch
+from frostline.corpus import LINE_END, CorpusPreview, ShownWindow, Stretch
 from frostline.report import corpus_facts, looks_sentence, sizes_of
 from frostline.text import one_line, visible
 
@@ -94,13 +94,24 @@ class _Window:
         text = Text(overflow="fold")
         inside = False
         for stretch in _shortened(self.window.stretches):
-            if stretch.learns != inside:
-                text.append(opening if stretch.learns else closing)
-                inside = stretch.learns
+            if stretch.learns and not inside:
+                text.append(opening)
+            elif inside and not stretch.learns:
+                text.append("\n" if _close(text, closing) else "")
+            inside = stretch.learns
             text.append(visible(stretch.shown), style=_style(stretch))
         if inside:
-            text.append(closing)
+            _close(text, closing)
         yield text
+
+
+def _close(text: Text, closing: str) -> bool:
+    """Set the bracket behind the sign of a line end, not on the line after it; whether that took the line end away."""
+    takes = text.plain.endswith(f"{LINE_END}\n")
+    if takes:
+        text.right_crop(1)
+    text.append(closing)
+    return takes
 
 
 def _brackets(console: Console, options: ConsoleOptions) -> tuple[str, str]:
