@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import tempfile
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from frostline.corpus import CorpusPreview, Stretch, check_corpus, preview
 from frostline.corpus.preview import stretches_of
-from frostline.errors import CorpusError
+from frostline.errors import CacheError, CorpusError
 from frostline.recipe import CorpusSettings
 from tests.builders.corpora import open_small, some_ids, write_words
 from tests.builders.tokenizers import END, byte_pair_tokenizer, word_tokenizer, words
@@ -128,3 +130,17 @@ def test_a_check_reads_the_source_anew(tmp_path: Path, monkeypatch: pytest.Monke
     write_words(source, some_ids(80, seed=2))
     with pytest.raises(CorpusError, match=r"a\.txt gives other tokens than the cache has of it"):
         check_corpus(corpus, settings, tokenizer, cache=tmp_path / "cache")
+
+
+def test_a_check_in_a_cache_that_cannot_be_written_to_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_words(tmp_path / "a.txt", some_ids(80))
+    corpus = open_small(source, tmp_path / "cache")
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(CacheError, match="cannot be used: permission denied"):
+        check_corpus(corpus, CorpusSettings(source=str(source)), word_tokenizer(), cache=tmp_path / "cache")

@@ -12,6 +12,7 @@ from frostline.corpus.read import open_source
 from frostline.corpus.tokenise import tokenise
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings
+from frostline.storage import cache_trouble
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,11 +32,15 @@ def check_corpus(
     """
     source = open_source(settings, cache, progress)
     whole = settings.model_copy(update={"tokens": None})
-    with tempfile.TemporaryDirectory(prefix="check-", dir=cache) as folder:
-        found = tokenise(source, whole, tokenizer, Path(folder), progress)
-        stopped_early = source.sha256 is None and settings.tokens is not None
-        if found.sha256 != corpus.tokens_sha256 and not stopped_early:
-            raise CorpusError(
-                f"{source.description} gives other tokens than the cache has of it.",
-                f"Remove {cache / 'corpora'}: it is made again.",
-            )
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="check-", dir=cache)
+    except OSError as error:  # a cache that was filled before and can only be read now
+        raise cache_trouble(error, cache) from error
+    with folder:
+        found = tokenise(source, whole, tokenizer, Path(folder.name), progress)
+    stopped_early = source.sha256 is None and settings.tokens is not None
+    if found.sha256 != corpus.tokens_sha256 and not stopped_early:
+        raise CorpusError(
+            f"{source.description} gives other tokens than the cache has of it.",
+            f"Remove {cache / 'corpora'}: it is made again.",
+        )
