@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from frostline.corpus.read import open_source
+from frostline.corpus.tally import Tally
 from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError
 from frostline.plans import select
 from frostline.recipe import WrittenPlan, dump_recipe, load_recipe, parse_recipe, parse_selector
@@ -180,7 +181,7 @@ def check_table(content: bytes, name: str) -> None:
         path.write_bytes(content)
         with one_sentence(CorpusError):
             source = open_source(CorpusSettings(source=str(path)), Path(folder) / "cache")
-            "".join(block.text for block in source.blocks()).encode()
+            "".join(block.text for block in source.blocks(Tally())).encode()
 
 
 @CASES
