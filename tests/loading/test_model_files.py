@@ -89,6 +89,9 @@ def test_a_folder_of_something_else_is_told(damage: Callable[[Path], object], to
         {"layer_types": ["no_such_layer", "full_attention"]},
         {"quantization_config": 5},
         {"is_encoder_decoder": True},
+        {"attention_dropout": 1.5},
+        {"attention_dropout": -1},
+        {"attention_dropout": float("nan")},
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")

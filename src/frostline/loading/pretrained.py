@@ -160,7 +160,18 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
             "token of one text.",
             "Give a causal language model.",
         ).at(*SOURCE_KEY)
+    _require_rates(settings, config)
     return config
+
+
+def _require_rates(settings: ModelSettings, config: PretrainedConfig) -> None:
+    """Raise `ModelError` for a dropout rate that is none: it would be met in the first step of training alone."""
+    for name, value in {**vars(config), **vars(config.get_text_config())}.items():
+        if "drop" in name and isinstance(value, int | float) and not 0 <= value <= 1:
+            raise ModelError(
+                f"'{settings.source}', config.json: '{name}' is {value}, and a rate is between 0 and 1.",
+                "Correct it there.",
+            ).at(*SOURCE_KEY)
 
 
 def _fetched_tensors(settings: ModelSettings, source: str) -> StoredTensors | None:

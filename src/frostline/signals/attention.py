@@ -47,9 +47,7 @@ def attention_signals(model: PreTrainedModel, sample: Sample, *, device: torch.d
             for window in sample.windows:
                 input_ids, _, mask = to_device(window, device)
                 output = model(input_ids=input_ids, attention_mask=mask, use_cache=False, output_attentions=True)
-                attentions: object = getattr(
-                    output, "attentions", None
-                )  # of recurrent models: none
+                attentions: object = getattr(output, "attentions", None)  # of recurrent models: none
                 found = _probabilities(attentions, len(layers), type(model).__name__)
                 read = torch.ones_like(input_ids[0]).bool() if mask is None else mask[0].bool()
                 positions += int(read.sum())
