@@ -26,15 +26,16 @@ from tests.builders.models import VOCABULARY
 
 CPU = torch.device("cpu")
 Found = TypeVar("Found")
-LONGEST_SENTENCE = 600
+LONGEST_SENTENCE = 300
 
 
 def raw(tensor: Tensor) -> bytes:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def is_sentence(error: FrostlineError) -> bool:
-    text = str(error)
+def is_sentence(error: FrostlineError, folder: Path) -> bool:
+    """Whether it is one line and short, whatever the folder's own path is."""
+    text = str(error).replace(str(folder), "")
     return 0 < len(text) < LONGEST_SENTENCE and "\n" not in text and "Traceback" not in text
 
 
@@ -85,7 +86,7 @@ def test_a_family_loads_as_it_was_saved_writes_text_and_takes_a_plan_or_says_why
     expected, file = model.state_dict(), in_file(tmp_path)
     loaded = or_refusal(lambda: frostline.load_model(str(tmp_path)))
     if isinstance(loaded, FrostlineError):
-        assert is_sentence(loaded), str(loaded)
+        assert is_sentence(loaded, tmp_path), str(loaded)
         assert bidirectional or not transformers_loads(tmp_path), str(loaded)
         return
     found = loaded.state_dict()
@@ -108,7 +109,7 @@ def test_a_family_loads_as_it_was_saved_writes_text_and_takes_a_plan_or_says_why
 
     resolved = or_refusal(lambda: Plan.parse("train: [all@50%:]").resolve(loaded))
     if isinstance(resolved, FrostlineError):
-        assert is_sentence(resolved), str(resolved)
+        assert is_sentence(resolved, tmp_path), str(resolved)
     else:
         assert 0 < resolved.trained_values < sum(parameter.numel() for parameter in loaded.parameters())
 

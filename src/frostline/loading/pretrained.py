@@ -46,6 +46,9 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
         )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(f"'{settings.source}' has no tokenizer that turns text into tokens.").at(*SOURCE_KEY)
+    with loading(settings, "tokenizer"):
+        # Files of two tokenizers may be put together without complaint; reading its own words is where it shows.
+        tokenizer(tokenizer.decode([0, 1, 2]))
     return tokenizer
 
 

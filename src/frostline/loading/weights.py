@@ -25,7 +25,7 @@ from frostline.loading.weight_files import StoredTensors
 _PREFIXES = {
     "_orig_mod.": "Those are the names of a compiled model: save model._orig_mod.",
     "module.": "Those are the names of a wrapped model: save model.module.",
-    "base_model.model.": "Those are the names of a model with adapters: merge them (merge_and_unload) and save it.",
+    "base_model.model.": "Those are the names of a model with adapters: merge them.",
 }
 _HARMLESS = re.compile(
     r"(^|\.)("
@@ -137,12 +137,13 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
     """Raise `ModelError` where a tensor is not what its file holds under the same name, cast to its own dtype."""
     state = loaded.model.state_dict(keep_vars=True)
     names = {name: key for name in state if (key := _stored_name(name, stored, loaded.model)) is not None}
-    for name, key in names.items():
-        entry = stored[key]
-        if entry.is_quantised and state[name].is_floating_point():
-            raise _error(
-                loaded, f"'{key}' is quantised ({entry.dtype})", "Give the model's weights in fp32, bf16 or fp16."
-            )
+    as_they_are = {key for name, key in names.items() if not state[name].is_floating_point()}
+    for key, entry in stored.items():
+        # Tensors that transformers joins as it loads have no name of the model: whole numbers are no weights there.
+        if entry.is_float or key in as_they_are or _is_left_out(key, loaded):
+            continue
+        finding = "is quantised" if entry.is_quantised else "holds no weights that can be trained"
+        raise _error(loaded, f"'{key}' {finding} ({entry.dtype})", "Give the model's weights in fp32, bf16 or fp16.")
     for name, value in _values(names, stored):
         tensor = state[name].detach()
         if value.shape == tensor.shape and torch.equal(value.to(tensor.dtype), tensor):
@@ -155,6 +156,11 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
             )
         raise _error(loaded, f"'{name}' is not what the file holds once it is loaded", "")
     _require_tied_alike(loaded, stored)
+
+
+def _is_left_out(key: str, loaded: Loaded) -> bool:
+    """Whether the tensor `key` of the files has no part in the model, and need not have any."""
+    return _is_harmless(key, loaded.stored) or any(name.endswith(key) for name in loaded.report["unexpected_keys"])
 
 
 def _require_tied_alike(loaded: Loaded, stored: StoredTensors) -> None:
@@ -233,7 +239,7 @@ def _what_is_there_instead(name: str, loaded: Loaded) -> tuple[str, str]:
     head = loaded.model.get_output_embeddings()
     if head is not None and any(module is head for module in [_module_of(loaded.model, name)]):
         return found, "It is a body without its head: save the causal language model, not its body."
-    return found, "Save the whole model with save_pretrained; what is not in the file would be random."
+    return found, "Save the whole model with save_pretrained."
 
 
 def _module_of(model: PreTrainedModel, name: str) -> object:
