@@ -6,6 +6,7 @@ the first trial that is not recorded there, and ends as it would have ended.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import statistics
 import time
@@ -38,7 +39,7 @@ from frostline.advisor.race import (
 from frostline.advisor.trial import deciding_windows, run_trial
 from frostline.arms import Prepared, facts_of, pinned, prepare, shared_parts
 from frostline.corpus import Batch
-from frostline.errors import RunFolderError
+from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
@@ -123,6 +124,7 @@ def advise(
         require_signal(name)
     last = min(recipe.training.steps, LONGEST_RACE) if steps is None else steps
     interruption = interruption or Interruption()
+    was_there = folder.exists()
     try:
         _make_folder(folder)
         with run_lock(folder, progress.say):
@@ -131,6 +133,11 @@ def advise(
         interruption.answer()
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
         return AdviceResult(folder, "interrupted", stopped.exit_code)
+    except FrostlineError:
+        if not was_there:
+            with contextlib.suppress(OSError):  # something is recorded in it
+                folder.rmdir()
+        raise
 
 
 def _advise(
