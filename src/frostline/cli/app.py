@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from frostline.cli import recipes, runs  # noqa: F401  # importing them is what 
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption, Stopped
+from frostline.storage import settle_other_caches
 from frostline.system import require_supported_system
 from frostline.text import visible
 
@@ -22,9 +24,11 @@ def main() -> None:
 
     The one `Interruption` of the process listens here; commands find it as the context's object and hand it on.
     """
+    _show_what_can_be_shown()
     interruption = Interruption()
     try:
         require_supported_system()
+        settle_other_caches()
         with interruption.listening():
             app(obj=interruption)
     except Stopped as stopped:
@@ -38,6 +42,13 @@ def main() -> None:
         console.print("[bold red]error:[/] ", end="")
         console.print(visible(str(error)), markup=False, highlight=False, soft_wrap=True)
         sys.exit(MISTAKE)
+
+
+def _show_what_can_be_shown() -> None:
+    """Letters that the terminal's encoding lacks are replaced: no output is worth the work that it tells of."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,18 +1,94 @@
-"""Where Frostline keeps what can be made again: one cache folder, moved by the variable FROSTLINE_CACHE."""
+"""Where does Frostline keep what can be made again? In one cache folder, moved by the variable FROSTLINE_CACHE.
+
+Not every process has a home: HOME may be unset, the user may have an id and no name, the disk may be read-only. What
+cannot be made or written is told in a sentence; where the cache folder is named, the libraries keep theirs below it.
+"""
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 from pathlib import Path
+
+from frostline.errors import CacheError
+
+VARIABLE = "FROSTLINE_CACHE"
+_WAY_OUT = f"Name a folder that can be written, by the variable {VARIABLE}."
+_HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+_COMPILER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """The cache folder, created if missing: FROSTLINE_CACHE, else `frostline` in the user's cache folder."""
-    chosen = os.environ.get("FROSTLINE_CACHE")
+    """The cache folder, created if missing: FROSTLINE_CACHE, else `frostline` in the user's cache folder.
+
+    Raises `CacheError` where there is none, or it cannot be made or written.
+    """
+    chosen = os.environ.get(VARIABLE)
     if chosen:
-        folder = Path(chosen).expanduser()
+        folder = _without_tilde(chosen)
     else:
         base = os.environ.get("XDG_CACHE_HOME")
-        folder = (Path(base) if base else Path.home() / ".cache") / "frostline"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+        folder = (Path(base) if base else _without_tilde("~/.cache")) / "frostline"
+    return usable_cache(folder)
+
+
+def usable_cache(folder: Path) -> Path:
+    """`folder`, created if missing. Raises `CacheError` where it cannot be made or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise _unusable(folder, "made", error) from error
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise _unusable(folder, "written", error) from error
+
+
+def settle_other_caches(folder: Path | None = None) -> None:
+    """Let libraries that would want a home or a user's name keep their files below `folder`; nothing is made yet.
+
+    Without `folder` below FROSTLINE_CACHE, where that is set. Variables that are set stay as they are, and so does a
+    folder of theirs that is there. To be called before these libraries are imported, which read them once.
+    """
+    if folder is None:
+        chosen = os.path.expanduser(os.environ.get(VARIABLE, ""))  # noqa: PTH111 - it leaves alone what it cannot
+        if not chosen:
+            return
+        folder = Path(chosen)
+    if not any(os.environ.get(name) for name in _HUB_VARIABLES) and not _can_be_made("~/.cache/huggingface"):
+        os.environ["HF_HOME"] = str(folder.absolute() / "huggingface")
+    if not os.environ.get(_COMPILER_VARIABLE) and not _has_name():
+        os.environ[_COMPILER_VARIABLE] = str(folder.absolute() / "inductor")
+
+
+def _without_tilde(written: str) -> Path:
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        raise CacheError(f"there is no home folder in which '{written}' could be.", _WAY_OUT) from error
+
+
+def _unusable(folder: Path, verb: str, error: OSError | ValueError) -> CacheError:
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
+    return CacheError(f"the cache folder '{folder}' cannot be {verb}: {reason}.", _WAY_OUT)
+
+
+def _can_be_made(written: str) -> bool:
+    """Whether there is such a folder, or it could be made in the one above it."""
+    try:
+        folder = Path(written).expanduser()
+    except RuntimeError:
+        return False
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    return above == folder or (above.is_dir() and os.access(above, os.W_OK | os.X_OK))
+
+
+def _has_name() -> bool:
+    """Whether the user has a name: libraries make one part of a path."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return False
+    return True
