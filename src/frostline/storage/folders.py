@@ -9,6 +9,8 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from frostline.errors import CacheError
@@ -61,6 +63,25 @@ def settle_other_caches(folder: Path | None = None) -> None:
         os.environ["HF_HOME"] = str(folder.absolute() / "huggingface")
     if not os.environ.get(_COMPILER_VARIABLE) and not _has_name():
         os.environ[_COMPILER_VARIABLE] = str(folder.absolute() / "inductor")
+
+
+@contextmanager
+def naming_some_home() -> Iterator[None]:
+    """In the block, a library that asks for the home folder of a process that has none is given one."""
+    try:
+        Path.home()
+    except RuntimeError:
+        before = os.environ.get("HOME")
+        os.environ["HOME"] = tempfile.gettempdir()
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = before
+    else:
+        yield
 
 
 def _without_tilde(written: str) -> Path:
