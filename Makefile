@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 LOWEST_TORCH ?= 2.13.*
-LOWEST_TESTS := $(addprefix tests/,recipe plans corpus stats storage run_folder measures engine signals)
+LOWEST_TESTS := $(addprefix tests/,recipe plans corpus stats storage run_folder measures engine loading signals)
 
 .PHONY: help demo test lowest soak lint picture clean
 

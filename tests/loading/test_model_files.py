@@ -8,7 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from frostline.errors import ModelError
 from frostline.loading import load_tokenizer, parameter_count
@@ -119,6 +126,13 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
     t5 = T5Config(vocab_size=97, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     saved(tmp_path / "t5", T5ForConditionalGeneration(t5))
     assert "'FOLDER' is an encoder-decoder (t5), not a decoder" in refusal(tmp_path / "t5")
+
+
+def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    saved(tmp_path, ViTForImageClassification(ViTConfig(**sizes, image_size=32)))  # type: ignore[arg-type]
+    told = refusal(tmp_path)
+    assert "'FOLDER' is of a kind of which transformers has no causal language model. Give one; of a model that" in told
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ RAISED_BY_LOADERS: tuple[type[Exception], ...] = (
 )  # fmt: skip
 """Every type that one of the libraries was seen to raise for a model folder that is at fault."""
 LONGEST_REASON = 120
+_NOT_CAUSAL = "Unrecognized configuration class"
+"""How transformers begins to say that it has no causal language model for a configuration."""
 _WAYS_OUT = {
     "configuration": "Correct config.json, or give a folder as save_pretrained wrote it.",
     "tokenizer": "Copy the tokenizer's files from the model it came with.",
@@ -60,6 +62,11 @@ def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelEr
     trouble = hub_trouble() if of_hub and isinstance(error, OSError) else ""
     if trouble:
         return out_of_reach(settings.source, what, trouble)
+    if str(error).startswith(_NOT_CAUSAL):
+        return ModelError(
+            f"'{settings.source}' is of a kind of which transformers has no causal language model.",
+            "Give one; of a model that also reads images or sound, save its language model alone.",
+        ).at(*SOURCE_KEY)
     reason = reason_of(error)
     end = "" if reason.endswith("...") else "."
     way_out = HOW_TO_NAME_A_MODEL if of_hub else _WAYS_OUT[what]

@@ -123,7 +123,8 @@ def load_model(
 ) -> PreTrainedModel:
     """The model as an experiment would load it: in fp32, from safetensors, in train mode.
 
-    `source` is `"embedded"`, a folder written by `save_pretrained`, or a hub id.
+    `source` is `"embedded"`, a folder written by `save_pretrained`, or a hub id. Every weight is that of the files, all
+    are finite, and no later token changes earlier logits: raises `ModelError` where one of these is not so.
     """
     from frostline.loading import load_model
 
