@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline.corpus import Batch, Corpus
+from frostline.corpus.embedded import embedded_text
 from frostline.errors import CorpusError
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
 from tests.builders.processes import Processes
@@ -147,3 +148,10 @@ def test_the_embedded_corpus_is_the_python_language_reference(tmp_path: Path) ->
 def test_the_recipe_side_of_the_corpus_needs_no_torch() -> None:
     script = "import sys, frostline.corpus; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("length", "held_out"), [(256, 16), (128, 16), (128, 8)])
+def test_held_out_text_of_the_embedded_corpus_stands_nowhere_else(tmp_path: Path, length: int, held_out: int) -> None:
+    tokenizer = byte_pair_tokenizer(embedded_text(), 4000)
+    corpus = open_small("embedded", tmp_path, length=length, held_out=held_out, tokenizer=tokenizer)
+    assert corpus.held_out_overlap <= 0.02

@@ -31,7 +31,7 @@ def test_rows_are_streamed_as_documents_and_kept(tmp_path: Path, monkeypatch: py
 
 
 def test_reading_stops_when_there_are_enough_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = install(monkeypatch, Hub([{"text": words([1] * 999)}] * 20_000))
+    hub = install(monkeypatch, Hub([{"text": words([1] * 997 + [*divmod(row, 150)])} for row in range(20_000)]))
     corpus = open_small("hub:owner/name", tmp_path, tokens=500_000)
     assert corpus.tokens == 500_000
     assert hub.read < 10_000

@@ -112,7 +112,7 @@ def test_every_batch_is_as_wide_as_the_longest_pair(tmp_path: Path) -> None:
 
 
 def test_pairs_of_one_length_need_no_mask(tmp_path: Path) -> None:
-    assert open_pairs([([1], [2])] * 5, tmp_path).batch(0, 0, 3).attention_mask is None
+    assert open_pairs([([number], [2]) for number in range(5)], tmp_path).batch(0, 0, 3).attention_mask is None
 
 
 def test_padding_is_the_end_token_where_there_is_no_padding_token(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_limit_of_tokens_keeps_whole_pairs(tmp_path: Path) -> None:
 
 
 def test_copied_ngrams_do_not_reach_across_pairs(tmp_path: Path) -> None:
-    corpus = open_pairs([([7], [8, 9])] * 5, tmp_path)
+    corpus = open_pairs([([7], [8, number]) for number in (9, 10, 9, 9, 11)], tmp_path)
     assert corpus.copied_ngrams([USER_ID, 7, END_ID, ASSISTANT_ID, 8, 9, END_ID], n=7) == (1, 1)
     assert corpus.copied_ngrams([8, 9, END_ID, USER_ID, 7], n=5) == (1, 0)
 

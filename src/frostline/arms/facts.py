@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from transformers import PreTrainedTokenizerBase
+
 from frostline.arms.prepared import Prepared, at_commits
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.loading import context_length, model_title
@@ -24,8 +26,8 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         layers=resolved.layers,
         context_length=context_length(model),
-        corpus=_corpus_facts(prepared.corpus),
-        retention=None if prepared.retention is None else _corpus_facts(prepared.retention),
+        corpus=_corpus_facts(prepared.corpus, prepared.tokenizer),
+        retention=None if prepared.retention is None else _corpus_facts(prepared.retention, prepared.tokenizer),
         precision=prepared.precision,
         device=str(prepared.device),
         schedule=prepared.schedule,
@@ -46,7 +48,7 @@ def pinned(variant: Variant, then: VariantPrepared) -> Variant:
     return replace(variant, recipe=at_commits(recipe, then.model_revision, then.corpus.revision, retention))
 
 
-def _corpus_facts(corpus: Corpus) -> CorpusFacts:
+def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusFacts:
     return CorpusFacts(
         description=corpus.description,
         sha256=corpus.sha256,
@@ -58,4 +60,8 @@ def _corpus_facts(corpus: Corpus) -> CorpusFacts:
         revision=corpus.revision,
         rows=corpus.rows,
         left_out=corpus.left_out,
+        beginning=list(corpus.beginning),
+        beginning_text=str(tokenizer.decode(list(corpus.beginning))) if corpus.beginning else "",
+        duplicates=corpus.duplicates,
+        held_out_overlap=corpus.held_out_overlap,
     )

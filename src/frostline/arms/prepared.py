@@ -13,7 +13,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from frostline.corpus import Corpus, open_corpus
+from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import PlanError, RecipeError, at
 from frostline.loading import (
@@ -111,10 +111,11 @@ def _prepare(
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
     identity = identify(model, recipe.model.trusted_code)
-    _check_window_length(recipe, model)
+    before = len(beginning_of(tokenizer)) if recipe.windows.beginning == "auto" else 0
+    _check_window_length(recipe, model, before)
     by_cache, sampling = None, recipe.measures.sampling
     if sampling.prompts:
-        longest = sampling.prompt_tokens + sampling.new_tokens
+        longest = before + sampling.prompt_tokens + sampling.new_tokens
         by_cache = require_going_on(on_device(model, device), device=device, precision=precision, longest=longest)
     corpus: Corpus | None = None
     chosen: Chosen = {}
@@ -135,7 +136,7 @@ def _prepare(
     retention = None
     if recipe.retention is not None:
         say(f"Retention corpus: {recipe.retention.source}")
-        retention = _open(recipe.retention, recipe, model, tokenizer, cache, reading)
+        retention = _open(recipe.retention, recipe, model, tokenizer, cache, say, reading)
     return Prepared(
         variant=variant.label,
         recipe=at_commits(
@@ -210,13 +211,13 @@ def tokens_of_a_step(recipe: Recipe) -> int:
     return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
 
 
-def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
-    sampling = recipe.measures.sampling
-    if sampling.prompts and sampling.prompt_tokens > recipe.windows.length:
+def _check_window_length(recipe: Recipe, model: PreTrainedModel, before: int) -> None:
+    """`before`: how many tokens stand before the text of a window."""
+    sampling, text = recipe.measures.sampling, recipe.windows.length - before
+    if sampling.prompts and sampling.prompt_tokens > text > 0:
         raise RecipeError(
-            f"{sampling.prompt_tokens} tokens are more than a window of {recipe.windows.length}, from which prompts "
-            "are taken.",
-            f"Use {recipe.windows.length} or less.",
+            f"{sampling.prompt_tokens} tokens are more than a window of {text}, from which prompts are taken.",
+            f"Use {text} or less.",
         ).at("measures", "sampling", "prompt_tokens")
     limit = context_length(model)
     if limit is None:
@@ -227,7 +228,7 @@ def _check_window_length(recipe: Recipe, model: PreTrainedModel) -> None:
             "read at once.",
             f"Use {limit} or less.",
         ).at("windows", "length")
-    if sampling.prompts and sampling.prompt_tokens + sampling.new_tokens > limit:
+    if sampling.prompts and before + sampling.prompt_tokens + sampling.new_tokens > limit:
         raise RecipeError(
             f"{sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more than the {limit} that "
             "the model can read at once.",
@@ -244,7 +245,7 @@ def _open_corpus(
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
     say(f"Corpus: {recipe.corpus.source}")
-    return _open(recipe.corpus, recipe, model, tokenizer, cache, reading)
+    return _open(recipe.corpus, recipe, model, tokenizer, cache, say, reading)
 
 
 def _open(
@@ -253,11 +254,14 @@ def _open(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     cache: Path,
+    say: Callable[[str], None],
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
     with at("retention" if corpus is recipe.retention else "corpus"):
         opened = open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
     require_embedded_ids(model, tokenizer, opened)
+    for sentence in remarks_on(opened, tokenizer):
+        say(sentence)
     return opened
 
 

@@ -1,11 +1,12 @@
 """What does the model read, in which order? Sources to tokens on disk, windows of them, and who reads which when."""
 
+from frostline.corpus.beginning import beginning_of
 from frostline.corpus.check import check_corpus
-from frostline.corpus.corpus import Batch, Corpus, open_corpus
+from frostline.corpus.corpus import Batch, Corpus, open_corpus, remarks_on
 from frostline.corpus.order import below, raw_numbers
-from frostline.corpus.pairs import NOT_COUNTED
 from frostline.corpus.preview import LINE_END, CorpusPreview, ShownWindow, Stretch, preview
 from frostline.corpus.tokenise import tokenizer_sha256
+from frostline.corpus.windows import NOT_COUNTED
 
 __all__ = [
     "LINE_END",
@@ -15,10 +16,12 @@ __all__ = [
     "CorpusPreview",
     "ShownWindow",
     "Stretch",
+    "beginning_of",
     "below",
     "check_corpus",
     "open_corpus",
     "preview",
     "raw_numbers",
+    "remarks_on",
     "tokenizer_sha256",
 ]

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frostline.corpus.ngrams import count_copied, training_hashes
-from frostline.corpus.pairs import NOT_COUNTED, PairWindows, lay_out_pairs
+from frostline.corpus.beginning import beginning_of
+from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
+from frostline.corpus.pairs import PairWindows, lay_out_pairs
 from frostline.corpus.read import open_source
+from frostline.corpus.repeats import REPEATED, window_hashes
 from frostline.corpus.tokenise import TokenFile, tokenise
-from frostline.corpus.windows import Rows, TextWindows, lay_out_windows
+from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_held_out, lay_out_windows, require_fit
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings, WindowSettings
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _COUNT_CHUNK = 1 << 22
+_HELD_OUT_ROWS = 64
+OVERLAP_TOKENS = 16
+"""A run of so many tokens that stands twice is a copy: natural text seldom repeats as many by itself."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Batch:
     window_ids: tuple[int, ...]
     """First token of each window in the corpus; of prompt/response pairs, the number of the pair."""
     windows_sha256: str
-    """SHA-256 of the corpus's tokens, the window length and the window ids: equal hashes, equal batches."""
+    """SHA-256 of the corpus's tokens, the windows' length, beginning and ids: equal hashes, equal batches."""
 
 
 def open_corpus(
@@ -61,10 +67,15 @@ def open_corpus(
     source = open_source(corpus, cache, progress)
     tokens = _first_tokens(tokenise(source, corpus, tokenizer, cache, progress), corpus, source.description)
     if tokens.pairs is None:
-        text = lay_out_windows(tokens.ids, windows, source.description)
+        beginning = beginning_of(tokenizer) if windows.beginning == "auto" else ()
+        text = lay_out_windows(tokens.ids, windows, source.description, beginning, tokens.repeats)
         return Corpus(source.description, tokens, text, cache, source.revision)
     padding = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int)), 0)
     pairs = lay_out_pairs(tokens.ids, tokens.pairs, windows, source.description, padding)
+    pairs, repeated = _apart(pairs, source.description, drop=corpus.duplicates == "drop")
+    tokens = replace(tokens, duplicates=repeated)
+    if repeated and corpus.duplicates == "drop":
+        tokens.tally.left_out[REPEATED] = repeated
     return Corpus(_describe_pairs(source.description, pairs, tokens), tokens, pairs, cache, source.revision)
 
 
@@ -97,14 +108,18 @@ class Corpus:
         self.windows = int(windows.training.size)
         """Training windows, an epoch's worth."""
         self.held_out_windows = int(windows.held_out.size)
-        self.window_length = windows.width if isinstance(windows, PairWindows) else windows.length
-        """Tokens of a window, or of the longest one."""
+        self.window_length = windows.width
+        """Tokens of a window, or of the longest one; what stands before its text is counted."""
+        self.beginning: tuple[int, ...] = () if isinstance(windows, PairWindows) else windows.beginning
+        """Token ids before the text of every window of running text; conversations have what their template writes."""
         self.tally = tokens.tally
         """What was met while the rows were read."""
         self.rows = tokens.tally.rows
         """Rows met in the source; 0 for plain text."""
         self.left_out: dict[str, int] = _left_out(tokens, windows)
         """Rows left out, by reason."""
+        self.duplicates = tokens.duplicates
+        """Rows, or paragraphs of a plain text, that repeat an earlier one exactly; left out where asked for."""
         self.cut = 0
         self._tokens = tokens
         self._windows = windows
@@ -136,9 +151,10 @@ class Corpus:
         return learnt
 
     def prompts(self, seed: int, count: int, length: int) -> NDArray[np.int64]:
-        """[count, length] beginnings for generated text from held-out windows, drawn by seed, distinct while they last.
+        """[count, beginning + length] openings for generated text from held-out windows, drawn by seed.
 
-        Raises `CorpusError` if a held-out window is shorter than `length`.
+        They are distinct while they last, and as in training, what the model expects before a text stands before
+        them. Raises `CorpusError` if a held-out window holds less than `length` tokens of text.
         """
         return self._windows.prompts(seed, count, length)
 
@@ -169,17 +185,51 @@ class Corpus:
             )
         return count_copied(np.asarray(token_ids, dtype=np.int64), n, self._training_hashes[n])
 
+    @cached_property
+    def held_out_overlap(self) -> float:
+        """Share of the runs of `OVERLAP_TOKENS` tokens of held-out windows that stand in the training text, 0 to 1.
+
+        Runs that the loss counts: what is only given, such as a system prompt, may well be the same everywhere. The
+        first call reads the training text once.
+        """
+        n, runs = OVERLAP_TOKENS, [np.empty(0, dtype=np.uint64)]
+        for start in range(0, self.held_out_windows, _HELD_OUT_ROWS):
+            rows = self._windows.gather(self._windows.held_out[start : start + _HELD_OUT_ROWS])
+            for ids, labels in zip(rows.input_ids, rows.labels, strict=True):
+                hashes = ngram_hashes(ids, n)
+                uncounted = np.concatenate(([0], np.cumsum(labels == NOT_COUNTED)))
+                runs.append(hashes[uncounted[n:] == uncounted[:-n]] if hashes.size else hashes)
+        wanted, times = np.unique(np.concatenate(runs), return_counts=True)
+        found = found_in_training(
+            wanted, self._tokens.ids, self._windows.training_stretches, n, self._cache, self._tokens.sha256
+        )
+        return float(times[found].sum() / times.sum()) if wanted.size else 0.0
+
     def _batch(self, window_ids: NDArray[np.int64]) -> Batch:
         rows = self._windows.gather(window_ids)
         width = rows.input_ids.shape[1]
-        named = f"frostline windows:{self._tokens.sha256}:{width}:".encode() + window_ids.astype("<i8").tobytes()
+        begins = f"{','.join(map(str, self.beginning))}:" if self.beginning else ""
+        named = f"frostline windows:{self._tokens.sha256}:{width}:{begins}".encode()
         return Batch(
             input_ids=rows.input_ids,
             labels=rows.labels,
             attention_mask=rows.attention_mask,
             window_ids=tuple(window_ids.tolist()),
-            windows_sha256=hashlib.sha256(named).hexdigest(),
+            windows_sha256=hashlib.sha256(named + window_ids.astype("<i8").tobytes()).hexdigest(),
         )
+
+
+def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """What a reader of a corpus should know of its windows, in sentences."""
+    told = []
+    if corpus.beginning:
+        told.append(f"Every window begins with {tokenizer.decode(list(corpus.beginning))}")
+    if corpus.duplicates:
+        noun = ("row" if corpus.rows else "part") + ("" if corpus.duplicates == 1 else "s")
+        verb = "repeats" if corpus.duplicates == 1 else "repeat"
+        told.append(f"{corpus.duplicates:,} {noun} of the text {verb} an earlier one exactly")
+    told.append(f"{corpus.held_out_overlap:.1%} of held-out {OVERLAP_TOKENS}-grams stand in the training text")
+    return tuple(told)
 
 
 def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> TokenFile:
@@ -202,6 +252,34 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
     for start in range(0, end, _COUNT_CHUNK):
         counts += np.bincount(ids[start : start + _COUNT_CHUNK], minlength=counts.size)
     return replace(tokens, ids=ids, counts=counts, pairs=pairs)
+
+
+def _apart(windows: PairWindows, source: str, *, drop: bool) -> tuple[PairWindows, int]:
+    """`windows` of which none that is held out is equal to one to train on, and how many repeat an earlier one.
+
+    `drop` leaves those out. Raises `CorpusError` if too few different ones are there.
+    """
+    numbers = np.sort(np.concatenate((windows.training, windows.held_out)))
+    rows = max(1, _COUNT_CHUNK // windows.width)
+    begins = range(0, numbers.size, rows)
+    hashes = np.concatenate([window_hashes(windows.gather(numbers[at : at + rows]).input_ids) for at in begins])
+    _, firsts, which, times = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+    repeated = int(numbers.size - firsts.size)
+    if not repeated:
+        return windows, 0
+    held_out, fit = int(windows.held_out.size), times[which] == 1
+    if drop:
+        numbers = numbers[np.sort(firsts)]
+        fit = np.ones(numbers.size, dtype=np.bool_)
+        if numbers.size <= held_out:
+            raise CorpusError(
+                f"{source} has {numbers.size:,} different pairs, but {held_out:,} held-out ones and one to train on "
+                f"need {held_out + 1:,}.",
+                "Hold out fewer (windows.held_out), or give more pairs.",
+            )
+    require_fit(fit, held_out, source)
+    chosen = choose_held_out(numbers.size, held_out, fit)
+    return replace(windows, training=np.delete(numbers, chosen), held_out=numbers[chosen]), repeated
 
 
 def _left_out(tokens: TokenFile, windows: TextWindows | PairWindows) -> dict[str, int]:

@@ -20,7 +20,8 @@ from frostline.storage import Facts, cached_entry, code_sha256
 IN_MEMORY = 1 << 23
 """Up to this many n-grams (64 MiB of hashes) live in memory; more are sorted on disk."""
 CHUNK_TOKENS = 1 << 20
-HASHES_FILE = "hashes.bin"
+HASHES_FILE, FOUND_FILE = "hashes.bin", "found.bin"
+_FILTER_BITS = 16
 
 
 def ngram_hashes(ids: NDArray[np.integer], n: int) -> NDArray[np.uint64]:
@@ -62,6 +63,48 @@ def count_copied(token_ids: NDArray[np.int64], n: int, known: NDArray[np.uint64]
         return int(hashes.size), 0
     places = np.minimum(np.searchsorted(known, hashes), known.size - 1)
     return int(hashes.size), int((known[places] == hashes).sum())
+
+
+def found_in_training(
+    wanted: NDArray[np.uint64],
+    ids: NDArray[np.unsignedinteger],
+    stretches: NDArray[np.int64],
+    n: int,
+    cache: Path,
+    sha256: str,
+) -> NDArray[np.bool_]:
+    """Which of the sorted hashes `wanted` are those of an n-gram inside one of `stretches`; memory goes by `wanted`.
+
+    What a large corpus gives is kept in the cache folder, as `training_hashes` keeps it. Raises `CorpusError` if that
+    is full.
+    """
+    if wanted.size == 0 or stretches.size == 0:
+        return np.zeros(wanted.size, dtype=np.bool_)
+    if ids.size <= IN_MEMORY:
+        return _found(wanted, _chunks(ids, stretches, n))
+    layout = hashlib.sha256(stretches.astype("<i8").tobytes() + wanted.astype("<u8").tobytes()).hexdigest()
+    key = hashlib.sha256(f"found:{code_sha256(('corpus',))}:{sha256}:{layout}:{n}".encode()).hexdigest()
+
+    def write(folder: Path) -> Facts:
+        found = _found(wanted, _chunks(ids, stretches, n))
+        (folder / FOUND_FILE).write_bytes(found.tobytes())
+        return {"found": int(found.sum())}
+
+    entry = cached_entry(cache / "ngrams", key, write)
+    return np.fromfile(entry.folder / FOUND_FILE, dtype=np.bool_)
+
+
+def _found(wanted: NDArray[np.uint64], chunks: Iterator[NDArray[np.uint64]]) -> NDArray[np.bool_]:
+    found = np.zeros(wanted.size, dtype=np.bool_)
+    # Few of many hashes begin as a wanted one does: only these are searched for.
+    shift = np.uint64(64 - _FILTER_BITS)
+    begins = np.zeros(1 << _FILTER_BITS, dtype=np.bool_)
+    begins[wanted >> shift] = True
+    for hashes in chunks:
+        likely = hashes[begins[hashes >> shift]]
+        places = np.minimum(np.searchsorted(wanted, likely), wanted.size - 1)
+        found[places[wanted[places] == likely]] = True
+    return found
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -14,15 +14,12 @@ from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from frostline.corpus.order import below, permutation, positions_of_step
-from frostline.corpus.windows import Rows, choose_held_out
+from frostline.corpus.windows import NOT_COUNTED, Rows, choose_held_out
 from frostline.errors import CorpusError
 from frostline.recipe import WindowSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-NOT_COUNTED = -100
-"""Label of a position that the loss leaves out (the convention of PyTorch and transformers)."""
 
 
 def render_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, place: str) -> tuple[str, str]:

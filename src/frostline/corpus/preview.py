@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.corpus.corpus import Corpus
-from frostline.corpus.pairs import NOT_COUNTED
 from frostline.corpus.tally import remarks_of
+from frostline.corpus.windows import NOT_COUNTED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -26,6 +26,14 @@ from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.fetch import Progress
 from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
+from frostline.corpus.repeats import (
+    REPEATED,
+    Documents,
+    Paragraphs,
+    count_paragraphs,
+    without_repeated_documents,
+    without_repeated_paragraphs,
+)
 from frostline.corpus.rows import text_of
 from frostline.corpus.tally import NO_PAIR, Tally
 from frostline.errors import CorpusError
@@ -48,6 +56,8 @@ TOKENIZER_SETTINGS = (
 DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers", "zstandard")
 """Packages that read a source, write its conversations and cut it into tokens."""
 TOKENS_FILE, COUNTS_FILE, PAIRS_FILE = "tokens.bin", "counts.bin", "pairs.bin"
+REPEATS_FILE = "repeats.bin"
+"""First token and end of each row that stands more than once; there only where some do."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class TokenFile:
     """SHA-256 of the ids, and of the pairs if there are any: what windows are named relative to."""
     tally: Tally
     """Rows read, rows left out and why."""
+    duplicates: int = 0
+    """Rows, or paragraphs of a plain text, that repeat an earlier one."""
+    repeats: NDArray[np.int64] | None = None
+    """[rows, 2]: first token and end of each row of running text that stands more than once; None where none does."""
 
 
 def tokenise(
@@ -182,14 +196,23 @@ def _write_text(
     digest = hashlib.sha256()
     limit = _limit_while_reading(source, settings)
     separate = False
-    for blocks in _batches(source, tally):
+    documents, paragraphs = Documents(), Paragraphs()
+    read = source.blocks(tally)
+    if not source.is_table:
+        drop = settings.duplicates == "drop"
+        read = (without_repeated_paragraphs if drop else count_paragraphs)(read, paragraphs)
+    elif settings.duplicates == "drop":
+        read = without_repeated_documents(read, tally)
+    for blocks in _batches(read):
         for block, ids in zip(blocks, _ids(tokenizer, [block.text for block in blocks]), strict=True):
             digest.update(len(block.text).to_bytes(8, "little") + block.text.encode())
             separate = separate or block.opens_document
+            if ids and separate and writer.tokens and isinstance(end, int):
+                writer.append([end], block.bytes_read)
+            if source.is_table:
+                documents.take(block, writer.tokens)
             if not ids:
                 continue
-            if separate and writer.tokens and isinstance(end, int):
-                writer.append([end], block.bytes_read)
             separate = False
             writer.append(ids, block.bytes_read)
         if progress is not None:
@@ -198,7 +221,11 @@ def _write_text(
             break
     if writer.tokens == 0:
         raise CorpusError(f"{source.description} holds no text.")
-    return {"source_sha256": source.sha256 or digest.hexdigest()}
+    duplicates, spans = documents.repeated(writer.tokens)
+    if spans.size:
+        (folder / REPEATS_FILE).write_bytes(spans.astype("<i8").tobytes())
+    duplicates += tally.left_out.get(REPEATED, 0) + paragraphs.repeats
+    return {"source_sha256": source.sha256 or digest.hexdigest(), "duplicates": duplicates}
 
 
 def _write_pairs(
@@ -255,11 +282,11 @@ def _write_pairs(
     return {"source_sha256": source.sha256 or digest.hexdigest()}
 
 
-def _batches(source: Source, tally: Tally) -> Iterator[list[Block]]:
-    """Blocks of `source`, as many at a time as are worth a call of the tokenizer."""
+def _batches(read: Iterator[Block]) -> Iterator[list[Block]]:
+    """Blocks, as many at a time as are worth a call of the tokenizer."""
     blocks: list[Block] = []
     characters = 0
-    for block in source.blocks(tally):
+    for block in read:
         blocks.append(block)
         characters += len(block.text)
         if characters >= BATCH_CHARACTERS or len(blocks) >= BATCH_TEXTS:
@@ -290,6 +317,7 @@ def _key(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenize
         "code": code_sha256(("corpus",)),
         "source": source.identity,
         "columns": columns if source.rows is not None else [],
+        "duplicates": settings.duplicates,
         "limit": _limit_while_reading(source, settings),
         "tokenizer": tokenizer_sha256(tokenizer),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in DECIDING_PACKAGES}},
@@ -312,6 +340,12 @@ def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile
         source_sha256=source_sha256,
         sha256=sha256,
         tally=Tally(**json.loads(str(entry.facts["tally"]))),
+        duplicates=int(str(entry.facts.get("duplicates", 0))),
+        repeats=(
+            np.fromfile(entry.folder / REPEATS_FILE, dtype="<i8").reshape(-1, 2).astype(np.int64)
+            if REPEATS_FILE in entry.sha256
+            else None
+        ),
     )
 
 

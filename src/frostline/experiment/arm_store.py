@@ -109,7 +109,12 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
 
 def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, object]:
     """The tokens, however they came about: where the corpus lay, its format and its columns do not matter any more."""
-    return {"tokens": corpus.tokens_sha256, "limit": settings.tokens, "padding": corpus.padding_id}
+    return {
+        "tokens": corpus.tokens_sha256,
+        "limit": settings.tokens,
+        "padding": corpus.padding_id,
+        "beginning": corpus.beginning,
+    }
 
 
 def _make_room(folder: Path) -> None:

@@ -100,6 +100,8 @@ class CorpusSettings(Settings):
     """Column of the prompts of prompt/response pairs: the tokenizer's chat template is applied to each pair."""
     response: str | None = None
     """Column of the responses: the loss counts their tokens alone."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """Rows of a table, documents of a folder and paragraphs of a plain text that repeat an earlier one exactly."""
     split: str = "train"
     """Split of a hub data set, or of a folder that `DatasetDict.save_to_disk` wrote."""
     subset: str | None = None
@@ -141,11 +143,13 @@ class CorpusSettings(Settings):
 
 class WindowSettings(Settings):
     length: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 256
-    """Tokens of a window; each predicts `length - 1` next tokens."""
+    """Tokens of a window, its beginning included; each predicts `length - 1` next tokens."""
     held_out: PositiveCount = 16
     """Windows kept for evaluation, spread over the corpus, never trained on."""
     order: Literal["epochs", "random"] = "epochs"
     """`epochs`: each window once an epoch, shuffled; `random`: offsets drawn anew each step (the original study)."""
+    beginning: Literal["auto", "none"] = "auto"
+    """`auto` begins each window of running text as the model's tokenizer begins a text (`<bos>`); `none` never does."""
 
 
 class PrefixCacheSettings(Settings):

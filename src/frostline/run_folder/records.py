@@ -79,6 +79,14 @@ class CorpusFacts:
     """Rows met in the source, those left out among them; 0 for plain text."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
+    beginning: list[int] = field(default_factory=list)
+    """Token ids that every window begins with, as the model expects before a text; none in journals of 0.1.0."""
+    beginning_text: str = ""
+    """The same as text."""
+    duplicates: int = 0
+    """Rows of a table, or paragraphs of a plain text, that repeat an earlier one exactly."""
+    held_out_overlap: float = 0.0
+    """Share of the held-out windows' runs of 16 tokens that stand in the training text too, from 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,12 @@ class VariantSummary:
     """Training windows of an epoch."""
     held_out_windows: int
     """Windows kept for evaluation."""
+    beginning: str
+    """What every window begins with, such as `<bos>`; '' where the model expects nothing before a text."""
+    duplicates: int
+    """Rows, or paragraphs of a plain text, that repeat an earlier one exactly."""
+    held_out_overlap: float
+    """Share of the held-out windows' runs of 16 tokens that stand in the training text too, from 0 to 1."""
     epochs: float
     """How often the run read the corpus."""
     precision: str
