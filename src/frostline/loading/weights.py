@@ -137,10 +137,12 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
     """Raise `ModelError` where a tensor is not what its file holds under the same name, cast to its own dtype."""
     state = loaded.model.state_dict(keep_vars=True)
     names = {name: key for name in state if (key := _stored_name(name, stored, loaded.model)) is not None}
-    as_they_are = {key for name, key in names.items() if not state[name].is_floating_point()}
+    whole = {key for name, key in names.items() if not state[name].is_floating_point()}
+    whole_shapes = {tuple(tensor.shape) for tensor in state.values() if not tensor.is_floating_point()}
     for key, entry in stored.items():
-        # Tensors that transformers joins as it loads have no name of the model: whole numbers are no weights there.
-        if entry.is_float or key in as_they_are or _is_left_out(key, loaded):
+        # What transformers renames as it loads is known by its shape alone: tables of whole numbers may be among it.
+        renamed = key not in names.values() and entry.shape in whole_shapes
+        if entry.is_float or key in whole or renamed or _is_left_out(key, loaded):
             continue
         finding = "is quantised" if entry.is_quantised else "holds no weights that can be trained"
         raise _error(loaded, f"'{key}' {finding} ({entry.dtype})", "Give the model's weights in fp32, bf16 or fp16.")
