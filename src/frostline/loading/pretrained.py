@@ -169,7 +169,10 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
 
 def _require_rates(settings: ModelSettings, config: PretrainedConfig) -> None:
     """Raise `ModelError` for a dropout rate that is none: it would be met in the first step of training alone."""
-    for name, value in {**vars(config), **vars(config.get_text_config())}.items():
+    inner: object = config.get_text_config()
+    # A stranger's 'text_config' may be any dictionary where the family has none of its own: loading will tell.
+    inside = vars(inner) if isinstance(inner, PretrainedConfig) else {}
+    for name, value in {**vars(config), **inside}.items():
         if "drop" in name and isinstance(value, int | float) and not 0 <= value <= 1:
             raise ModelError(
                 f"'{settings.source}', config.json: '{name}' is {value}, and a rate is between 0 and 1.",
