@@ -43,7 +43,16 @@ from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
-from frostline.recipe import ArmSettings, Recipe, Variant, dump_recipe, recipe_hash, require_signal
+from frostline.recipe import (
+    PLACE_FILE,
+    ArmSettings,
+    Recipe,
+    Variant,
+    dump_recipe,
+    place_content,
+    recipe_hash,
+    require_signal,
+)
 from frostline.run_folder import (
     JOURNAL_FOLDER,
     RECIPE_FILE,
@@ -178,6 +187,7 @@ def _advise(
         candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
     with Journal(folder, interruption=interruption) as journal:
         if left is None:
+            _write(folder / PLACE_FILE, place_content(folder, own.place))
             _write(folder / RECIPE_FILE, dump_recipe(own))
             started = AdviceStarted(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
@@ -205,6 +215,7 @@ def _advise(
             record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)
     if recommendation is not None:
+        # It is run from there, and knows by the place file beside it where the recipe was, as the advice's own recipe does.
         _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, advice, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, advice)
 
@@ -256,7 +267,11 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
     if (folder / RECIPE_FILE).exists() and not (folder / JOURNAL_FOLDER).is_dir():
         return None
     if not (folder / JOURNAL_FOLDER).is_dir():
-        others = [path.name for path in folder.iterdir() if path.name not in (LOCK_FILE, RECIPE_FILE, SESSIONS_FILE)]
+        others = [
+            path.name
+            for path in folder.iterdir()
+            if path.name not in (LOCK_FILE, PLACE_FILE, RECIPE_FILE, SESSIONS_FILE)
+        ]
         if any(not name.startswith(".") for name in others):
             raise RunFolderError(f"{folder}: there is something else ('{others[0]}').", "Choose another with --out.")
         return None

@@ -12,14 +12,20 @@ from pathlib import Path
 import psutil
 
 from frostline.loading import load_tokenizer, parameter_count
-from frostline.recipe import ModelSettings, Recipe
+from frostline.recipe import ModelSettings, Recipe, with_absolute_paths
 
 
 def process_bytes(recipe: Recipe, cache: Path) -> int:
     """Resident set of such a process for the model of `recipe`, measured in one of its own."""
-    command = [sys.executable, "-m", "frostline.arms.empty_process", recipe.model.model_dump_json(), str(cache)]
+    command = [
+        sys.executable,
+        "-m",
+        "frostline.arms.empty_process",
+        with_absolute_paths(recipe).model.model_dump_json(),
+        str(cache),
+    ]
     command.append(recipe.model.trusted_code or "")
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    finished = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=True)
     return int(finished.stdout.split()[-1])
 
 

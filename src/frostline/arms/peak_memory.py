@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frostline.errors import TrainingError
-from frostline.recipe import Recipe, Variant, dump_recipe, load_recipe, trusting
+from frostline.recipe import Recipe, Variant, dump_recipe, load_recipe, trusting, with_absolute_paths
 
 STEPS = 2
 
@@ -33,10 +33,12 @@ def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
     """
     with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
         recipe_file = Path(folder) / "recipe.yaml"
-        recipe_file.write_text(dump_recipe(recipe), encoding="utf-8")
+        recipe_file.write_text(dump_recipe(with_absolute_paths(recipe)), encoding="utf-8")
         command = [sys.executable, "-m", "frostline.arms.peak_memory", str(recipe_file), arm, str(cache)]
         command.append(recipe.model.trusted_code or "")
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        finished = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+        )
     if finished.returncode != 0:
         last = finished.stderr.strip().splitlines()[-1:] or ["no message"]
         raise TrainingError(f"arm {arm}: its memory could not be measured ({last[0]}).", "Set measures.memory=false.")

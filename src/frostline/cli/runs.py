@@ -71,6 +71,10 @@ def resume(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although versions or threads changed; the report says so.")
     ] = False,
+    recipe_folder: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Where the folder of the recipe is now, if it was moved."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
@@ -84,6 +88,7 @@ def resume(
         set=overrides or (),
         retry_failed=retry_failed,
         accept_changes=accept_changes,
+        recipe_folder=recipe_folder,
         trusted_code=trusted_code,
         progress=_progress(as_json),
         interruption=context.ensure_object(Interruption),

@@ -86,7 +86,7 @@ def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None
         path = fetch(settings.source, settings.sha256 or "", cache, progress)
         source = _file_source(settings, [path], shown_address(settings.source))
     else:
-        path = Path(settings.source).expanduser()
+        path = settings.place.path_of(settings.source)
         if status_of(path).st_mode & 0o170000 == 0o040000:
             source = _folder_source(settings, path)
         else:

@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from frostline.errors import RunFolderError
+from frostline.errors import CorpusError, RunFolderError
 from frostline.machine import describe_machine
-from frostline.recipe import CheckpointSettings, Overrides, Recipe, load_recipe, recipe_hash
+from frostline.recipe import (
+    EMBEDDED,
+    PLACE_FILE,
+    CheckpointSettings,
+    Overrides,
+    Place,
+    Recipe,
+    load_recipe,
+    recipe_hash,
+    require_corpus,
+    with_absolute_paths,
+)
 from frostline.run_folder import (
     RECIPE_FILE,
     RUN_FILE,
@@ -24,6 +35,7 @@ from frostline.run_folder import (
     RunStarted,
     VariantPrepared,
     changes_of_machine,
+    is_of_first_version,
     read_lines,
     records_of,
 )
@@ -60,7 +72,11 @@ def standing(run_folder: Path) -> RunState:
     if not run_folder.exists():
         return "nothing"
     if not (run_folder / RECIPE_FILE).exists():
-        foreign = [path.name for path in run_folder.iterdir() if path.name != LOCK_FILE and path.suffix != ".part"]
+        foreign = [
+            path.name
+            for path in run_folder.iterdir()
+            if path.name not in (LOCK_FILE, PLACE_FILE) and path.suffix != ".part"
+        ]
         if foreign:
             raise RunFolderError(
                 f"{run_folder}: not a run folder: it has no {RECIPE_FILE}, but '{sorted(foreign)[0]}'.",
@@ -93,22 +109,55 @@ def read_left(run_folder: Path) -> Left:
     )
 
 
-def recorded_recipe(run_folder: Path, overrides: Overrides = ()) -> Recipe:
-    """The recipe that the run was begun with, with overrides. Raises `RunFolderError` or `RecipeError`."""
+def recorded_recipe(run_folder: Path, overrides: Overrides = (), recipe_folder: Path | None = None) -> Recipe:
+    """The recipe that the run was begun with, with overrides.
+
+    Its paths are relative to `recipe_folder`; to where the recipe was, seen from the run folder, if that is None.
+    Raises `RunFolderError` or `RecipeError`.
+    """
     path = run_folder / RECIPE_FILE
     if not path.is_file():
         raise RunFolderError(
             f"{run_folder}: not a run folder (it has no '{RECIPE_FILE}').",
             "Give the folder that 'frostline run' made; start one with 'frostline run RECIPE'.",
         )
-    return load_recipe(path, overrides)
+    recipe = load_recipe(path, overrides)
+    return recipe if recipe_folder is None else recipe.placed(Place(recipe_folder.expanduser().resolve()))
+
+
+def require_files(run_folder: Path, recipe: Recipe) -> None:
+    """Raise `RunFolderError` where a file that a recorded recipe names is no longer where the recipe was.
+
+    A model that was a folder when the run was begun must be one: what is of its name on the hub is another one.
+    """
+    for name, corpus in (("corpus", recipe.corpus), ("retention corpus", recipe.retention)):
+        try:
+            if corpus is not None:
+                require_corpus(corpus)
+        except CorpusError as error:
+            raise _moved(run_folder, name, corpus.source, recipe) from error
+    for label, facts in read_left(run_folder).variants.items():
+        source = label.removeprefix("model.source=") if label.startswith("model.source=") else recipe.model.source
+        if source == EMBEDDED or facts.model_revision is not None or is_of_first_version(facts):
+            continue
+        if not recipe.place.path_of(source).is_dir():
+            raise _moved(run_folder, "model", source, recipe)
+
+
+def _moved(run_folder: Path, what: str, source: str, recipe: Recipe) -> RunFolderError:
+    return RunFolderError(
+        f"{run_folder}: the {what} '{source}' of its recipe is not in '{recipe.place.folder}'.",
+        f"Say where the folder of the recipe is now: frostline resume {run_folder} --from FOLDER",
+    )
 
 
 def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
     """Raise `RunFolderError`, naming a key, unless the run was begun with `wanted`, `checkpoints` left aside."""
     begun = _without_checkpoints(recorded_recipe(run_folder))
     wanted = _without_checkpoints(wanted)
-    if recipe_hash(begun) == recipe_hash(wanted):
+    # Runs of 0.1.0 have recorded absolute paths.
+    hashes = (recipe_hash(begun), recipe_hash(with_absolute_paths(begun)))
+    if recipe_hash(wanted) in hashes or recipe_hash(with_absolute_paths(wanted)) in hashes:
         return
     key = _first_difference(begun.model_dump(mode="json"), wanted.model_dump(mode="json"))
     raise RunFolderError(

@@ -47,7 +47,7 @@ from frostline.experiment.train import run_replicate
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
-from frostline.recipe import Recipe, Variant, dump_recipe, recipe_hash, variants_of
+from frostline.recipe import PLACE_FILE, Recipe, Variant, dump_recipe, place_content, recipe_hash, variants_of
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     RECIPE_FILE,
@@ -98,6 +98,7 @@ def run_experiment(
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say):
+            _write_place(run_folder, recipe)
             _write_recipe(run_folder, recipe)
             return _work(variants, interruption)
     except Stopped as stopped:
@@ -136,6 +137,7 @@ def resume_experiment(
             require_accepted(run_folder, left.changes, accept_changes)
             variants = _Variants(recipe, cache, progress, run_folder, left)
             variants.check()
+            _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
     except Stopped as stopped:
         interruption.answer()
@@ -283,6 +285,13 @@ def _make_folder(run_folder: Path) -> None:
     try:
         # An empty folder is what a process leaves that was killed before its first file.
         run_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_trouble(error, run_folder) from error
+
+
+def _write_place(run_folder: Path, recipe: Recipe) -> None:
+    try:
+        replace_file(run_folder / PLACE_FILE, place_content(run_folder, recipe.place))
     except OSError as error:
         raise disk_trouble(error, run_folder) from error
 

@@ -11,8 +11,10 @@ from frostline.recipe.load import (
     recipe_hash,
     trusting,
     variants_of,
+    with_absolute_paths,
 )
-from frostline.recipe.model_source import model_folder, require_model
+from frostline.recipe.model_source import model_folder, require_corpus, require_model
+from frostline.recipe.place import PLACE_FILE, Place, place_content
 from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
@@ -42,6 +44,7 @@ __all__ = [
     "GROUP_ROLES",
     "HUB_PREFIX",
     "LEAF_ROLES",
+    "PLACE_FILE",
     "ROLES",
     "SIGNALS",
     "ArmSettings",
@@ -56,6 +59,7 @@ __all__ = [
     "MeasureSettings",
     "ModelSettings",
     "Overrides",
+    "Place",
     "PlanChange",
     "PrefixCacheSettings",
     "Recipe",
@@ -75,11 +79,14 @@ __all__ = [
     "parse_recipe",
     "parse_selector",
     "parse_selectors",
+    "place_content",
     "recipe_hash",
     "require_choosing_signal",
+    "require_corpus",
     "require_model",
     "require_signal",
     "shipped_recipes",
     "trusting",
     "variants_of",
+    "with_absolute_paths",
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import cast
 
 from frostline.errors import RecipeError
-from frostline.recipe.load import Overrides, load_recipe, override, plain, validate_recipe, with_absolute_paths
+from frostline.recipe.load import Overrides, load_recipe, override, plain, validate_recipe
+from frostline.recipe.place import Place
 from frostline.recipe.settings import Recipe
 from frostline.recipe.source import RecipeSource
 
@@ -18,16 +19,16 @@ GivenRecipe = str | PathLike[str] | Mapping[str, object] | Recipe
 
 
 def given_recipe(recipe: GivenRecipe, overrides: Overrides = ()) -> Recipe:
-    """The recipe that is meant, with `overrides` applied; paths made absolute.
+    """The recipe that is meant, with `overrides` applied.
 
-    Those of a file are relative to its folder, others to the present one. Raises `RecipeError`.
+    Paths in a file are relative to its folder, others to the present one. Raises `RecipeError`.
     """
     if isinstance(recipe, str | PathLike):
         return load_recipe(recipe, overrides)
     if isinstance(recipe, Recipe):
-        source, values = recipe.source, recipe.model_dump(mode="json")
+        source, values, place = recipe.source, recipe.model_dump(mode="json"), recipe.place
     elif isinstance(recipe, Mapping):
-        source, values = RecipeSource(), cast("dict[str, object]", plain(recipe))
+        source, values, place = RecipeSource(), cast("dict[str, object]", plain(recipe)), Place()
     else:
         raise RecipeError(
             f"a recipe is the path of a file, a mapping of keys, or a Recipe; found {type(recipe).__name__}."
@@ -36,4 +37,4 @@ def given_recipe(recipe: GivenRecipe, overrides: Overrides = ()) -> Recipe:
     meant = validate_recipe(values, source)
     if isinstance(recipe, Recipe):
         meant = meant.model_copy(update={"model": meant.model.trusting(recipe.model.trusted_code)})
-    return with_absolute_paths(meant, Path.cwd() if source.path is None else source.path.resolve().parent)
+    return meant.placed(place if place.folder is not None else Place(Path.cwd()))

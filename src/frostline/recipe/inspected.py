@@ -6,6 +6,7 @@ from pathlib import Path
 
 from frostline.errors import RecipeError
 from frostline.recipe.load import load_recipe, validate_recipe
+from frostline.recipe.place import Place
 from frostline.recipe.settings import EMBEDDED, Recipe
 from frostline.recipe.source import RecipeSource
 from frostline.text import one_line
@@ -28,13 +29,11 @@ def inspected_recipe(target: str, corpus: str | None, length: int | None) -> Rec
                 f"{target}: a recipe names its own corpus and windows.", "Use --corpus and --length with a model alone."
             )
         return load_recipe(path)
-    source = target if target == EMBEDDED or not path.is_dir() else str(path.resolve())
-    text = corpus or EMBEDDED
     values: dict[str, object] = {
         "name": f"inside {one_line(path.name or target)}"[:80],
-        "model": {"source": source},
-        "corpus": {"source": text if text == EMBEDDED or ":" in text else str(Path(text).expanduser().resolve())},
+        "model": {"source": target},
+        "corpus": {"source": corpus or EMBEDDED},
         "windows": {"length": length or DEFAULT_LENGTH, "held_out": 8},
         "arms": {"full": {"train": ["all"]}},
     }
-    return validate_recipe(values, RecipeSource(words=_WORDS))
+    return validate_recipe(values, RecipeSource(words=_WORDS)).placed(Place(Path.cwd()))

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from frostline.errors import RecipeError
 from frostline.recipe.explain import explain
+from frostline.recipe.place import place_of
 from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.yaml_values import read_yaml, read_yaml_value, write_yaml
@@ -24,7 +25,7 @@ Overrides = Mapping[str, object] | Sequence[str]
 
 
 def load_recipe(path: str | PathLike[str], overrides: Overrides = ()) -> Recipe:
-    """The recipe in the file `path` with `overrides` applied; paths made absolute.
+    """The recipe in the file `path` with `overrides` applied; its paths are relative to its folder.
 
     Raises `RecipeError` naming file, line and key.
     """
@@ -49,7 +50,7 @@ def parse_recipe(text: str, overrides: Overrides = (), *, path: Path | None = No
     values, lines = read_yaml(text, where)
     overridden = override(values, overrides)
     recipe = validate_recipe(values, RecipeSource(path, lines, overridden))
-    return with_absolute_paths(recipe, path.resolve().parent) if path is not None else recipe
+    return recipe.placed(place_of(path)) if path is not None else recipe
 
 
 def trusting(recipe: Recipe, pin: str | None) -> Recipe:
@@ -155,21 +156,27 @@ def _no_override(override: str) -> RecipeError:
     return RecipeError(f"--set {override}: an override is written key=value.", "Example: --set training.steps=80")
 
 
-def with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """`recipe`, whose paths are relative to `folder`, with paths that do not depend on where one stands."""
-    model = recipe.model
-    if (folder / model.source).is_dir() and model.source != EMBEDDED:
-        model = model.model_copy(update={"source": str(folder / model.source)})
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """`recipe` with paths that may be read from anywhere."""
+
+    def path(written: str) -> str:
+        return str(recipe.place.path_of(written).absolute())
+
+    def model(source: str | int) -> str | int:
+        is_folder = isinstance(source, str) and source != EMBEDDED and recipe.place.path_of(source).is_dir()
+        return path(str(source)) if is_folder else source
+
+    def corpus(settings: CorpusSettings) -> CorpusSettings:
+        return settings.model_copy(update={"source": path(settings.source)}) if settings.is_local else settings
+
     return recipe.model_copy(
         update={
-            "model": model,
-            "corpus": _absolute_corpus(recipe.corpus, folder),
-            "retention": None if recipe.retention is None else _absolute_corpus(recipe.retention, folder),
+            "model": recipe.model.model_copy(update={"source": model(recipe.model.source)}),
+            "corpus": corpus(recipe.corpus),
+            "retention": None if recipe.retention is None else corpus(recipe.retention),
+            "vary": {
+                key: tuple(map(model, values)) if key == "model.source" else values
+                for key, values in recipe.vary.items()
+            },
         }
     )
-
-
-def _absolute_corpus(corpus: CorpusSettings, folder: Path) -> CorpusSettings:
-    if corpus.source == EMBEDDED or corpus.source.startswith(("hub:", "https://")):
-        return corpus
-    return corpus.model_copy(update={"source": str(folder / Path(corpus.source).expanduser())})

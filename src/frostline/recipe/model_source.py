@@ -1,13 +1,14 @@
-"""Is it a folder or a hub id that a recipe names as its model? Told by its form, before anything is loaded."""
+"""Is there what a recipe names as its model and corpora? Folder or hub id, told before anything is loaded."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-from frostline.errors import ModelError
+from frostline.errors import CorpusError, ModelError, nearest
 from frostline.hub import require_within_reach
-from frostline.recipe.settings import EMBEDDED, ModelSettings
+from frostline.recipe.settings import EMBEDDED, CorpusSettings, ModelSettings
 
 _HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]{0,95}", re.ASCII)
 
@@ -21,6 +22,29 @@ def require_model(model: ModelSettings) -> None:
         require_within_reach(model.source, model.revision)
 
 
+def require_corpus(corpus: CorpusSettings) -> None:
+    """Raise `CorpusError` where `corpus` names a path and nothing is there.
+
+    What is wrong with what is there is told when it is read.
+    """
+    if not corpus.is_local:
+        return
+    path = corpus.place.path_of(corpus.source)
+    try:
+        missing = not os.path.lexists(path)
+    except ValueError:  # no name that a file could have
+        return
+    if missing:
+        try:
+            close = nearest(path.name, sorted(other.name for other in path.parent.iterdir()), count=1)
+        except OSError:
+            close = ""
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise CorpusError(
+            f"there is no file or folder '{shown}'.", close or "Paths in a recipe are relative to its folder."
+        ).at("source")
+
+
 def model_folder(model: ModelSettings) -> Path | None:
     """The folder that `model` names; None where it is the embedded model, or may be one of the hub.
 
@@ -28,7 +52,7 @@ def model_folder(model: ModelSettings) -> Path | None:
     """
     if model.source == EMBEDDED:
         return None
-    path = Path(model.source).expanduser()
+    path = model.place.path_of(model.source)
     try:
         if model.source and path.is_dir():
             return path

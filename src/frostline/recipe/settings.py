@@ -30,6 +30,7 @@ from frostline.recipe.fields import (
     as_yaml,
     mistake,
 )
+from frostline.recipe.place import Place
 from frostline.recipe.source import RecipeSource
 
 EMBEDDED = "embedded"
@@ -57,7 +58,24 @@ def _frozen(value: object) -> object:
     return value
 
 
-class ModelSettings(Settings):
+class PlacedSettings(Settings):
+    """Settings that name files, relative to a place that is no part of them."""
+
+    _place: Place = PrivateAttr(default=Place())
+
+    @property
+    def place(self) -> Place:
+        """What paths are relative to: part of no hash, no dump and no comparison."""
+        return self._place
+
+    def placed(self, place: Place) -> Self:
+        """The same, with paths relative to `place`."""
+        placed = self.model_copy()
+        placed._place = place
+        return placed
+
+
+class ModelSettings(PlacedSettings):
     source: str = EMBEDDED
     """`embedded`, a folder written by `save_pretrained`, or a hub id such as `EleutherAI/gpt-neo-125m`."""
     revision: str | None = None
@@ -87,7 +105,7 @@ def _holds_secret(address: str) -> bool:
     )
 
 
-class CorpusSettings(Settings):
+class CorpusSettings(PlacedSettings):
     source: str = EMBEDDED
     """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
     format: Literal["auto", "text", "jsonl", "json", "csv", "parquet", "arrow"] = "auto"
@@ -122,6 +140,11 @@ class CorpusSettings(Settings):
         except (LookupError, ValueError):
             raise ValueError(f"'{name}' is no encoding of text that Python knows: try 'cp1252' or 'latin-1'") from None
         return name
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `source` is a path."""
+        return self.source != EMBEDDED and not self.source.startswith(HUB_PREFIX) and "://" not in self.source
 
     @model_validator(mode="after")
     def _pairs_need_both_columns(self) -> Self:
@@ -401,6 +424,18 @@ class Recipe(Settings):
         written._source = source
         return written
 
+    @property
+    def place(self) -> Place:
+        """What its paths are relative to."""
+        return self.model.place
+
+    def placed(self, place: Place) -> Recipe:
+        """The same, with paths relative to `place`."""
+        retention = None if self.retention is None else self.retention.placed(place)
+        return self.model_copy(
+            update={"model": self.model.placed(place), "corpus": self.corpus.placed(place), "retention": retention}
+        )
+
     @contextmanager
     def locating_errors(self) -> Iterator[None]:
         """Errors raised in the block, and said to be at a key of the recipe, are told its file and line."""
@@ -413,8 +448,8 @@ class Recipe(Settings):
     def varied(self, key: str, value: str | int) -> Recipe:
         """The recipe with one value of the key that it varies."""
         section, field = key.split(".")
-        settings: Settings = getattr(self, section)
-        changed = type(settings).model_validate({**settings.model_dump(), field: value})
+        settings: PlacedSettings = getattr(self, section)
+        changed = type(settings).model_validate({**settings.model_dump(), field: value}).placed(settings.place)
         return self.model_copy(update={section: changed, "vary": {}})
 
     @property

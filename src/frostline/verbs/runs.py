@@ -95,6 +95,7 @@ def resume(
     set: Overrides = (),
     retry_failed: bool = False,
     accept_changes: bool = False,
+    recipe_folder: str | PathLike[str] | None = None,
     trusted_code: str | None = None,
     cache: str | Path | None = None,
     progress: ProgressWanted = False,
@@ -103,13 +104,16 @@ def resume(
     """Go on with the run in `folder` that was stopped or killed; it ends as it would have ended, to the byte.
 
     `set` may set keys of `checkpoints` only. `retry_failed` also tries arms again that failed. `accept_changes` goes on
-    although versions or threads have changed; then the report says so. The rest is as in `run`.
+    although versions or threads have changed; then the report says so. `recipe_folder` is where the
+    folder of the recipe is now, if the two were not moved together. The rest is as in `run`.
     """
-    from frostline.experiment import recorded_recipe, resume_experiment
+    from frostline.experiment import recorded_recipe, require_files, resume_experiment
     from frostline.recipe import trusting
 
     run_folder = Path(folder)
-    wanted = trusting(recorded_recipe(run_folder, set), trusted_code)
+    recipe = recorded_recipe(run_folder, set, None if recipe_folder is None else Path(recipe_folder))
+    require_files(run_folder, recipe)
+    wanted = trusting(recipe, trusted_code)
 
     def go_on(work: Work) -> RunResult:
         return resume_experiment(

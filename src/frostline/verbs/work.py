@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frostline.errors import FrostlineError
+from frostline.errors import FrostlineError, at
 from frostline.progress import NoProgress, RunProgress
 from frostline.system import require_supported_system
 
@@ -25,14 +25,19 @@ _WORK = threading.Lock()
 def meant(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None) -> Recipe:
     """The recipe that a verb is given. It is read before anything slow is imported, so that mistakes are told at once.
 
-    Raises `RecipeError`, or `ModelError` for a model that is not there.
+    Raises `RecipeError`, `ModelError` or `CorpusError` for a model or a corpus that is not there.
     """
-    from frostline.recipe import given_recipe, require_model, trusting, variants_of
+    from frostline.recipe import given_recipe, require_corpus, require_model, trusting, variants_of
 
     wanted = given_recipe(recipe, overrides)
     for variant in variants_of(wanted):
         with variant.recipe.locating_errors():
             require_model(variant.recipe.model)
+            with at("corpus"):
+                require_corpus(variant.recipe.corpus)
+            if variant.recipe.retention is not None:
+                with at("retention"):
+                    require_corpus(variant.recipe.retention)
     return trusting(wanted, trusted_code)
 
 

@@ -1,0 +1,52 @@
+"""Where are the files that a recipe names? Beside the recipe: paths in it are relative to its folder.
+
+A recipe keeps paths as they were written, so that what is made of it (run folder, report, summary) names files as its
+writer does, and goes on where all of it was moved. Beside the copy of a recipe in a run folder, the file `frostline-place.json`
+says where the recipe's folder is, seen from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frostline.errors import RecipeError
+
+PLACE_FILE = "frostline-place.json"
+_KEY = "recipe_folder"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a recipe; None for the present folder. What a recipe says does not depend on it: all are equal."""
+
+    folder: Path | None = field(default=None, compare=False)
+
+    def path_of(self, written: str) -> Path:
+        """The path that was written so. Raises `RecipeError` where it is in a home folder and there is none."""
+        try:
+            path = Path(written).expanduser()
+        except RuntimeError as error:
+            raise RecipeError(
+                f"there is no home folder in which '{written}' could be.", "Write the path out."
+            ) from error
+        return path if self.folder is None else self.folder / path
+
+
+def place_of(recipe_file: Path) -> Place:
+    """What the paths in `recipe_file` are relative to: its folder, or the one that the place file beside it names."""
+    beside = recipe_file.resolve().parent
+    try:
+        known = json.loads((beside / PLACE_FILE).read_text(encoding="utf-8"))
+        return Place(Path(os.path.normpath(beside / known[_KEY])))
+    except OSError:
+        return Place(beside)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{beside / PLACE_FILE}: it does not say where the recipe's folder is.") from error
+
+
+def place_content(run_folder: Path, place: Place) -> bytes:
+    """What the place file in `run_folder` says of a recipe in `place`: the way there, without names above both."""
+    return json.dumps({_KEY: os.path.relpath((place.folder or Path.cwd()).resolve(), run_folder.resolve())}).encode()
