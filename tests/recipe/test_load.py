@@ -185,7 +185,8 @@ def test_yaml_cannot_make_python_objects() -> None:
 def test_paths_are_relative_to_the_recipe_file(tmp_path: Path) -> None:
     path = write(tmp_path, f"corpus: {{source: text/book.txt}}\nretention: {{source: embedded}}\n{MINIMAL}")
     recipe = load_recipe(path)
-    assert recipe.corpus.source == str(tmp_path / "text" / "book.txt")
+    assert recipe.corpus.source == "text/book.txt"
+    assert recipe.corpus.place.path_of(recipe.corpus.source) == tmp_path / "text" / "book.txt"
     assert recipe.retention is not None
     assert recipe.retention.source == "embedded"
 

@@ -215,7 +215,7 @@ def _advise(
             record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)
     if recommendation is not None:
-        # It is run from there, and knows by the place file beside it where the recipe was, as the advice's own recipe does.
+        # Its paths are relative to what the place file beside it names, as those of the advice's own recipe.
         _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, advice, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, advice)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from frostline.errors import RecipeError
 from frostline.recipe.explain import explain
-from frostline.recipe.place import place_of
+from frostline.recipe.place import Place, places_of
 from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.yaml_values import read_yaml, read_yaml_value, write_yaml
@@ -50,7 +51,7 @@ def parse_recipe(text: str, overrides: Overrides = (), *, path: Path | None = No
     values, lines = read_yaml(text, where)
     overridden = override(values, overrides)
     recipe = validate_recipe(values, RecipeSource(path, lines, overridden))
-    return recipe.placed(place_of(path)) if path is not None else recipe
+    return recipe.placed(_place_of(recipe, path)) if path is not None else recipe
 
 
 def trusting(recipe: Recipe, pin: str | None) -> Recipe:
@@ -154,6 +155,18 @@ def _set_key(values: dict[str, object], key: str, value: object) -> tuple[str, .
 
 def _no_override(override: str) -> RecipeError:
     return RecipeError(f"--set {override}: an override is written key=value.", "Example: --set training.steps=80")
+
+
+def _place_of(recipe: Recipe, path: Path) -> Place:
+    """Of the places that the recipe in the file `path` may have, the first that has most of what it names."""
+
+    def files_at(place: Place) -> int:
+        corpora = [corpus for corpus in (recipe.corpus, recipe.retention) if corpus is not None and corpus.is_local]
+        named = [recipe.model.source, *(corpus.source for corpus in corpora), *recipe.vary.get("model.source", ())]
+        return sum(os.path.lexists(place.path_of(str(source))) for source in named)
+
+    places = places_of(path)
+    return places[0] if len(places) == 1 else max(places, key=files_at)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

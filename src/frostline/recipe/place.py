@@ -1,8 +1,8 @@
 """Where are the files that a recipe names? Beside the recipe: paths in it are relative to its folder.
 
 A recipe keeps paths as they were written, so that what is made of it (run folder, report, summary) names files as its
-writer does, and goes on where all of it was moved. Beside the copy of a recipe in a run folder, the file `frostline-place.json`
-says where the recipe's folder is, seen from there.
+writer does, and goes on where all of it was moved. Beside the copy of a recipe in a run folder, the place file
+`frostline-place.json` says where the recipe's folder is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from frostline.errors import RecipeError
 
 PLACE_FILE = "frostline-place.json"
-_KEY = "recipe_folder"
+_SEEN_FROM_HERE, _ABSOLUTE = "recipe_folder", "recipe_folder_when_written"
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,23 @@ class Place:
         return path if self.folder is None else self.folder / path
 
 
-def place_of(recipe_file: Path) -> Place:
-    """What the paths in `recipe_file` are relative to: its folder, or the one that the place file beside it names."""
+def places_of(recipe_file: Path) -> list[Place]:
+    """What the paths in `recipe_file` may be relative to: its folder, or those that the place file beside it names.
+
+    The first one is right where all was moved together, the second where the run folder alone was.
+    """
     beside = recipe_file.resolve().parent
     try:
         known = json.loads((beside / PLACE_FILE).read_text(encoding="utf-8"))
-        return Place(Path(os.path.normpath(beside / known[_KEY])))
+        return [Place(Path(os.path.normpath(beside / known[key]))) for key in (_SEEN_FROM_HERE, _ABSOLUTE)]
     except OSError:
-        return Place(beside)
+        return [Place(beside)]
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{beside / PLACE_FILE}: it does not say where the recipe's folder is.") from error
 
 
 def place_content(run_folder: Path, place: Place) -> bytes:
-    """What the place file in `run_folder` says of a recipe in `place`: the way there, without names above both."""
-    return json.dumps({_KEY: os.path.relpath((place.folder or Path.cwd()).resolve(), run_folder.resolve())}).encode()
+    """What the place file in `run_folder` says of a recipe in `place`."""
+    folder = (place.folder or Path.cwd()).resolve()
+    values = {_SEEN_FROM_HERE: os.path.relpath(folder, run_folder.resolve()), _ABSOLUTE: str(folder)}
+    return json.dumps(values).encode()
