@@ -131,9 +131,10 @@ def require_files(run_folder: Path, recipe: Recipe) -> None:
     A model that was a folder when the run was begun must be one: what is of its name on the hub is another one.
     """
     for name, corpus in (("corpus", recipe.corpus), ("retention corpus", recipe.retention)):
+        if corpus is None:
+            continue
         try:
-            if corpus is not None:
-                require_corpus(corpus)
+            require_corpus(corpus)
         except CorpusError as error:
             raise _moved(run_folder, name, corpus.source, recipe) from error
     for label, facts in read_left(run_folder).variants.items():
