@@ -82,8 +82,9 @@ def recipe_hash(recipe: Recipe) -> str:
     for corpus in (values["corpus"], values["retention"] or {}):
         if corpus.get("revision") is None:
             corpus.pop("revision", None)
-        if corpus.get("duplicates") == "keep":
-            corpus.pop("duplicates", None)
+        for key, default in (("duplicates", "keep"), ("encoding", "auto")):
+            if corpus.get(key) == default:
+                corpus.pop(key, None)
     if values["windows"]["beginning"] == "auto":
         del values["windows"]["beginning"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
