@@ -97,6 +97,7 @@ def test_a_folder_of_something_else_is_told(damage: Callable[[Path], object], to
         {"quantization_config": 5},
         {"is_encoder_decoder": True},
         {"attention_dropout": 1.5},
+        {"text_config": {"vocab_size": 5}},
         {"attention_dropout": -1},
         {"attention_dropout": float("nan")},
     ],

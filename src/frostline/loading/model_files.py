@@ -54,7 +54,7 @@ def require_tokenizer_files(folder: Path, shown: str) -> None:
             "Copy the files of the model's tokenizer there, or write them with its save_pretrained.",
         ).at(*SOURCE_KEY)
     for file in (folder / name for name in _TOKENIZER_FILES):
-        if file.is_file():
+        if file.exists():
             require_no_pointer(file, shown)
             if file.suffix == ".json":
                 read_object(file, shown)

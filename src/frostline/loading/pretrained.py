@@ -148,6 +148,8 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(
             source, revision=settings.revision, trust_remote_code=may_run_code(settings, source)
         )
+        if not isinstance(config.get_text_config(), PretrainedConfig):
+            raise TypeError("its 'text_config' is no configuration")
     assert isinstance(config, PretrainedConfig)
     if getattr(config, "quantization_config", None):
         method = config.quantization_config

@@ -107,7 +107,7 @@ def _require_none_missing(loaded: Loaded) -> None:
         return
     name = min(missing, key=list(state).index) if missing <= state.keys() else min(missing)
     found, way_out = _what_is_there_instead(name, loaded)
-    several = f"{len(missing)} of {len(state)} tensors of the model are not in the file, the first is '{name}'"
+    several = f"{len(missing)} of {len(state)} tensors are not in the file, the first is '{name}'"
     raise _error(loaded, (f"the file has no '{name}'" if len(missing) == 1 else several) + found, way_out)
 
 
