@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from frostline.corpus import Corpus
-from frostline.corpus.pairs import NOT_COUNTED, lay_out_pairs
+from frostline.corpus import NOT_COUNTED, Corpus
+from frostline.corpus.pairs import lay_out_pairs
 from frostline.errors import CorpusError
 from frostline.recipe.settings import WindowSettings
 from tests.builders.corpora import open_small

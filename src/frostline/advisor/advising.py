@@ -187,7 +187,7 @@ def _advise(
         candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
     with Journal(folder, interruption=interruption) as journal:
         if left is None:
-            _write(folder / PLACE_FILE, place_content(folder, own.place))
+            _write(folder / PLACE_FILE, place_content(folder, own.place).decode())
             _write(folder / RECIPE_FILE, dump_recipe(own))
             started = AdviceStarted(
                 __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
