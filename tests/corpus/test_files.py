@@ -11,7 +11,7 @@ import pytest
 from frostline.corpus.files import check_unchanged, find_files, inspect_file, status_of
 from frostline.errors import CorpusError
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
-from tests.builders.tokenizers import END, WORDS, words
+from tests.builders.tokenizers import END, WORDS, word_tokenizer, words
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
@@ -170,4 +170,13 @@ def test_another_checksum_than_the_recipes_is_an_error(tmp_path: Path) -> None:
 def test_the_end_of_text_token_may_stand_in_a_text_by_name(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(words([1, 2]) + f" {END} " + words([3] * 30))
-    assert tokens_of(open_small(path, tmp_path / "cache", length=3, held_out=1))[:4] == [1, 2, WORDS + 3, 3]
+    plain = word_tokenizer(chat_template=None)
+    corpus = open_small(path, tmp_path / "cache", length=3, held_out=1, tokenizer=plain)
+    assert tokens_of(corpus)[:4] == [1, 2, WORDS + 3, 3]
+
+
+def test_a_token_that_ends_turns_is_text_in_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(words([1, 2]) + f" {END} " + words([3] * 30))
+    corpus = open_small(path, tmp_path / "cache", length=3, held_out=1)
+    assert WORDS + 3 not in tokens_of(corpus)

@@ -111,7 +111,7 @@ def test_a_bad_line_of_jsonl_is_named(tmp_path: Path, line: bytes, message: str)
     path.write_bytes(b'{"text": "good"}\n' + line + b"\n")
     with pytest.raises(CorpusError, match=message):
         open_small(path, tmp_path / "cache")
-    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+    assert not list((tmp_path / "cache" / "corpora").glob("*"))
 
 
 def test_a_line_too_long_for_a_row_is_refused_before_it_fills_the_memory(
@@ -141,7 +141,7 @@ def test_truncated_parquet_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CorpusError, match=r"table\.parquet' cannot be read as parquet: .*PAR1"):
         open_small(path, tmp_path / "cache")
-    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+    assert not list((tmp_path / "cache" / "corpora").glob("*"))
 
 
 def test_parquet_with_damaged_pages_is_one_sentence(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tokenizers.normalizers import Lowercase
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from frostline.corpus import open_corpus, tokenise
+from frostline.corpus.special import Markers
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.errors import CacheError, CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
@@ -39,13 +40,13 @@ from tests.builders.tokenizers import (
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of texts of each call of any tokenizer."""
     counted: list[int] = []
-    original = tokenise._ids
+    original = tokenise.text_ids
 
-    def count(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    def count(markers: Markers, texts: list[str], separator: str | None = None) -> list[list[int]]:
         counted.append(len(texts))
-        return original(tokenizer, texts)
+        return original(markers, texts, separator)
 
-    monkeypatch.setattr(tokenise, "_ids", count)
+    monkeypatch.setattr(tokenise, "text_ids", count)
     return counted
 
 
@@ -259,6 +260,7 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 from pathlib import Path
+from frostline.corpus.special import Markers
 from tests.builders.corpora import open_small
 def peak():
     # Not that of getrusage, which a process inherits from the one that started it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 from transformers import PreTrainedTokenizerBase
 
@@ -42,10 +43,17 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
 
 
 def pinned(variant: Variant, then: VariantPrepared) -> Variant:
-    """`variant` with the commits of the hub that `then` was prepared from: a branch may have moved since."""
+    """`variant` with the commits of the hub and the day that `then` was prepared from: both may have moved since."""
     recipe = variant.recipe
     retention = None if then.retention is None else then.retention.revision
-    return replace(variant, recipe=at_commits(recipe, then.model_revision, then.corpus.revision, retention))
+    recipe = at_commits(recipe, then.model_revision, then.corpus.revision, retention)
+    days = {"corpus": then.corpus, "retention": then.retention}
+    dated = {
+        key: settings.dated(date.fromisoformat(facts.template_date))
+        for key, facts in days.items()
+        if facts is not None and facts.template_date is not None and (settings := getattr(recipe, key)) is not None
+    }
+    return replace(variant, recipe=recipe.model_copy(update=dated) if dated else recipe)
 
 
 def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusFacts:
@@ -64,4 +72,6 @@ def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusF
         beginning_text=str(tokenizer.decode(list(corpus.beginning))) if corpus.beginning else "",
         duplicates=corpus.duplicates,
         held_out_overlap=corpus.held_out_overlap,
+        cut=corpus.cut,
+        template_date=corpus.template_date,
     )

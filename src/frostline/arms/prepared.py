@@ -206,6 +206,12 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
     }
 
 
+def _embeddings(model: PreTrainedModel) -> int | None:
+    """How many token ids the model can look up; None where it keeps them in a way of its own."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return int(weight.shape[0]) if isinstance(weight, torch.Tensor) else None
+
+
 def tokens_of_a_step(recipe: Recipe) -> int:
     """Tokens that one step of an arm reads."""
     return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
@@ -258,7 +264,9 @@ def _open(
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
     with at("retention" if corpus is recipe.retention else "corpus"):
-        opened = open_corpus(corpus, recipe.windows, tokenizer, cache=cache, progress=reading)
+        opened = open_corpus(
+            corpus, recipe.windows, tokenizer, cache=cache, progress=reading, embeddings=_embeddings(model)
+        )
     require_embedded_ids(model, tokenizer, opened)
     for sentence in remarks_on(opened, tokenizer):
         say(sentence)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frostline.corpus.beginning import beginning_of
+from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
-from frostline.corpus.pairs import PairWindows, lay_out_pairs
-from frostline.corpus.read import open_source
+from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import REPEATED, window_hashes
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_held_out, lay_out_windows, require_fit
@@ -46,7 +46,7 @@ class Batch:
     attention_mask: NDArray[np.int64] | None
     """[batch, sequence], 0 at padding; None where nothing is padded."""
     window_ids: tuple[int, ...]
-    """First token of each window in the corpus; of prompt/response pairs, the number of the pair."""
+    """First token of each window in the corpus; of conversations, the number of the window."""
     windows_sha256: str
     """SHA-256 of the corpus's tokens, the windows' length, beginning and ids: equal hashes, equal batches."""
 
@@ -58,25 +58,37 @@ def open_corpus(
     *,
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
+    embeddings: int | None = None,
 ) -> Corpus:
     """Read, tokenise (or find in the cache) and lay out a corpus.
 
+    `embeddings`: how many token ids the model has embeddings for; what fills rows up is one of them.
     `progress(bytes_done, bytes_total)` is called while reading. Raises `CorpusError` for whatever is wrong with the
     source and when the text is too short; `MissingExtraError` for a hub data set without the package `datasets`.
     """
     source = open_source(corpus, cache, progress)
     tokens = _first_tokens(tokenise(source, corpus, tokenizer, cache, progress), corpus, source.description)
-    if tokens.pairs is None:
+    if tokens.conversations is None:
         beginning = beginning_of(tokenizer) if windows.beginning == "auto" else ()
         text = lay_out_windows(tokens.ids, windows, source.description, beginning, tokens.repeats)
         return Corpus(source.description, tokens, text, cache, source.revision)
-    padding = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int)), 0)
-    pairs = lay_out_pairs(tokens.ids, tokens.pairs, windows, source.description, padding)
-    pairs, repeated = _apart(pairs, source.description, drop=corpus.duplicates == "drop")
+    try:
+        laid_out = lay_out_conversations(
+            tokens.ids,
+            tokens.conversations,
+            windows,
+            source.description,
+            _padding_id(tokenizer, embeddings),
+            corpus.too_long,
+            len(beginning_of(tokenizer)) or _opens_with(tokenizer, tokens),
+        )
+    except TooLongError as error:
+        raise error.placed(_place_of(source, error.row)) from None
+    laid_out, repeated = _apart(laid_out, source.description, drop=corpus.duplicates == "drop")
     tokens = replace(tokens, duplicates=repeated)
     if repeated and corpus.duplicates == "drop":
         tokens.tally.left_out[REPEATED] = repeated
-    return Corpus(_describe_pairs(source.description, pairs, tokens), tokens, pairs, cache, source.revision)
+    return Corpus(_describe(source.description, corpus, laid_out, tokens), tokens, laid_out, cache, source.revision)
 
 
 class Corpus:
@@ -86,7 +98,7 @@ class Corpus:
         self,
         description: str,
         tokens: TokenFile,
-        windows: TextWindows | PairWindows,
+        windows: TextWindows | ConversationWindows,
         cache: Path,
         revision: str | None = None,
     ) -> None:
@@ -94,8 +106,8 @@ class Corpus:
         """The source in a few words."""
         self.revision = revision
         """Commit of a hub data set; None for what lies elsewhere."""
-        self.padding_id = windows.padding_id if isinstance(windows, PairWindows) else None
-        """The token that fills a row up behind its pair; None for running text, where nothing is filled up."""
+        self.padding_id = windows.padding_id if isinstance(windows, ConversationWindows) else None
+        """The token that fills a row up behind its conversation; None for running text, where nothing is filled up."""
         self.sha256 = tokens.source_sha256
         """SHA-256 of the source's content: of the file's bytes, where it is one file."""
         self.tokens_sha256 = tokens.sha256
@@ -110,7 +122,7 @@ class Corpus:
         self.held_out_windows = int(windows.held_out.size)
         self.window_length = windows.width
         """Tokens of a window, or of the longest one; what stands before its text is counted."""
-        self.beginning: tuple[int, ...] = () if isinstance(windows, PairWindows) else windows.beginning
+        self.beginning: tuple[int, ...] = () if isinstance(windows, ConversationWindows) else windows.beginning
         """Token ids before the text of every window of running text; conversations have what their template writes."""
         self.tally = tokens.tally
         """What was met while the rows were read."""
@@ -120,7 +132,14 @@ class Corpus:
         """Rows left out, by reason."""
         self.duplicates = tokens.duplicates
         """Rows, or paragraphs of a plain text, that repeat an earlier one exactly; left out where asked for."""
-        self.cut = 0
+        self.cut = windows.cut if isinstance(windows, ConversationWindows) else 0
+        """Conversations of which a part is left out, as they are longer than a window."""
+        self.template_date = str(tokens.facts.get("template_date", "")) or None
+        """The day that the chat template took for today; None where it does not ask."""
+        self.layout = windows.layout if isinstance(windows, ConversationWindows) else ""
+        """Which conversations are cut, and where, as a hash; '' where none are."""
+        self.remarks = _remarks(tokens, windows)
+        """What should be known of its conversations before anything is trained, a sentence each."""
         self._tokens = tokens
         self._windows = windows
         self._cache = cache
@@ -209,7 +228,8 @@ class Corpus:
         rows = self._windows.gather(window_ids)
         width = rows.input_ids.shape[1]
         begins = f"{','.join(map(str, self.beginning))}:" if self.beginning else ""
-        named = f"frostline windows:{self._tokens.sha256}:{width}:{begins}".encode()
+        named = f"frostline windows:{self._tokens.sha256}:{width}:{begins}{self.layout}".encode()
+        named += window_ids.astype("<i8").tobytes()
         return Batch(
             input_ids=rows.input_ids,
             labels=rows.labels,
@@ -221,7 +241,7 @@ class Corpus:
 
 def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """What a reader of a corpus should know of its windows, in sentences."""
-    told = []
+    told = list(corpus.remarks)
     if corpus.beginning:
         told.append(f"Every window begins with {tokenizer.decode(list(corpus.beginning))}")
     if corpus.duplicates:
@@ -233,7 +253,7 @@ def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str,
 
 
 def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> TokenFile:
-    """`tokens` up to the recipe's limit (whole pairs only), counted anew. Raises `CorpusError` if there are fewer."""
+    """`tokens` up to the recipe's limit (whole conversations), counted anew. Raises `CorpusError` if it has fewer."""
     limit = settings.tokens
     if limit is None or limit == tokens.ids.size:
         return tokens
@@ -242,19 +262,19 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
             f"tokens: {limit:,} are asked for, but {source} has {tokens.ids.size:,}.",
             f"Use {tokens.ids.size} or fewer, or leave it out to read everything.",
         )
-    end, pairs = limit, None
-    if tokens.pairs is not None:
-        starts = np.append(tokens.pairs[:, 0], tokens.ids.size)
+    end, conversations = limit, None
+    if tokens.conversations is not None:
+        starts = np.append(tokens.conversations.starts, tokens.ids.size)
         kept = int(np.searchsorted(starts, limit, side="right")) - 1
-        end, pairs = int(starts[kept]), tokens.pairs[:kept]
+        end, conversations = int(starts[kept]), tokens.conversations.first(kept)
     ids = tokens.ids[:end]
     counts = np.zeros_like(tokens.counts)
     for start in range(0, end, _COUNT_CHUNK):
         counts += np.bincount(ids[start : start + _COUNT_CHUNK], minlength=counts.size)
-    return replace(tokens, ids=ids, counts=counts, pairs=pairs)
+    return replace(tokens, ids=ids, counts=counts, conversations=conversations)
 
 
-def _apart(windows: PairWindows, source: str, *, drop: bool) -> tuple[PairWindows, int]:
+def _apart(windows: ConversationWindows, source: str, *, drop: bool) -> tuple[ConversationWindows, int]:
     """`windows` of which none that is held out is equal to one to train on, and how many repeat an earlier one.
 
     `drop` leaves those out. Raises `CorpusError` if too few different ones are there.
@@ -273,23 +293,65 @@ def _apart(windows: PairWindows, source: str, *, drop: bool) -> tuple[PairWindow
         fit = np.ones(numbers.size, dtype=np.bool_)
         if numbers.size <= held_out:
             raise CorpusError(
-                f"{source} has {numbers.size:,} different pairs, but {held_out:,} held-out ones and one to train on "
-                f"need {held_out + 1:,}.",
-                "Hold out fewer (windows.held_out), or give more pairs.",
+                f"{source} has {numbers.size:,} different conversations, but {held_out:,} held-out ones and one to train "
+                f"on need {held_out + 1:,}.",
+                "Hold out fewer (windows.held_out), or give more of them.",
             )
     require_fit(fit, held_out, source)
     chosen = choose_held_out(numbers.size, held_out, fit)
     return replace(windows, training=np.delete(numbers, chosen), held_out=numbers[chosen]), repeated
 
 
-def _left_out(tokens: TokenFile, windows: TextWindows | PairWindows) -> dict[str, int]:
+def _left_out(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> dict[str, int]:
     counts = dict(tokens.tally.left_out)
-    if isinstance(windows, PairWindows):
-        counts["whose prompt fills the window"] = windows.skipped
+    if isinstance(windows, ConversationWindows):
+        counts[f"longer than a window of {windows.length:,} tokens"] = windows.dropped
+        counts["without an answer in the window"] = windows.skipped
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _describe_pairs(source: str, pairs: PairWindows, tokens: TokenFile) -> str:
-    left_out = [f"{count:,} {reason}" for reason, count in _left_out(tokens, pairs).items()]
-    besides = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return f"{source}, {pairs.starts.size:,} prompt/response pairs{besides}"
+def _padding_id(tokenizer: PreTrainedTokenizerBase, embeddings: int | None) -> int:
+    """A token to fill rows up with, which the model can look up; what it is does not matter, as it is masked."""
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((i for i in candidates if isinstance(i, int) and (embeddings is None or i < embeddings)), 0)
+
+
+def _opens_with(tokenizer: PreTrainedTokenizerBase, tokens: TokenFile) -> int:
+    """1 if conversations begin with the tokenizer's beginning-of-text token, which their template writes."""
+    return int(tokens.ids.size > 0 and int(tokens.ids[0]) == tokenizer.bos_token_id)
+
+
+def _place_of(source: Source, number: int) -> str:
+    """The place of the source's row `number`, counted from 0."""
+    if source.rows is None:
+        return ""
+    rows = source.rows(())
+    return next((row.place for place, row in enumerate(rows) if place == number), "")
+
+
+def _describe(source: str, settings: CorpusSettings, windows: ConversationWindows, tokens: TokenFile) -> str:
+    left_out = [f"{count:,} {reason}" for reason, count in _left_out(tokens, windows).items()]
+    what = "conversations" if settings.prompt is None else "prompt/response pairs"
+    unrolled = int(tokens.facts.get("unrolled", 0))
+    facts = [f"{windows.numbers.size:,} {what}"]
+    if unrolled:
+        facts.append(f"{unrolled:,} of them read once for each answer")
+    if windows.cut:
+        facts.append(f"{windows.cut:,} cut to the window")
+    return f"{source}, {', '.join(facts)}" + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+
+def _remarks(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> tuple[str, ...]:
+    remarks = []
+    if isinstance(windows, ConversationWindows) and windows.cut:
+        remarks.append(
+            f"{windows.cut:,} of {windows.numbers.size:,} conversations are longer than a window of {windows.length:,} "
+            "tokens and lose their beginning (too_long: cut)"
+        )
+    if isinstance(windows, ConversationWindows) and windows.dropped:
+        remarks.append(f"{windows.dropped:,} conversations longer than a window are left out (too_long: drop)")
+    without, answers = int(tokens.facts.get("without_end", 0)), int(tokens.facts.get("answers", 0))
+    if without:
+        which = "every answer" if without == answers else f"{without:,} of {answers:,} answers"
+        remarks.append(f"The chat template ends {which} without an end token: the model will not learn to stop there")
+    return tuple(remarks)

@@ -7,6 +7,7 @@ Without network it is the commit that it stood for the last time.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -89,13 +90,23 @@ def read_hub_rows(settings: CorpusSettings, commit: str, columns: Sequence[str])
         yield Row(values, place, done)
 
 
-def hub_columns(settings: CorpusSettings, commit: str) -> tuple[str, ...]:
-    """The columns of the split's first row. Raises as `read_hub_rows` does."""
+def hub_columns(settings: CorpusSettings, commit: str, cache: Path) -> tuple[str, ...]:
+    """The columns of the split's first row, remembered, so that tokens in the cache need no network.
+
+    Raises as `read_hub_rows` does.
+    """
+    named = json.dumps([hub_name(settings), settings.subset, settings.split, commit])
+    remembered = cache / "hub-columns" / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError):
+        return tuple(str(name) for name in json.loads(remembered.read_text(encoding="utf-8")))
     try:
-        row = next(iter(_open_stream(settings, commit)), None)
+        columns = tuple(next(iter(_open_stream(settings, commit)), ()))
     except hub_errors() as error:
         raise _unreachable(settings, error) from error
-    return () if row is None else tuple(row)
+    with suppress(OSError):  # a cache that cannot be written is told where tokens are kept
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(remembered, json.dumps(columns).encode())
+    return columns
 
 
 def _open_stream(settings: CorpusSettings, commit: str) -> Iterable[Mapping[str, object]]:

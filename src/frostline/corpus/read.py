@@ -132,16 +132,16 @@ def _hub_source(settings: CorpusSettings, cache: Path) -> Source:
         is_table=True,
         blocks=lambda tally: _row_blocks(rows((settings.column,), tally), settings.column, tally),
         rows=rows,
-        column_names=partial(hub_columns, settings, commit),
+        column_names=partial(hub_columns, settings, commit, cache),
         revision=commit,
     )
 
 
 def _folder_source(settings: CorpusSettings, folder: Path) -> Source:
     name = folder.resolve().name
-    if is_saved(folder) and settings.format in ("auto", "arrow"):
+    if is_saved(folder) and settings.format in ("auto", "arrow", "chat"):
         return _file_source(settings, saved_files(folder, settings.split), f"{name} (a saved data set)", "arrow")
-    found = find_files(folder, settings.format)
+    found = find_files(folder, "auto" if settings.format == "chat" else settings.format)
     parts = [_counted(len(found.paths), "file")]
     if found.others:
         parts.append(f"{_counted(found.others, 'file')} of other formats not read")
@@ -159,7 +159,7 @@ def _file_source(
 ) -> Source:
     """`folder_format`: the format of all files of a folder; None where the source is a single file."""
     whole = folder_format is None
-    file_format = folder_format or (format_of(paths[0]) if settings.format == "auto" else settings.format)
+    file_format = folder_format or (format_of(paths[0]) if settings.format in ("auto", "chat") else settings.format)
     files = [inspect_file(path, file_format, settings.encoding) for path in paths]
     if not any(file.bytes for file in files):
         raise CorpusError(f"{shown(paths[0])} is empty." if whole else f"every file of {description} is empty.")

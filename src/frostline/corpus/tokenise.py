@@ -2,12 +2,13 @@
 
 The result is an entry of the cache under a key of everything that it depends on: the source's content, the columns,
 the tokenizer, this room's code and the packages that it uses. `tokens.bin` holds little-endian ids of 16 or 32 bits;
-`counts.bin` how often each id occurs; `pairs.bin`, for prompt/response pairs, each pair's first token and length of
-prompt.
+`counts.bin` how often each id occurs; of conversations, `conversations.bin` says where each begins and `learnt.bin`
+what is learnt of it.
 """
 
 from __future__ import annotations
 
+import datetime
 import errno
 import hashlib
 import json
@@ -15,6 +16,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -23,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.corpus.blocks import BLOCK_CHARACTERS
+from frostline.corpus.conversations import CONVERSATIONS_FILE, CUTS_FILE, SPANS_FILE, Conversations
 from frostline.corpus.fetch import Progress
-from frostline.corpus.pairs import render_pair
 from frostline.corpus.read import Block, Source, check_sha256
 from frostline.corpus.repeats import (
     REPEATED,
@@ -34,10 +36,13 @@ from frostline.corpus.repeats import (
     without_repeated_documents,
     without_repeated_paragraphs,
 )
-from frostline.corpus.rows import text_of
-from frostline.corpus.tally import NO_PAIR, Tally
+from frostline.corpus.rows import Row
+from frostline.corpus.special import Markers, separator_of_documents, text_ids
+from frostline.corpus.tally import Tally
+from frostline.corpus.turns import chat_columns
+from frostline.corpus.write_conversations import ChatReader, ConversationWriter
 from frostline.errors import CorpusError
-from frostline.recipe import CorpusSettings
+from frostline.recipe import CorpusSettings, is_template_file
 from frostline.storage import Facts, Sealed, cache_trouble, cached_entry, code_sha256
 
 if TYPE_CHECKING:
@@ -55,7 +60,7 @@ TOKENIZER_SETTINGS = (
 """What decides tokens or text and stands in no file of the fast tokenizer itself."""
 DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers", "zstandard")
 """Packages that read a source, write its conversations and cut it into tokens."""
-TOKENS_FILE, COUNTS_FILE, PAIRS_FILE = "tokens.bin", "counts.bin", "pairs.bin"
+TOKENS_FILE, COUNTS_FILE = "tokens.bin", "counts.bin"
 REPEATS_FILE = "repeats.bin"
 """First token and end of each row that stands more than once; there only where some do."""
 
@@ -68,14 +73,16 @@ class TokenFile:
     """[tokens]"""
     counts: NDArray[np.int64]
     """[vocabulary] how often each id occurs in the whole source."""
-    pairs: NDArray[np.int64] | None
-    """[pairs, 2]: first token and number of prompt tokens; None for running text."""
+    conversations: Conversations | None
+    """Where they begin and what is learnt of them; None for running text."""
     source_sha256: str
     """SHA-256 of the source's content."""
     sha256: str
-    """SHA-256 of the ids, and of the pairs if there are any: what windows are named relative to."""
+    """SHA-256 of the ids, and of what is learnt where not all is: what windows are named relative to."""
     tally: Tally
     """Rows read, rows left out and why."""
+    facts: Facts
+    """What else was found while reading."""
     duplicates: int = 0
     """Rows, or paragraphs of a plain text, that repeat an earlier one."""
     repeats: NDArray[np.int64] | None = None
@@ -86,30 +93,59 @@ def tokenise(
     source: Source,
     settings: CorpusSettings,
     tokenizer: PreTrainedTokenizerBase,
-    cache: Path,
+    cache_folder: Path,
     progress: Progress | None = None,
 ) -> TokenFile:
     """The tokens of `source`, from the cache or made now. Raises `CorpusError`, leaving nothing half-written."""
-    if settings.prompt is not None and source.rows is None:
-        raise CorpusError(
-            f"{source.description} is plain text, which has no columns for prompts and responses.",
-            "Give jsonl, csv, parquet or a hub data set.",
-        )
+    reader = _chat_reader(source, settings, tokenizer)
 
     def write(folder: Path) -> Facts:
         with (folder / TOKENS_FILE).open("wb") as file:
             writer = _TokenWriter(file, folder.parent, _vocabulary(tokenizer), source.bytes)
-            reader = _write_text if settings.prompt is None else _write_pairs
             tally = Tally()
-            facts = reader(source, settings, tokenizer, writer, folder, progress, tally)
+            if reader is None:
+                facts = _write_text(source, settings, tokenizer, writer, folder, progress, tally)
+            else:
+                facts = _write_conversations(source, reader, settings, writer, folder, progress, tally)
             writer.flush()
         (folder / COUNTS_FILE).write_bytes(writer.counts.astype("<i8").tobytes())
         if progress is not None and source.bytes:
             progress(source.bytes, source.bytes)
         return {**facts, "tally": json.dumps(asdict(tally))}
 
-    entry = cached_entry(cache / "corpora", _key(source, settings, tokenizer), write)
+    entry = cached_entry(cache_folder / "corpora", _key(source, settings, tokenizer, reader), write)
     return _open(entry, settings, _vocabulary(tokenizer))
+
+
+def _chat_reader(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase) -> ChatReader | None:
+    """How the source's conversations are read; None if it is running text."""
+    wanted = settings.format == "chat" or settings.prompt is not None or settings.messages is not None
+    if source.rows is None:
+        if not wanted:
+            return None
+        raise CorpusError(
+            f"{source.description} is plain text, which has no columns for prompts and responses.",
+            "Give jsonl, csv, parquet or a hub data set.",
+        )
+    if not wanted and (
+        settings.format not in ("auto", "jsonl", "csv", "parquet") or "column" in settings.model_fields_set
+    ):
+        return None
+    columns = chat_columns(
+        settings, () if settings.prompt is not None and settings.format != "chat" else source.column_names()
+    )
+    if columns is None:
+        return None
+    template = settings.template
+    if template is not None and is_template_file(template):
+        template = str(settings.place.path_of(template))
+    return ChatReader(tokenizer, columns, settings.learn, template, settings.template_date or today())
+
+
+@cache
+def today() -> datetime.date:
+    """The day on which this process asked first: a run that goes past midnight stays on its day."""
+    return datetime.date.today()
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -195,6 +231,8 @@ def _write_text(
     end = tokenizer.eos_token_id if source.is_table else None
     digest = hashlib.sha256()
     limit = _limit_while_reading(source, settings)
+    markers = Markers(tokenizer)
+    separator = None if source.is_table else separator_of_documents(tokenizer)
     separate = False
     documents, paragraphs = Documents(), Paragraphs()
     read = source.blocks(tally)
@@ -204,7 +242,7 @@ def _write_text(
     elif settings.duplicates == "drop":
         read = without_repeated_documents(read, tally)
     for blocks in _batches(read):
-        for block, ids in zip(blocks, _ids(tokenizer, [block.text for block in blocks]), strict=True):
+        for block, ids in zip(blocks, text_ids(markers, [block.text for block in blocks], separator), strict=True):
             digest.update(len(block.text).to_bytes(8, "little") + block.text.encode())
             separate = separate or block.opens_document
             if ids and separate and writer.tokens and isinstance(end, int):
@@ -228,58 +266,41 @@ def _write_text(
     return {"source_sha256": source.sha256 or digest.hexdigest(), "duplicates": duplicates}
 
 
-def _write_pairs(
+def _write_conversations(
     source: Source,
+    reader: ChatReader,
     settings: CorpusSettings,
-    tokenizer: PreTrainedTokenizerBase,
     writer: _TokenWriter,
     folder: Path,
     progress: Progress | None,
     tally: Tally,
 ) -> Facts:
-    """Pairs, end to end; rows without a prompt or a response are left out."""
+    """Conversations, end to end; rows without an answer are left out."""
     assert source.rows is not None
-    assert settings.prompt is not None
-    assert settings.response is not None
-    digest = hashlib.sha256()
-    limit = _limit_while_reading(source, settings)
-    table: list[NDArray[np.int64]] = []
-    texts: list[str] = []
-    bytes_read = characters = 0
+    chat = ConversationWriter(reader, writer.append, tally.leave_out)
 
-    def tokenise_waiting() -> None:
-        ids = _ids(tokenizer, texts)
-        rows = []
-        for prompt_ids, response_ids in zip(ids[::2], ids[1::2], strict=True):
-            rows.append((writer.tokens, len(prompt_ids)))
-            writer.append(prompt_ids + response_ids, bytes_read)
-        table.append(np.array(rows, dtype=np.int64).reshape(-1, 2))
-        texts.clear()
+    def tell(bytes_read: int) -> None:
         if progress is not None:
             progress(bytes_read, max(source.bytes, bytes_read))
 
-    columns = (settings.prompt, settings.response)
-    for row in source.rows(columns, tally):
-        tally.row()
-        prompt, response = (text_of(*pair, row.place) for pair in zip(row.values, columns, strict=True))
-        bytes_read = row.bytes_read
-        if prompt is None or response is None or not prompt.strip() or not response.strip():
-            tally.leave_out(NO_PAIR, row.place)
-            continue
-        given, wanted = render_pair(tokenizer, prompt, response, row.place)
-        texts += (given, wanted)
-        digest.update(json.dumps([prompt, response]).encode())
-        characters += len(given) + len(wanted)
-        if len(texts) >= BATCH_TEXTS or characters >= BATCH_CHARACTERS:
-            tokenise_waiting()
-            characters = 0
-            if limit is not None and writer.tokens >= limit:
-                break
-    tokenise_waiting()
+    rows = _counted(source.rows((*reader.columns.names, *reader.columns.optional), tally), tally)
+    chat.take(rows, _limit_while_reading(source, settings), tell)
     if writer.tokens == 0:
-        raise CorpusError(f"{source.description} holds no pair with both a prompt and a response.")
-    (folder / PAIRS_FILE).write_bytes(np.concatenate(table).astype("<i8").tobytes())
-    return {"source_sha256": source.sha256 or digest.hexdigest()}
+        raise CorpusError(f"{source.description} holds no conversation with both a prompt and a response.")
+    chat.conversations.save(folder)
+    return {
+        "source_sha256": source.sha256 or chat.sha256,
+        "answers": chat.answers,
+        "without_end": chat.without_end,
+        "unrolled": chat.unrolled,
+        "template_date": "" if reader.date is None else reader.date.isoformat(),
+    }
+
+
+def _counted(rows: Iterator[Row], tally: Tally) -> Iterator[Row]:
+    for row in rows:
+        tally.row()
+        yield row
 
 
 def _batches(read: Iterator[Block]) -> Iterator[list[Block]]:
@@ -296,27 +317,19 @@ def _batches(read: Iterator[Block]) -> Iterator[list[Block]]:
         yield blocks
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    encoded = tokenizer(
-        texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
-
-
 def _limit_while_reading(source: Source, settings: CorpusSettings) -> int | None:
     """A hub data set may be endless: reading stops at the tokens asked for. Files are kept whole for other limits."""
     return settings.tokens if source.sha256 is None else None
 
 
-def _key(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase) -> str:
-    columns = [settings.column] if settings.prompt is None else [settings.prompt, settings.response]
+def _key(
+    source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase, reader: ChatReader | None
+) -> str:
+    text_columns = [settings.column] if source.rows is not None else []
     parts = {
         "code": code_sha256(("corpus",)),
         "source": source.identity,
-        "columns": columns if source.rows is not None else [],
+        "columns": text_columns if reader is None else reader.identity,
         "duplicates": settings.duplicates,
         "limit": _limit_while_reading(source, settings),
         "tokenizer": tokenizer_sha256(tokenizer),
@@ -329,17 +342,19 @@ def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile
     source_sha256 = str(entry.facts["source_sha256"])
     check_sha256(settings, source_sha256)
     sha256 = entry.sha256[TOKENS_FILE]
-    pairs = None
-    if PAIRS_FILE in entry.sha256:
-        pairs = np.fromfile(entry.folder / PAIRS_FILE, dtype="<i8").reshape(-1, 2).astype(np.int64)
-        sha256 = hashlib.sha256((sha256 + entry.sha256[PAIRS_FILE]).encode()).hexdigest()
+    conversations = None
+    if CONVERSATIONS_FILE in entry.sha256:
+        conversations = Conversations.load(entry.folder)
+        learnt = [entry.sha256[name] for name in (CONVERSATIONS_FILE, SPANS_FILE, CUTS_FILE)]
+        sha256 = hashlib.sha256("".join((sha256, *learnt)).encode()).hexdigest()
     return TokenFile(
         ids=np.asarray(np.memmap(entry.folder / TOKENS_FILE, dtype=_dtype(vocabulary), mode="r")),
         counts=np.fromfile(entry.folder / COUNTS_FILE, dtype="<i8").astype(np.int64),
-        pairs=pairs,
+        conversations=conversations,
         source_sha256=source_sha256,
         sha256=sha256,
         tally=Tally(**json.loads(str(entry.facts["tally"]))),
+        facts=entry.facts,
         duplicates=int(str(entry.facts.get("duplicates", 0))),
         repeats=(
             np.fromfile(entry.folder / REPEATS_FILE, dtype="<i8").reshape(-1, 2).astype(np.int64)

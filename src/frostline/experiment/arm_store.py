@@ -114,6 +114,7 @@ def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, obje
         "limit": settings.tokens,
         "padding": corpus.padding_id,
         "beginning": corpus.beginning,
+        "layout": corpus.layout,
     }
 
 

@@ -33,6 +33,7 @@ from frostline.recipe.settings import (
     SamplingSettings,
     TrainingSettings,
     WindowSettings,
+    is_template_file,
 )
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, SIGNALS, require_choosing_signal, require_signal
@@ -74,6 +75,7 @@ __all__ = [
     "dump_recipe",
     "given_recipe",
     "inspected_recipe",
+    "is_template_file",
     "load_recipe",
     "model_folder",
     "parse_recipe",

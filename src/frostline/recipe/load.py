@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from frostline.errors import RecipeError
 from frostline.recipe.explain import explain
 from frostline.recipe.place import Place, places_of
-from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe
+from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe, is_template_file
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.yaml_values import read_yaml, read_yaml_value, write_yaml
 
@@ -80,15 +80,25 @@ def recipe_hash(recipe: Recipe) -> str:
     """
     values = recipe.model_dump(mode="json")
     for corpus in (values["corpus"], values["retention"] or {}):
-        if corpus.get("revision") is None:
-            corpus.pop("revision", None)
-        for key, default in (("duplicates", "keep"), ("encoding", "auto")):
+        for key, default in _LATER_KEYS.items():
             if corpus.get(key) == default:
                 corpus.pop(key, None)
     if values["windows"]["beginning"] == "auto":
         del values["windows"]["beginning"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_LATER_KEYS = {
+    "revision": None,
+    "duplicates": "keep",
+    "encoding": "auto",
+    "messages": None,
+    "learn": "responses",
+    "too_long": "cut",
+    "template": None,
+}
+"""Keys of a corpus that came after 0.1.0, with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,10 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         return path(str(source)) if is_folder else source
 
     def corpus(settings: CorpusSettings) -> CorpusSettings:
-        return settings.model_copy(update={"source": path(settings.source)}) if settings.is_local else settings
+        changed = {"source": path(settings.source)} if settings.is_local else {}
+        if settings.template is not None and is_template_file(settings.template):
+            changed["template"] = path(settings.template)
+        return settings.model_copy(update=changed) if changed else settings
 
     return recipe.model_copy(
         update={

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,6 +37,13 @@ from frostline.recipe.source import RecipeSource
 EMBEDDED = "embedded"
 HUB_PREFIX = "hub:"
 """What a data set of the Hugging Face hub is named with."""
+TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2", ".txt")
+"""How the file of a chat template ends."""
+
+
+def is_template_file(template: str) -> bool:
+    """Whether `template:` names a file; else it is the name of one of the tokenizer's templates."""
+    return template.lower().endswith(TEMPLATE_SUFFIXES) or "/" in template
 
 
 class Settings(BaseModel):
@@ -108,8 +116,11 @@ def _holds_secret(address: str) -> bool:
 class CorpusSettings(PlacedSettings):
     source: str = EMBEDDED
     """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
-    format: Literal["auto", "text", "jsonl", "json", "csv", "parquet", "arrow"] = "auto"
-    """`auto` goes by the file's name (`.gz`, `.zst`, `.bz2`, `.xz` are unpacked), of a folder by its files' names."""
+    format: Literal["auto", "text", "jsonl", "json", "csv", "parquet", "arrow", "chat"] = "auto"
+    """`auto` goes by the file's name (`.gz`, `.zst`, `.bz2`, `.xz` are unpacked), of a folder by its files' names.
+
+    A table with a column `messages` or `conversations` holds conversations; `chat` reads them from any table.
+    """
     encoding: str = "auto"
     """`auto` is UTF-8, or UTF-16 and UTF-32 with a byte order mark; others by name, such as `cp1252`."""
     column: str = "text"
@@ -120,6 +131,14 @@ class CorpusSettings(PlacedSettings):
     """Column of the responses: the loss counts their tokens alone."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Rows of a table, documents of a folder and paragraphs of a plain text that repeat an earlier one exactly."""
+    messages: str | None = None
+    """Column of conversations: a list of turns, each with `role` and `content`, or `from` and `value`."""
+    learn: Literal["responses", "last_response", "all"] = "responses"
+    """Which tokens of a conversation the loss counts: those of every answer, of the last one, or all."""
+    too_long: Literal["cut", "drop", "refuse"] = "cut"
+    """A conversation longer than a window: `cut` keeps its last answer's end, `drop` leaves it out; both are told."""
+    template: str | None = None
+    """Chat template of one's own: a file (`.jinja`), or the name of one, where the tokenizer has several."""
     split: str = "train"
     """Split of a hub data set, or of a folder that `DatasetDict.save_to_disk` wrote."""
     subset: str | None = None
@@ -130,6 +149,18 @@ class CorpusSettings(PlacedSettings):
     """Expected SHA-256 of the file; a different content is an error."""
     tokens: PositiveCount | None = None
     """Read only the first `tokens` tokens (what `vary: {corpus.tokens: [...]}` varies)."""
+    _template_date: date | None = PrivateAttr(default=None)
+
+    @property
+    def template_date(self) -> date | None:
+        """What a chat template that asks takes for today; None for today. Never from a recipe, see `arms.pinned`."""
+        return self._template_date
+
+    def dated(self, day: date | None) -> CorpusSettings:
+        """The same, with this day as today."""
+        dated = self.model_copy()
+        dated._template_date = day
+        return dated
 
     @field_validator("encoding")
     @classmethod
@@ -150,6 +181,8 @@ class CorpusSettings(PlacedSettings):
     def _pairs_need_both_columns(self) -> Self:
         if (self.prompt is None) != (self.response is None):
             raise ValueError("'prompt' and 'response' go together: name both columns, or neither")
+        if self.prompt is not None and self.messages is not None:
+            raise ValueError("conversations stand in 'messages', or in 'prompt' and 'response': name one or the others")
         if self.source.startswith(("http://", "https://")) and self.sha256 is None:
             raise ValueError("a corpus fetched by its address needs 'sha256'")
         if self.source.startswith("http://"):

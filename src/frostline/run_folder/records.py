@@ -87,6 +87,10 @@ class CorpusFacts:
     """Rows of a table, or paragraphs of a plain text, that repeat an earlier one exactly."""
     held_out_overlap: float = 0.0
     """Share of the held-out windows' runs of 16 tokens that stand in the training text too, from 0 to 1."""
+    cut: int = 0
+    """Conversations of which a part is left out, as they are longer than a window."""
+    template_date: str | None = None
+    """The day that the chat template takes for today, on whatever day the run goes on; None where it does not ask."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Does the loss of prompt/response pairs count the responses alone, one pair a window?"""
+"""Is each conversation a window of its own, of which what is learnt counts, and is one that is too long cut well?"""
 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus import NOT_COUNTED, Corpus
-from frostline.corpus.pairs import lay_out_pairs
+from frostline.corpus.conversations import Conversations, lay_out_conversations
 from frostline.errors import CorpusError
 from frostline.recipe.settings import WindowSettings
 from tests.builders.corpora import open_small
@@ -36,6 +37,7 @@ def open_pairs(
     order: str = "epochs",
     tokens: int | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    **settings: object,
 ) -> Corpus:
     return open_small(
         write_pairs(folder / "pairs.jsonl", pairs),
@@ -47,6 +49,7 @@ def open_pairs(
         prompt="question",
         response="answer",
         tokens=tokens,
+        **settings,
     )
 
 
@@ -80,15 +83,36 @@ def test_each_pair_is_a_conversation_of_which_the_response_counts(tmp_path: Path
     assert corpus.description == "pairs.jsonl, 9 prompt/response pairs"
 
 
-def test_a_long_response_is_cut_at_the_window_and_a_long_prompt_leaves_the_pair_out(tmp_path: Path) -> None:
+def test_a_pair_that_is_too_long_loses_its_beginning_and_keeps_its_end(tmp_path: Path) -> None:
     pairs: Pairs = [([1], [2] * 30), ([3] * 30, [4]), ([5] * 8, [6]), ([7] * 9, [8])]
     corpus = open_pairs(pairs, tmp_path)
     rows = rows_of(corpus)
-    assert rows[0] == tuple(part[:12] for part in conversation(*pairs[0]))
-    # Three template tokens and 9 of the prompt leave no place for a token of the response.
-    assert rows[1] == tuple(part[:12] for part in conversation(*pairs[2]))
-    assert len(rows) == 2
-    assert corpus.description == "pairs.jsonl, 2 prompt/response pairs; left out: 2 whose prompt fills the window"
+    assert [rows[number] for number in range(4)] == [
+        tuple(part[-12:] for part in conversation(*pair)) for pair in pairs
+    ]
+    assert corpus.cut == 4
+    assert corpus.description == "pairs.jsonl, 4 prompt/response pairs, 4 cut to the window"
+    assert "lose their beginning" in corpus.remarks[0]
+
+
+def test_pairs_that_are_too_long_are_left_out_on_request(tmp_path: Path) -> None:
+    pairs: Pairs = [([1], [2]), ([3] * 30, [4]), ([5], [6])]
+    corpus = open_pairs(pairs, tmp_path, too_long="drop")
+    assert rows_of(corpus) == {0: conversation(*pairs[0]), 1: conversation(*pairs[2])}
+    assert corpus.left_out == {"longer than a window of 12 tokens": 1}
+    assert corpus.description == "pairs.jsonl, 2 prompt/response pairs; left out: 1 longer than a window"
+
+
+def test_pairs_that_are_too_long_are_refused_on_request_with_the_row(tmp_path: Path) -> None:
+    pairs: Pairs = [([1], [2]), ([], [1]), ([3] * 30, [4]), ([5], [6] * 20)]
+    with pytest.raises(CorpusError, match=r"pairs\.jsonl:3: .* 35 tokens, more than a window of 12, and 1 more are"):
+        open_pairs(pairs, tmp_path, too_long="refuse")
+
+
+def test_windows_that_are_cut_otherwise_have_another_hash(tmp_path: Path) -> None:
+    pairs: Pairs = [([1], [2]), ([3] * 30, [4]), ([5], [6])] * 2
+    hashes = {open_pairs(pairs, tmp_path, too_long=how).batch(0, 0, 1).windows_sha256 for how in ("cut", "drop")}
+    assert len(hashes) == 2
 
 
 def test_rows_without_prompt_or_response_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -99,10 +123,13 @@ def test_rows_without_prompt_or_response_are_left_out_and_counted(tmp_path: Path
     assert "2 without prompt or response" in corpus.description
 
 
-def test_a_pair_without_a_token_to_predict_is_left_out() -> None:
-    table = np.array([[0, 2], [3, 3], [6, 0], [7, 1]])
-    windows = lay_out_pairs(np.arange(9, dtype=np.uint16), table, WindowSettings(length=8, held_out=1), "the text", 0)
-    assert windows.starts.tolist() == [0, 7]
+def test_a_conversation_without_a_token_to_predict_is_left_out() -> None:
+    table = np.array([[0, 0, 0, 1, 0], [3, 1, 0, 1, 0], [4, 2, 0, 1, 0], [7, 3, 0, 1, 0]])
+    spans = np.array([[2, 3], [0, 1], [0, 1], [1, 2]])
+    conversations = Conversations.of(table, spans, np.empty(0, dtype=np.int64))
+    settings = WindowSettings(length=8, held_out=1)
+    windows = lay_out_conversations(np.arange(9, dtype=np.uint16), conversations, settings, "the text", 0)
+    assert windows.numbers.tolist() == [0, 3]
     assert windows.skipped == 2
 
 
@@ -121,15 +148,14 @@ def test_padding_is_the_end_token_where_there_is_no_padding_token(tmp_path: Path
     assert set(batch.input_ids[batch.attention_mask == 0].tolist()) == {END_ID}
 
 
-def test_a_template_that_writes_finished_turns_unlike_invited_ones_still_gives_the_response(tmp_path: Path) -> None:
+def test_a_template_that_writes_finished_turns_unlike_invited_ones_is_refused(tmp_path: Path) -> None:
     template = (
         "{% for message in messages %}<|{{ message.role }}|> {{ message.content }} {% endfor %}"
         "{% if add_generation_prompt %}<|assistant|> w199 {% endif %}"
     )
     tokenizer = word_tokenizer(chat_template=template)
-    corpus = open_pairs([([1], [2]), ([3], [4])], tmp_path, tokenizer=tokenizer)
-    given = [USER_ID, 1, ASSISTANT_ID, 199]
-    assert rows_of(corpus)[0] == ([*given, 2, END_ID], [*[NOT_COUNTED] * 4, 2, END_ID])
+    with pytest.raises(CorpusError, match=r"jsonl:1: the chat template invites to answer turn 2 by .*w199"):
+        open_pairs([([1], [2]), ([3], [4])], tmp_path, tokenizer=tokenizer)
 
 
 def test_prompts_end_where_the_response_is_to_begin(tmp_path: Path) -> None:
@@ -138,7 +164,7 @@ def test_prompts_end_where_the_response_is_to_begin(tmp_path: Path) -> None:
     assert prompts.tolist() == [[50, 51, END_ID, ASSISTANT_ID]] * 2
     held_out = {tuple(batch.input_ids[0, :6].tolist()) for batch in corpus.held_out_batches(1)}
     assert {tuple(row) for row in corpus.prompts(0, 2, 6).tolist()} == held_out
-    with pytest.raises(CorpusError, match=r"prompts of 10 tokens are longer than every held-out pair \(up to 9\)"):
+    with pytest.raises(CorpusError, match=r"prompts of 10 tokens are longer than every held-out conversation"):
         corpus.prompts(0, 2, 10)
 
 
@@ -167,13 +193,13 @@ def test_copied_ngrams_do_not_reach_across_pairs(tmp_path: Path) -> None:
 
 
 def test_too_few_pairs_say_how_many_there_are(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"has 2 usable pairs \(1 more have a prompt that alone fills") as caught:
-        open_pairs([([1], [2]), ([1], [2]), ([1] * 30, [2])], tmp_path, held_out=2)
+    with pytest.raises(CorpusError, match=r"has 2 usable conversations \(1 more are longer than a window") as caught:
+        open_pairs([([1], [2]), ([1], [2]), ([1] * 30, [2])], tmp_path, held_out=2, too_long="drop")
     assert "windows.held_out: 1 or fewer" in caught.value.hint
 
 
 def test_no_usable_row_at_all_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="holds no pair with both a prompt and a response"):
+    with pytest.raises(CorpusError, match="holds no conversation with both a prompt and a response"):
         open_pairs([([], [1]), ([2], [])], tmp_path)
 
 
@@ -184,7 +210,7 @@ def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path: Path) -> None
 
 def test_a_template_that_refuses_a_pair_names_the_row(tmp_path: Path) -> None:
     tokenizer = word_tokenizer(chat_template="{{ raise_exception('no system message') }}")
-    with pytest.raises(CorpusError, match=r"pairs\.jsonl:1: .*refuses this pair: no system message"):
+    with pytest.raises(CorpusError, match=r"pairs\.jsonl:1: .*refuses this conversation: no system message"):
         open_pairs([([1], [2])] * 3, tmp_path, tokenizer=tokenizer)
 
 
@@ -200,24 +226,49 @@ def test_a_missing_response_column_is_named(tmp_path: Path) -> None:
         open_small(path, tmp_path / "cache", prompt="question", response="answers")
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=2, max_size=20), st.integers(2, 12))
-def test_rows_hold_the_pairs_whatever_their_lengths(lengths: list[tuple[int, int]], length: int) -> None:
-    tokens = np.arange(sum(map(sum, lengths)), dtype=np.uint16)
-    starts = np.cumsum([0, *map(sum, lengths)])[:-1]
-    table = np.stack((starts, [prompt for prompt, _ in lengths]), axis=1)
-    settings = WindowSettings(length=length, held_out=1)
-    usable = [place for place, (prompt, _) in enumerate(lengths) if prompt < length]
-    if len(usable) < 2:
-        with pytest.raises(CorpusError, match="usable pairs"):
-            lay_out_pairs(tokens, table, settings, "the text", 0)
-        return
-    windows = lay_out_pairs(tokens, table, settings, "the text", 0)
-    rows = windows.gather(np.arange(len(usable)))
-    for row, place in enumerate(usable):
-        prompt, response = lengths[place]
-        kept = min(prompt + response, length)
-        expected = list(range(starts[place], starts[place] + kept))
-        assert rows.input_ids[row, :kept].tolist() == expected
-        assert rows.labels[row].tolist() == [
-            expected[position] if prompt <= position < kept else NOT_COUNTED for position in range(windows.width)
+LEARNT = st.tuples(st.integers(1, 5), st.integers(1, 5))
+"""Tokens that are given, and tokens that are learnt after them."""
+
+
+@given(
+    st.lists(st.lists(LEARNT, min_size=1, max_size=4), min_size=2, max_size=8), st.integers(4, 20), st.integers(0, 2)
+)
+def test_windows_hold_the_conversations_whatever_their_lengths(
+    conversations: list[list[tuple[int, int]]], length: int, head: int
+) -> None:
+    starts, table, spans, cuts = 0, [], [], []
+    for row, turns in enumerate(conversations):
+        table.append((starts, row, head, len(turns), len(turns) - 1))
+        place = head
+        for number, (given_tokens, learnt_tokens) in enumerate(turns):
+            if number:
+                cuts.append(place)
+            spans.append((place + given_tokens, place + given_tokens + learnt_tokens))
+            place += given_tokens + learnt_tokens
+        starts += place
+    windows = lay_out_conversations(
+        np.arange(starts, dtype=np.uint16),
+        Conversations.of(np.array(table), np.array(spans), np.array(cuts, dtype=np.int64)),
+        WindowSettings(length=length, held_out=1),
+        "the text",
+        0,
+    )
+    rows = windows.gather(np.arange(len(conversations)))
+    for row, turns in enumerate(conversations):
+        whole: list[tuple[int, bool]] = [(table[row][0] + place, False) for place in range(head)]
+        pieces = [whole]
+        for given_tokens, learnt_tokens in turns:
+            begin = table[row][0] + sum(map(len, pieces))
+            pieces.append([(begin + place, place >= given_tokens) for place in range(given_tokens + learnt_tokens)])
+        # The most turns that fit behind the head; if the last alone does not, the last tokens.
+        fitting = [whole + list(chain(*pieces[first:])) for first in range(1, len(pieces))]
+        expected = next((tokens for tokens in fitting if len(tokens) <= length), None)
+        if expected is None:
+            everything = list(chain(*pieces))
+            kept = head if head and head + turns[-1][1] < length else 0
+            expected = everything[:kept] + everything[-(length - kept) :]
+        assert rows.input_ids[row, : len(expected)].tolist() == [token for token, _ in expected]
+        assert rows.labels[row, : len(expected)].tolist() == [
+            token if is_learnt else NOT_COUNTED for token, is_learnt in expected
         ]
+        assert set(rows.labels[row, len(expected) :].tolist()) <= {NOT_COUNTED}
