@@ -100,7 +100,7 @@ def test_pairs_that_are_too_long_are_left_out_on_request(tmp_path: Path) -> None
     corpus = open_pairs(pairs, tmp_path, too_long="drop")
     assert rows_of(corpus) == {0: conversation(*pairs[0]), 1: conversation(*pairs[2])}
     assert corpus.left_out == {"longer than a window of 12 tokens": 1}
-    assert corpus.description == "pairs.jsonl, 2 prompt/response pairs; left out: 1 longer than a window"
+    assert corpus.description == "pairs.jsonl, 2 prompt/response pairs; left out: 1 longer than a window of 12 tokens"
 
 
 def test_pairs_that_are_too_long_are_refused_on_request_with_the_row(tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ class Markers:
 
     def __post_init__(self) -> None:
         ids = {}
-        for number, token in self.tokenizer.added_tokens_decoder.items():
+        # Some tokenizers are told to take every marker for text.
+        splits = bool(getattr(self.tokenizer, "split_special_tokens", False))
+        added = {} if splits else self.tokenizer.added_tokens_decoder
+        for number, token in added.items():
             text = str(token.content)
             written = bool(self.template) and text in self.template and not _WRITTEN_BY_MODELS.search(text)
             if text.strip() and (token.special or written):
