@@ -11,16 +11,20 @@ from frostline.loading.proof import embedding_rows
 
 
 def require_embedded_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus) -> None:
-    """Raise `ModelError`, naming token and id, unless all ids of `corpus`, its padding included, are embedded.
+    """Raise `ModelError`, naming token and id, unless all ids of `corpus`, beginning and padding included, are embedded.
 
     Prompts are taken from its held-out windows.
     """
     rows = embedding_rows(model)
     if rows is None:
         return
-    uses = {"stands in the corpus": corpus.largest_id, "fills up its rows": corpus.padding_id}
+    uses: dict[str, int | None] = {
+        "stands in the corpus": corpus.largest_id,
+        "begins its windows": max(corpus.beginning, default=None),
+        "fills up its rows": corpus.padding_id,
+    }
     for use, token in uses.items():
-        if token is not None and token >= rows:
+        if token is not None and not 0 <= token < rows:
             text = str(tokenizer.decode([token]))[:40]
             raise ModelError(
                 f"the token '{text}' {use} and has the id {token}, but the model has {rows} embeddings, for ids to "
