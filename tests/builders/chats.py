@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -22,6 +23,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from frostline.corpus import NOT_COUNTED, Corpus
 
 Turns = list[dict[str, object]]
+Row = TypeVar("Row")
 WORDS = [
     "river",
     "stone",
@@ -144,6 +146,11 @@ def write_conversations(path: Path, rows: Sequence[object]) -> Path:
     objects = [row if isinstance(row, dict) else {"messages": row} for row in rows]
     path.write_text("".join(json.dumps(row) + "\n" for row in objects), encoding="utf-8")
     return path
+
+
+def twice(row: Row) -> list[Row]:
+    """A row that speaks of a river, and one of a candle: rows that repeat are not held out."""
+    return [row, json.loads(json.dumps(row).replace("river", "candle"))]
 
 
 def windows_of(corpus: Corpus) -> list[tuple[list[int], list[int]]]:

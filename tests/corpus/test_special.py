@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus.special import Markers, text_ids
-from tests.builders.chats import WORDS, windows_of, write_conversations
+from tests.builders.chats import WORDS, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 MARKS = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -129,9 +129,9 @@ def test_a_conversation_begins_once_with_what_the_tokenizer_begins_with(template
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = dressed(backend)
     tokenizer.chat_template = template
-    row = [{"role": "user", "content": "river"}, {"role": "assistant", "content": "stone " * 60}]
+    row = [{"role": "user", "content": "stone"}, {"role": "assistant", "content": "river " * 60}]
     corpus = open_small(
-        write_conversations(tmp_path / "chat.jsonl", [row] * 2),
+        write_conversations(tmp_path / "chat.jsonl", twice(row)),
         tmp_path / "cache",
         length=50,
         held_out=1,

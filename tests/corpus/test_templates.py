@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from frostline.corpus import Corpus, open_corpus, tokenise
 from frostline.errors import CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
-from tests.builders.chats import CHATML, Turns, chat_tokenizer, windows_of, write_conversations
+from tests.builders.chats import CHATML, Turns, chat_tokenizer, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 ROW: Turns = [
@@ -34,7 +34,7 @@ def tokenizer_with(template: str | dict[str, str]) -> PreTrainedTokenizerFast:
 
 
 def open_with(own: str | dict[str, str], folder: Path, rows: list[Turns] | None = None, **settings: object) -> Corpus:
-    path = write_conversations(folder / "chat.jsonl", rows or [ROW] * 2)
+    path = write_conversations(folder / "chat.jsonl", rows or twice(ROW))
     return open_small(path, folder / "cache", length=300, held_out=1, tokenizer=tokenizer_with(own), **settings)
 
 
@@ -61,7 +61,9 @@ def test_marks_that_leave_out_an_answer_are_refused(tmp_path: Path) -> None:
 
 def test_without_an_invitation_the_answer_is_learnt_without_its_header(tmp_path: Path) -> None:
     template = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>\n{% endfor %}"
-    rows: list[Turns] = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]] * 2
+    rows: list[Turns] = [
+        [{"role": "user", "content": name}, {"role": "assistant", "content": name}] for name in ("a", "s")
+    ]
     corpus = open_with(template, tmp_path, rows)
     # The blank before the answer is part of its first token, or none of it.
     assert learnt(corpus).strip() == "a<|im_end|>"
@@ -117,30 +119,33 @@ def test_a_template_that_cannot_be_used_is_one_sentence(
 
 def test_an_answer_that_a_template_writes_twice_is_refused(tmp_path: Path) -> None:
     rows: list[Turns] = [
-        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "river stone lamp garden"}]
+        [{"role": "user", "content": "river"}, {"role": "assistant", "content": "river stone lamp garden"}]
     ]
     template = CHATML.template.replace("{{ m.content }}", "{{ m.content }}{{ m.content if m.role == 'assistant' }}")
     with pytest.raises(CorpusError, match="text of turn 2 stands twice"):
-        open_with(template, tmp_path, rows * 2)
+        open_with(template, tmp_path, twice(rows[0]))
 
 
 def test_reasoning_that_begins_twice_is_refused(tmp_path: Path) -> None:
-    rows: list[Turns] = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>b</think>c"}]]
+    rows: list[Turns] = [[{"role": "user", "content": "river"}, {"role": "assistant", "content": "<think>b</think>c"}]]
     template = CHATML.template.replace("{{ m.content }}", "{{ '<think>\n' if m.role == 'assistant' }}{{ m.content }}")
     template = template.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     with pytest.raises(CorpusError, match="mark <think> stands twice"):
-        open_with(template, tmp_path, rows * 2)
+        open_with(template, tmp_path, twice(rows[0]))
 
 
 def test_reasoning_that_the_invitation_begins_is_learnt_from_there(tmp_path: Path) -> None:
-    rows: list[Turns] = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nb</think>c"}]]
+    rows: list[Turns] = [
+        [{"role": "user", "content": "river"}, {"role": "assistant", "content": "<think>\nb</think>c"}]
+    ]
     template = CHATML.template.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
-    assert learnt(open_with(template, tmp_path, rows * 2)) == "b</think>c<|im_end|>\n"
+    assert learnt(open_with(template, tmp_path, twice(rows[0]))) == "b</think>c<|im_end|>\n"
 
 
 def test_reasoning_in_a_field_of_its_own_is_written_or_refused(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "stone", "thinking": "river flows"}
-    rows: list[Turns] = [[{"role": "user", "content": "a"}, answer]] * 2
+    rows: list[Turns] = [[{"role": "user", "content": "river"}, answer]]
+    rows = twice(rows[0])
     template = CHATML.template.replace(
         "{{ m.content }}",
         "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}",
@@ -156,7 +161,7 @@ DATED = "<|im_start|>{{ strftime_now('%d %b %Y') }}\n" + CHATML.template
 def test_a_template_that_asks_for_the_date_gets_that_of_the_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_conversations(tmp_path / "chat.jsonl", [ROW] * 2)
+    path = write_conversations(tmp_path / "chat.jsonl", twice(ROW))
     monkeypatch.setattr(tokenise, "today", lambda: datetime.date(2030, 1, 2))
 
     def opened(template: str, day: datetime.date | None) -> Corpus:

@@ -260,7 +260,6 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 from pathlib import Path
-from frostline.corpus.special import Markers
 from tests.builders.corpora import open_small
 def peak():
     # Not that of getrusage, which a process inherits from the one that started it.

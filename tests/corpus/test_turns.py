@@ -10,7 +10,7 @@ import pytest
 
 from frostline.corpus import Corpus
 from frostline.errors import CorpusError
-from tests.builders.chats import CHATML, chat_tokenizer, windows_of, write_conversations
+from tests.builders.chats import CHATML, chat_tokenizer, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 TURNS = [
@@ -67,36 +67,40 @@ ASKED = written(("user", "river?"), ("assistant", "stone"))
 def test_rows_of_many_habits_are_conversations(
     row: dict[str, object], settings: dict[str, object], expected: str, tmp_path: Path
 ) -> None:
-    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", [row] * 2), **settings)
-    assert texts_of(corpus) == [expected] * 2
+    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)), **settings)
+    assert texts_of(corpus) == [expected, expected.replace("river", "candle")]
     assert corpus.rows == 2
 
 
 def test_parquet_and_csv_hold_conversations_too(tmp_path: Path) -> None:
-    pl.DataFrame({"messages": [TURNS] * 2}).write_parquet(tmp_path / "rows.parquet")
-    pl.DataFrame({"messages": [json.dumps(TURNS)] * 2}).write_csv(tmp_path / "rows.csv")
-    assert texts_of(open_chat(tmp_path / "rows.parquet")) == texts_of(open_chat(tmp_path / "rows.csv")) == [WHOLE] * 2
+    pl.DataFrame({"messages": twice(TURNS)}).write_parquet(tmp_path / "rows.parquet")
+    pl.DataFrame({"messages": list(map(json.dumps, twice(TURNS)))}).write_csv(tmp_path / "rows.csv")
+    assert (
+        texts_of(open_chat(tmp_path / "rows.parquet"))
+        == texts_of(open_chat(tmp_path / "rows.csv"))
+        == [WHOLE, WHOLE.replace("river", "candle")]
+    )
 
 
 def test_a_folder_of_files_is_read_as_conversations_on_request(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_conversations(tmp_path / f"{name}.jsonl", [TURNS])
-    assert texts_of(open_chat(tmp_path, format="chat")) == [WHOLE] * 2
+    for name, turns in zip(("a", "b"), twice(TURNS), strict=True):
+        write_conversations(tmp_path / f"{name}.jsonl", [turns])
+    assert texts_of(open_chat(tmp_path, format="chat")) == [WHOLE, WHOLE.replace("river", "candle")]
 
 
 def test_text_and_conversations_in_one_table_have_to_be_told_apart(tmp_path: Path) -> None:
-    path = write_conversations(tmp_path / "rows.jsonl", [{"text": "river " * 400, "messages": TURNS}] * 2)
+    path = write_conversations(tmp_path / "rows.jsonl", twice({"text": "river " * 400, "messages": TURNS}))
     with pytest.raises(CorpusError, match="has a column 'text' and a column 'messages'"):
         open_chat(path)
-    assert texts_of(open_chat(path, format="chat")) == [WHOLE] * 2
+    assert texts_of(open_chat(path, format="chat")) == [WHOLE, WHOLE.replace("river", "candle")]
     assert "river river" in texts_of(open_chat(path, column="text"))[0]
 
 
 def test_empty_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     empty: list[object] = [[], TURNS[:2], [TURNS[1], {"role": "assistant", "content": " "}], None]
-    path = write_conversations(tmp_path / "rows.jsonl", [{"messages": row} for row in [TURNS, *empty, TURNS]])
+    path = write_conversations(tmp_path / "rows.jsonl", [{"messages": row} for row in [TURNS, *empty, twice(TURNS)[1]]])
     corpus = open_chat(path)
-    assert texts_of(corpus) == [WHOLE] * 2
+    assert texts_of(corpus) == [WHOLE, WHOLE.replace("river", "candle")]
     assert (corpus.rows, corpus.left_out) == (6, {"without turns": 2, "without an answer": 2})
 
 
@@ -134,7 +138,7 @@ def test_a_table_without_conversations_says_what_is_looked_for(tmp_path: Path) -
 
 def test_answers_of_weight_0_are_not_learnt(tmp_path: Path) -> None:
     row = [TURNS[1], {**TURNS[2], "weight": 0}, TURNS[1], {"role": "assistant", "content": "lamp", "weight": 1}]
-    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", [row] * 2))
+    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)))
     learnt = [token for token in windows_of(corpus)[0][1] if token >= 0]
     assert chat_tokenizer(CHATML).decode(learnt) == "lamp<|im_end|>\n"
 
@@ -149,6 +153,6 @@ def test_answers_of_weight_0_are_not_learnt(tmp_path: Path) -> None:
 )
 def test_the_recipe_says_what_is_learnt(learn: str, expected: str, tmp_path: Path) -> None:
     row = [TURNS[1], TURNS[2], {"role": "user", "content": "and?"}, {"role": "assistant", "content": "lamp"}]
-    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", [row] * 2), learn=learn)
+    corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)), learn=learn)
     learnt = [token for token in windows_of(corpus)[0][1] if token >= 0]
     assert chat_tokenizer(CHATML).decode(learnt) == expected

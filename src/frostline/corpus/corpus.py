@@ -293,8 +293,8 @@ def _apart(windows: ConversationWindows, source: str, *, drop: bool) -> tuple[Co
         fit = np.ones(numbers.size, dtype=np.bool_)
         if numbers.size <= held_out:
             raise CorpusError(
-                f"{source} has {numbers.size:,} different conversations, but {held_out:,} held-out ones and one to train "
-                f"on need {held_out + 1:,}.",
+                f"{source} has {numbers.size:,} different conversations, but {held_out:,} held-out ones and one to "
+                f"train on need {held_out + 1:,}.",
                 "Hold out fewer (windows.held_out), or give more of them.",
             )
     require_fit(fit, held_out, source)
