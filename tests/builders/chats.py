@@ -7,10 +7,10 @@ without any template and without offsets: markers split a text, and a byte-level
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -133,6 +133,7 @@ def tokens_by_hand(joined: Joined, tokenizer: PreTrainedTokenizerBase) -> tuple[
         if piece.marker:
             close()
             token = tokenizer.convert_tokens_to_ids(piece.text)
+            assert isinstance(token, int)
             ids.append(token)
             labels.append(token if piece.learnt else NOT_COUNTED)
         else:
@@ -513,3 +514,12 @@ FAMILIES = {
         CHATML, LLAMA2, LLAMA3, MISTRAL, GEMMA, PHI, R1, QWEN3, ZEPHYR, COMMAND, PARTS, CALLS,
     )
 }  # fmt: skip
+
+
+def applied(
+    tokenizer: PreTrainedTokenizerBase, row: Sequence[Mapping[str, object]], *, masked: bool = False
+) -> Mapping[str, list[int]]:
+    """What transformers' own `apply_chat_template` makes of `row`; `masked`: with the mask of the template's marks."""
+    turns = cast("list[dict[str, str]]", list(row))  # its type knows no other turns
+    encoded = tokenizer.apply_chat_template(turns, return_assistant_tokens_mask=masked, return_dict=True)
+    return cast("Mapping[str, list[int]]", encoded)

@@ -16,6 +16,7 @@ from tests.builders.chats import (
     R1,
     Family,
     Turns,
+    applied,
     chat_tokenizer,
     tokens_by_hand,
     twice,
@@ -33,7 +34,7 @@ def turns(*texts: str, system: str | None = None) -> Turns:
     return said
 
 
-def open_chat(rows: list[Turns], family: Family, folder: Path, **settings: object) -> Corpus:
+def open_chat(rows: list[Turns], family: Family, folder: Path, **settings: str) -> Corpus:
     return open_small(
         write_conversations(folder / "chat.jsonl", rows),
         folder / "cache",
@@ -77,7 +78,7 @@ def test_the_text_is_what_transformers_writes(family: Family, tmp_path: Path) ->
         for row in rows
     ]
     found = windows_of(open_chat(rows, family, tmp_path))
-    assert [ids for ids, _ in found] == [tokenizer.apply_chat_template(row)["input_ids"] for row in written]
+    assert [ids for ids, _ in found] == [applied(tokenizer, row)["input_ids"] for row in written]
 
 
 def test_reasoning_that_a_template_keeps_in_the_last_answer_alone_is_learnt_for_each(tmp_path: Path) -> None:

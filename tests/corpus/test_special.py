@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus.special import Markers, text_ids
-from tests.builders.chats import WORDS, twice, windows_of, write_conversations
+from tests.builders.chats import WORDS, applied, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 MARKS = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -110,7 +110,7 @@ def test_a_marker_that_somebody_said_is_text_and_that_of_the_template_a_marker(
         assert [token for token in ids if token in (start, end)] == [start, end, start, end]
         assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
         assert [token for token in labels if token in (start, end)] == [end]
-    plain = tokenizer.apply_chat_template(rows[2])["input_ids"]
+    plain = applied(tokenizer, rows[2])["input_ids"]
     assert windows_of(corpus)[2][0] == plain
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from frostline.corpus import Corpus, open_corpus, tokenise
 from frostline.errors import CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
-from tests.builders.chats import CHATML, Turns, chat_tokenizer, twice, windows_of, write_conversations
+from tests.builders.chats import CHATML, Turns, applied, chat_tokenizer, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 ROW: Turns = [
@@ -33,7 +33,7 @@ def tokenizer_with(template: str | dict[str, str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def open_with(own: str | dict[str, str], folder: Path, rows: list[Turns] | None = None, **settings: object) -> Corpus:
+def open_with(own: str | dict[str, str], folder: Path, rows: list[Turns] | None = None, **settings: str) -> Corpus:
     path = write_conversations(folder / "chat.jsonl", rows or twice(ROW))
     return open_small(path, folder / "cache", length=300, held_out=1, tokenizer=tokenizer_with(own), **settings)
 
@@ -44,7 +44,7 @@ def learnt(corpus: Corpus) -> str:
 
 def test_the_templates_own_marks_say_what_is_learnt(tmp_path: Path) -> None:
     corpus = open_with(MARKED, tmp_path)
-    encoded = tokenizer_with(MARKED).apply_chat_template(ROW, return_assistant_tokens_mask=True, return_dict=True)
+    encoded = applied(tokenizer_with(MARKED), ROW, masked=True)
     (ids, labels), *_ = windows_of(corpus)
     assert ids == encoded["input_ids"]
     assert [int(label >= 0) for label in labels] == encoded["assistant_masks"]
@@ -143,7 +143,7 @@ def test_reasoning_that_the_invitation_begins_is_learnt_from_there(tmp_path: Pat
 
 
 def test_reasoning_in_a_field_of_its_own_is_written_or_refused(tmp_path: Path) -> None:
-    answer = {"role": "assistant", "content": "stone", "thinking": "river flows"}
+    answer: dict[str, object] = {"role": "assistant", "content": "stone", "thinking": "river flows"}
     rows: list[Turns] = [[{"role": "user", "content": "river"}, answer]]
     rows = twice(rows[0])
     template = CHATML.template.replace(

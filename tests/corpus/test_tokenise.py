@@ -19,7 +19,7 @@ from tokenizers.normalizers import Lowercase
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from frostline.corpus import open_corpus, tokenise
-from frostline.corpus.special import Markers
+from frostline.corpus.special import Markers, text_ids
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.errors import CacheError, CorpusError
 from frostline.recipe.settings import CorpusSettings, WindowSettings
@@ -40,7 +40,7 @@ from tests.builders.tokenizers import (
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of texts of each call of any tokenizer."""
     counted: list[int] = []
-    original = tokenise.text_ids
+    original = text_ids
 
     def count(markers: Markers, texts: list[str], separator: str | None = None) -> list[list[int]]:
         counted.append(len(texts))

@@ -20,7 +20,7 @@ TURNS = [
 ]
 
 
-def open_chat(path: Path, **settings: object) -> Corpus:
+def open_chat(path: Path, **settings: str) -> Corpus:
     return open_small(path, path.parent / "cache", length=300, held_out=1, tokenizer=chat_tokenizer(CHATML), **settings)
 
 
@@ -65,7 +65,7 @@ ASKED = written(("user", "river?"), ("assistant", "stone"))
     ],
 )
 def test_rows_of_many_habits_are_conversations(
-    row: dict[str, object], settings: dict[str, object], expected: str, tmp_path: Path
+    row: dict[str, object], settings: dict[str, str], expected: str, tmp_path: Path
 ) -> None:
     corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)), **settings)
     assert texts_of(corpus) == [expected, expected.replace("river", "candle")]

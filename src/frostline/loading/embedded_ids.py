@@ -11,7 +11,7 @@ from frostline.loading.proof import embedding_rows
 
 
 def require_embedded_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus) -> None:
-    """Raise `ModelError`, naming token and id, unless all ids of `corpus`, beginning and padding included, are embedded.
+    """Raise `ModelError`, naming token and id, unless all ids of `corpus`, beginning and padding too, are embedded.
 
     Prompts are taken from its held-out windows.
     """
