@@ -274,11 +274,13 @@ for path in sys.argv[2:]:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from there")
 def test_fifty_megabytes_of_text_need_no_more_memory_than_ten(tmp_path: Path) -> None:
-    line = "w1 " + "x" * 900 + " w2 " + "y" * 900 + "\n"
-    row = json.dumps({"text": line.strip()}) + "\n"
-    texts = {"small.txt": (line, 5_000), "small.jsonl": (row, 3_000), "large.jsonl": (row, 9_000)}
-    for name, (repeated, copies) in (texts | {"large.txt": (line, 25_000)}).items():
-        (tmp_path / name).write_text(repeated * copies)
+    line = "w1 " + "x" * 900 + " w2 " + "y" * 900
+    copies = {"small.txt": 5_000, "small.jsonl": 3_000, "large.jsonl": 9_000, "large.txt": 25_000}
+    for name, lines in copies.items():
+        with (tmp_path / name).open("w") as file:
+            for number in range(lines):  # rows of their own: a held-out one stands nowhere else
+                text = f"{line}{number}"
+                file.write((json.dumps({"text": text}) if name.endswith("jsonl") else text) + "\n")
     names = ("small.txt", "small.jsonl", "large.jsonl", "large.txt")
     assert (tmp_path / "large.txt").stat().st_size > 45_000_000
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "cache"), *(str(tmp_path / name) for name in names)]
