@@ -231,3 +231,11 @@ def test_recipes_of_earlier_versions_keep_the_hash_that_their_journals_begin_wit
     pinned = parse_recipe(text, ["retention.revision=main", "retention.source=hub:owner/name"])
     moved = parse_recipe(text, ["retention.revision=other", "retention.source=hub:owner/name"])
     assert recipe_hash(pinned) != recipe_hash(moved)
+
+
+def test_keys_of_conversations_count_where_they_are_set() -> None:
+    plain = recipe_hash(parse_recipe(MINIMAL))
+    keys = {"messages": None, "learn": "responses", "too_long": "cut", "template": None}
+    assert recipe_hash(parse_recipe(MINIMAL, {f"corpus.{key}": value for key, value in keys.items()})) == plain
+    others = {"messages": "turns", "learn": "all", "too_long": "drop", "template": "own.jinja"}
+    assert len({recipe_hash(parse_recipe(MINIMAL, {f"corpus.{key}": value})) for key, value in others.items()}) == 4

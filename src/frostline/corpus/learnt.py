@@ -65,8 +65,8 @@ def learn_from(template: ChatTemplate, markers: Markers, conversation: Conversat
         try:
             return [_read(template, hidden, learn, hides=hidden is not conversation)]
         except MisfitError:
-            answers = _learning(hidden, "responses")
-            if learn != "responses" or len(answers) < 2:
+            answers = _learning(hidden, learn)
+            if learn == "all" or answers == [len(hidden.turns) - 1]:
                 raise
             each = [Conversation(hidden.turns[: number + 1], hidden.tools, hidden.place) for number in answers]
             return [_read(template, one, "last_response", hides=hidden is not conversation) for one in each]
@@ -350,11 +350,15 @@ def _require_tools(conversation: Conversation, text: str) -> None:
 def _require_once(conversation: Conversation, text: str, stands: Sequence[Span]) -> None:
     """Raise `MisfitError` if a text stands once more between its place and the next one's."""
     nexts = [begin for begin, _ in stands[1:]] + [len(text)]
+    everything = [words for turn in conversation.turns for words in said(turn)]
     for number, ((_, end), until) in enumerate(zip(stands, nexts, strict=True)):
         if conversation.turns[number]["role"] in ("system", "developer"):
             continue
-        for wanted in said(conversation.turns[number]):
-            if len(wanted.strip()) >= _LONG_ENOUGH_TO_BE_A_COPY and wanted.strip() in text[end:until]:
+        for wanted in map(str.strip, said(conversation.turns[number])):
+            if len(wanted) < _LONG_ENOUGH_TO_BE_A_COPY or wanted not in text[end:until]:
+                continue
+            # Another turn may say it again, and stand where this one was found.
+            if text.count(wanted) > sum(words.count(wanted) for words in everything):
                 raise _misfit(conversation.place, f"text of turn {number + 1} stands twice", text, end, "")
 
 
