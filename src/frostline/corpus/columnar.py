@@ -16,6 +16,7 @@ from frostline.corpus.rows import Row, missing_column
 from frostline.errors import CorpusError
 
 _BATCH_ROWS = 256
+_DAMAGED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def read_columnar(file: SourceFile, columns: Sequence[str]) -> Iterator[Row]:
@@ -28,21 +29,33 @@ def read_columnar(file: SourceFile, columns: Sequence[str]) -> Iterator[Row]:
             if column not in names:
                 raise missing_column(name, column, names)
         total = int(frame.select(pl.len()).collect().item())
+        if not columns:
+            for number in range(1, total + 1):
+                yield Row((), f"{name[1:-1]}, row {number:,}", file.bytes * number // total)
+            return
         number = 0
         for batch in frame.select(columns).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
             for values in batch.iter_rows():
                 number += 1
                 yield Row(values, f"{name[1:-1]}, row {number:,}", file.bytes * number // total)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except _DAMAGED as error:
         raise _unreadable(file, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _unreadable(file, error) from error  # of a cut stream, polars says so
 
 
 def columnar_names(file: SourceFile) -> tuple[str, ...]:
     """The columns of the schema."""
     try:
         return tuple(_scan(file).collect_schema().names())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except _DAMAGED as error:
         raise _unreadable(file, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _unreadable(file, error) from error  # of a cut stream, polars says so
 
 
 def _scan(file: SourceFile) -> pl.LazyFrame:

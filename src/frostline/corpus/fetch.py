@@ -20,6 +20,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
+from frostline.corpus.compressed import COMPRESSED
 from frostline.errors import CorpusError
 from frostline.storage import cache_trouble
 
@@ -49,8 +50,10 @@ def fetch(address: str, sha256: str, cache: Path, progress: Progress | None = No
     expected = sha256.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise CorpusError(f"sha256: '{sha256[:80]}' is not a SHA-256.", "It is written as 64 digits 0-9 and a-f.")
-    suffix = Path(urllib.parse.urlsplit(address).path).suffix.lower()
-    suffix = suffix if re.fullmatch(r"\.[a-z0-9]{1,10}", suffix) else ""
+    endings = Path(urllib.parse.urlsplit(address).path.lower()).suffixes
+    # `.gz` alone would not say what is in it.
+    suffix = "".join(endings[-2:] if endings and endings[-1] in COMPRESSED else endings[-1:])
+    suffix = suffix if re.fullmatch(r"(\.[a-z0-9]{1,10}){1,2}", suffix) else ""
     folder = cache / "downloads"
     target = folder / f"{expected}{suffix}"
     try:

@@ -255,11 +255,12 @@ def _value(text: _Text, file: SourceFile, name: str) -> tuple[object, str]:
             may_go_on = error.pos > len(text.text) - _NEAR_THE_END or error.msg.startswith("Unterminated string")
             if size > encodings.LARGEST_ROW_BYTES:
                 raise too_long(file.path, text.line) from error
+            line = text.line + text.text.count("\n", text.start, error.pos)
             if may_go_on and text.grow():
                 continue
-            line = text.line + text.text.count("\n", text.start, error.pos)
             raise CorpusError(
-                f"{name}:{line}: not valid JSON: {error.msg}.", "Is it complete? Plain text wants 'format: text'."
+                f"{name}:{line}: not valid JSON: {error.msg.removesuffix(' at')}.",
+                "Is it complete? Plain text wants 'format: text'.",
             ) from error
         except ValueError as error:
             raise CorpusError(f"{name}:{text.line}: not valid JSON: {str(error).splitlines()[0]}.") from error
