@@ -32,7 +32,7 @@ class _Subprocess:
     command: Run
 
     def run(
-        self, command: Sequence[str], *, capture_output: bool, text: bool, check: bool
+        self, command: Sequence[str], *, capture_output: bool, text: bool, encoding: str, errors: str, check: bool
     ) -> subprocess.CompletedProcess[str]:
         done = self.command(command)
         if check:

@@ -133,7 +133,7 @@ def test_it_prints_nothing_from_python(folder: Path, capfd: pytest.CaptureFixtur
 
 
 def test_a_check_reads_rows_that_training_never_reaches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[dict[str, object]] = [{"text": words([1] * 9)}] * 5000
+    rows: list[dict[str, object]] = [{"text": words([int(digit) for digit in f"1{n:08}"])} for n in range(5000)]
     settings = {"corpus": {"source": "hub:owner/name", "tokens": 900}}
     install(monkeypatch, Hub([*rows, {"other": "w1"}]))
     (found,) = frostline.read_corpus(folder / "recipe.yaml", set=settings)

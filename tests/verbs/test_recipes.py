@@ -25,7 +25,7 @@ def cache(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plan_tells_what_each_arm_trains_and_reads_no_corpus(recipe: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (found,) = frostline.plan(recipe, set={"corpus.source": "not-there.txt"})
+    (found,) = frostline.plan(recipe, set={"corpus.source": "hub:nobody/nothing"})
     assert list(found.arms) == ["full", "freeze"]
     table = found.frame()
     assert table["arm"].to_list() == ["full", "freeze"]
