@@ -218,6 +218,8 @@ def _variant_summary(shape: Shape, variant: str, place: int) -> VariantSummary:
         corpus=shape.text,
         corpus_sha256="cd" * 32,
         corpus_tokens=113_108,
+        corpus_rows=60,
+        corpus_left_out={shape.text: 12},
         beginning=shape.text,
         duplicates=0,
         held_out_overlap=0.01,

@@ -21,6 +21,7 @@ from frostline.corpus.conversations import ConversationWindows, TooLongError, la
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
 from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import REPEATED, window_hashes
+from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_held_out, lay_out_windows, require_fit
 from frostline.errors import CorpusError
@@ -241,7 +242,8 @@ class Corpus:
 
 def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """What a reader of a corpus should know of its windows, in sentences."""
-    told = list(corpus.remarks)
+    told = [rows] if (rows := told_rows(corpus.tally)) else []
+    told += corpus.remarks
     if corpus.beginning:
         told.append(f"Every window begins with {tokenizer.decode(list(corpus.beginning))}")
     if corpus.duplicates:

@@ -165,9 +165,18 @@ def _variant_facts(variant: VariantSummary) -> list[Fact]:
         Fact(
             "corpus", variant.corpus, f"{numbers.count(variant.corpus_tokens)} tokens, read {variant.epochs:.2g} times"
         ),
+        *_rows(variant),
         Fact("windows", numbers.count(variant.windows), _told_of_windows(variant)),
         Fact("computed", f"{variant.precision} on {variant.device}", variant.schedule),
     ]
+
+
+def _rows(variant: VariantSummary) -> list[Fact]:
+    if not variant.corpus_rows:
+        return []
+    left_out = [f"{numbers.count(count)} {reason}" for reason, count in variant.corpus_left_out.items()]
+    note = f"left out: {', '.join(left_out)}" if left_out else "none left out"
+    return [Fact("rows", numbers.count(variant.corpus_rows), note)]
 
 
 def _told_of_windows(variant: VariantSummary) -> str:

@@ -105,6 +105,8 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         corpus=prepared.corpus.description,
         corpus_sha256=prepared.corpus.sha256,
         corpus_tokens=prepared.corpus.tokens,
+        corpus_rows=prepared.corpus.rows,
+        corpus_left_out=prepared.corpus.left_out,
         windows=prepared.corpus.windows,
         held_out_windows=prepared.corpus.held_out_windows,
         beginning=prepared.corpus.beginning_text,

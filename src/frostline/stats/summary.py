@@ -190,6 +190,10 @@ class VariantSummary:
     """Hash of its content."""
     corpus_tokens: int
     """Tokens in it."""
+    corpus_rows: int
+    """Rows met in it, those left out among them; 0 for plain text and in journals of 0.1.0."""
+    corpus_left_out: dict[str, int]
+    """Rows left out, by reason."""
     windows: int
     """Training windows of an epoch."""
     held_out_windows: int
