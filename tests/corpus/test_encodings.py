@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from frostline.corpus import encodings
 from frostline.corpus.encodings import decoded_chunks
 from frostline.errors import CorpusError
+from frostline.recipe import CorpusSettings
 from tests.builders.corpora import open_small
 
 LETTERS = "aé€😀\r\n ßж中\u2028"
@@ -84,3 +86,10 @@ def test_utf16_without_a_mark_is_not_text_until_it_is_named(tmp_path: Path) -> N
         text_of(path)
     assert "encoding: utf-16-le" in (caught.value.hint or "")
     assert text_of(path, "utf-16-le") == "one\ntwo"
+
+
+def test_a_recipe_names_only_encodings_of_text() -> None:
+    assert CorpusSettings(encoding="CP1252").encoding == "CP1252"
+    for name in ("rot13", "base64", "klingon", "", "utf-8\0"):
+        with pytest.raises(ValidationError, match="no encoding of text that Python knows"):
+            CorpusSettings(encoding=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import socket
 from pathlib import Path
@@ -180,3 +182,26 @@ def test_a_token_that_ends_turns_is_text_in_a_text(tmp_path: Path) -> None:
     path.write_text(words([1, 2]) + f" {END} " + words([3] * 30))
     corpus = open_small(path, tmp_path / "cache", length=3, held_out=1)
     assert WORDS + 3 not in tokens_of(corpus)
+
+
+def test_a_folder_of_one_known_format_is_read_as_that(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(json.dumps({"text": words(some_ids(20))}))
+    (folder / "b.ndjson.gz").write_bytes(gzip.compress(b'{"text": "w1"}\n{"text": null}\n'))
+    (folder / "b.link.jsonl").symlink_to(folder / "a.jsonl")
+    corpus = open_small(folder, tmp_path / "cache", length=4, held_out=1)
+    assert (corpus.rows, corpus.left_out) == (3, {"without text": 1})
+    assert corpus.description == "rows (2 files; 1 symbolic link not followed)"
+
+
+def test_a_folder_of_several_formats_asks_which(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_words(folder / "a.txt", some_ids(20))
+    (folder / "b.jsonl").write_text('{"text": "w1"}\n')
+    with pytest.raises(CorpusError, match=r"files of several formats: 1 jsonl and 1 text") as caught:
+        open_small(folder, tmp_path / "cache")
+    assert caught.value.hint == "Say 'format: jsonl' or 'format: text'."
+    corpus = open_small(folder, tmp_path / "cache", length=4, held_out=1, format="text")
+    assert corpus.description == "mixed (1 file; 1 file of other formats not read)"
