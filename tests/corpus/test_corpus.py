@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,10 @@ def test_held_out_text_of_the_embedded_corpus_stands_nowhere_else(tmp_path: Path
     tokenizer = byte_pair_tokenizer(embedded_text(), 4000)
     corpus = open_small("embedded", tmp_path, length=length, held_out=held_out, tokenizer=tokenizer)
     assert corpus.held_out_overlap <= 0.02
+
+
+def test_windows_without_a_beginning_keep_the_hash_that_they_always_had(tmp_path: Path) -> None:
+    corpus = open_small(write_words(tmp_path / "text.txt", some_ids(200)), tmp_path / "cache")
+    batch = corpus.batch(0, 0, 4)
+    named = f"frostline windows:{corpus.tokens_sha256}:8:".encode() + np.array(batch.window_ids, "<i8").tobytes()
+    assert batch.windows_sha256 == hashlib.sha256(named).hexdigest()

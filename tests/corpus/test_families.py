@@ -85,12 +85,12 @@ def test_reasoning_that_a_template_keeps_in_the_last_answer_alone_is_learnt_for_
     row = turns(
         "river?", "<think>\nstone, lamp\n</think>\n\ngarden.", "winter?", "<think>\ncopper\n</think>\n\nletter."
     )
-    corpus = open_chat(twice(row), QWEN3, tmp_path)
+    corpus = open_chat([*twice(row), turns("pepper?", "<think>\nsaddle\n</think>\n\nkettle.")], QWEN3, tmp_path)
     tokenizer = chat_tokenizer(QWEN3)
     expected = [tokens_by_hand(joined, tokenizer) for joined in QWEN3.join(row)]
     assert len(expected) == 2
     assert windows_of(corpus)[:2] == expected
-    assert corpus.description == "chat.jsonl, 4 conversations, 2 of them read once for each answer"
+    assert corpus.description == "chat.jsonl, 5 conversations, 2 of them read once for each answer"
 
 
 def test_reasoning_that_a_template_drops_is_refused(tmp_path: Path) -> None:
@@ -137,3 +137,19 @@ def test_tools_are_written_by_the_template_or_refused(tmp_path: Path) -> None:
     assert '"name": "look_up"' in str(tokenizer.decode(windows_of(corpus)[0][0]))
     with pytest.raises(CorpusError, match="does not write the tool 'look_up'"):
         open_small(path, tmp_path / "cache", length=500, held_out=1, tokenizer=chat_tokenizer(FAMILIES["chatml"]))
+
+
+def test_answers_of_one_row_are_held_out_together_or_not_at_all(tmp_path: Path) -> None:
+    words = ("river", "copper", "lamp", "window", "garden", "meadow")
+    rows = [
+        turns(f"{word}?", f"<think>\n{word}\n</think>\n\n{word}.", "winter?", f"<think>\nstone\n</think>\n\n{word}.")
+        for word in words
+    ]
+    corpus = open_chat(rows, QWEN3, tmp_path)
+    tokenizer = chat_tokenizer(QWEN3)
+    (held_out,) = (tokenizer.decode(batch.input_ids[0]) for batch in corpus.held_out_batches(8))
+    (word,) = (word for word in words if word in held_out)
+    trained = tokenizer.batch_decode(corpus.batch(0, 0, corpus.windows).input_ids)
+    assert corpus.windows == 10
+    assert not [text for text in trained if word in text]
+    assert corpus.remarks == ("1 window is not trained on, as it holds a copy of a held-out row, or a part of one",)

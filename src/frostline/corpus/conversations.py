@@ -123,6 +123,8 @@ class ConversationWindows:
     """Conversations left out because they are too long."""
     length: int
     """Tokens of the recipe's window."""
+    copies: int = 0
+    """Windows that are neither trained on nor held out: they hold copies of held-out rows."""
 
     @property
     def layout(self) -> str:

@@ -23,7 +23,7 @@ from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import REPEATED, window_hashes
 from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
-from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_held_out, lay_out_windows, require_fit
+from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_apart, lay_out_windows
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings, WindowSettings
 
@@ -230,7 +230,6 @@ class Corpus:
         width = rows.input_ids.shape[1]
         begins = f"{','.join(map(str, self.beginning))}:" if self.beginning else ""
         named = f"frostline windows:{self._tokens.sha256}:{width}:{begins}{self.layout}".encode()
-        named += window_ids.astype("<i8").tobytes()
         return Batch(
             input_ids=rows.input_ids,
             labels=rows.labels,
@@ -277,31 +276,43 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
 
 
 def _apart(windows: ConversationWindows, source: str, *, drop: bool) -> tuple[ConversationWindows, int]:
-    """`windows` of which none that is held out is equal to one to train on, and how many repeat an earlier one.
+    """`windows` of which none that is held out has a copy to train on, and how many repeat an earlier one.
 
-    `drop` leaves those out. Raises `CorpusError` if too few different ones are there.
+    What several answers of one row were read from is of one row, and so no more apart than copies. `drop` leaves out
+    what repeats. Raises `CorpusError` if too few different ones are there.
     """
     numbers = np.sort(np.concatenate((windows.training, windows.held_out)))
-    rows = max(1, _COUNT_CHUNK // windows.width)
-    begins = range(0, numbers.size, rows)
-    hashes = np.concatenate([window_hashes(windows.gather(numbers[at : at + rows]).input_ids) for at in begins])
-    _, firsts, which, times = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
-    repeated = int(numbers.size - firsts.size)
-    if not repeated:
-        return windows, 0
-    held_out, fit = int(windows.held_out.size), times[which] == 1
-    if drop:
-        numbers = numbers[np.sort(firsts)]
-        fit = np.ones(numbers.size, dtype=np.bool_)
+    size = max(1, _COUNT_CHUNK // windows.width)
+    begins = range(0, numbers.size, size)
+    hashes = np.concatenate([window_hashes(windows.gather(numbers[at : at + size]).input_ids) for at in begins])
+    firsts = np.unique(hashes, return_index=True)[1]
+    repeated, held_out = int(numbers.size - firsts.size), int(windows.held_out.size)
+    if drop and repeated:
+        numbers, hashes = numbers[np.sort(firsts)], hashes[np.sort(firsts)]
         if numbers.size <= held_out:
             raise CorpusError(
                 f"{source} has {numbers.size:,} different conversations, but {held_out:,} held-out ones and one to "
                 f"train on need {held_out + 1:,}.",
                 "Hold out fewer (windows.held_out), or give more of them.",
             )
-    require_fit(fit, held_out, source)
-    chosen = choose_held_out(numbers.size, held_out, fit)
-    return replace(windows, training=np.delete(numbers, chosen), held_out=numbers[chosen]), repeated
+    rows = windows.conversations.rows[windows.numbers[numbers]]
+    fit = _stand_once(hashes) & _stand_once(rows)
+    if not repeated and bool(fit.all()):
+        return windows, 0
+
+    def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(hashes, hashes[chosen]) | np.isin(rows, rows[chosen])
+
+    chosen, training = choose_apart(numbers.size, held_out, fit, copies, source)
+    besides = int(numbers.size - chosen.size - training.size)
+    return replace(windows, training=numbers[training], held_out=numbers[chosen], copies=besides), repeated
+
+
+def _stand_once(values: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of `values` no other one equals."""
+    _, which, times = np.unique(values, return_inverse=True, return_counts=True)
+    once: NDArray[np.bool_] = times[which] == 1
+    return once
 
 
 def _left_out(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> dict[str, int]:
@@ -352,6 +363,12 @@ def _remarks(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> t
         )
     if isinstance(windows, ConversationWindows) and windows.dropped:
         remarks.append(f"{windows.dropped:,} conversations longer than a window are left out (too_long: drop)")
+    if windows.copies:
+        remarks.append(
+            f"{windows.copies:,} windows are not trained on, as they hold copies of held-out rows, or parts of them"
+            if windows.copies > 1
+            else "1 window is not trained on, as it holds a copy of a held-out row, or a part of one"
+        )
     without, answers = int(tokens.facts.get("without_end", 0)), int(tokens.facts.get("answers", 0))
     if without:
         which = "every answer" if without == answers else f"{without:,} of {answers:,} answers"

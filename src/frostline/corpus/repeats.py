@@ -42,13 +42,16 @@ class Documents:
         self._open.update(block.text.encode())
 
     def repeated(self, tokens: int) -> tuple[int, NDArray[np.int64]]:
-        """(documents that repeat an earlier one, [spans, 2] first token and end of all that stand more than once)."""
+        """(documents that repeat an earlier one, [spans, 3] of all that stand more than once).
+
+        A span is first token, end, and a number that its copies share.
+        """
         self._close()
         hashes = np.array(self._hashes, dtype=np.uint64)
         distinct, which, times = np.unique(hashes, return_inverse=True, return_counts=True)
         starts = np.array(self._starts, dtype=np.int64)
         ends = np.append(starts, tokens)[1:]
-        return int(hashes.size - distinct.size), np.stack((starts, ends), axis=1)[times[which] > 1]
+        return int(hashes.size - distinct.size), np.stack((starts, ends, which), axis=1)[times[which] > 1]
 
     def _close(self) -> None:
         if self._open is not None:

@@ -62,7 +62,7 @@ DECIDING_PACKAGES = ("jinja2", "polars", "tokenizers", "transformers", "zstandar
 """Packages that read a source, write its conversations and cut it into tokens."""
 TOKENS_FILE, COUNTS_FILE = "tokens.bin", "counts.bin"
 REPEATS_FILE = "repeats.bin"
-"""First token and end of each row that stands more than once; there only where some do."""
+"""First token, end and number of each row that stands more than once; there only where some do."""
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,7 @@ def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile
         facts=entry.facts,
         duplicates=int(str(entry.facts.get("duplicates", 0))),
         repeats=(
-            np.fromfile(entry.folder / REPEATS_FILE, dtype="<i8").reshape(-1, 2).astype(np.int64)
+            np.fromfile(entry.folder / REPEATS_FILE, dtype="<i8").reshape(-1, 3).astype(np.int64)
             if REPEATS_FILE in entry.sha256
             else None
         ),

@@ -10,7 +10,8 @@ text is predicted from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -77,6 +78,13 @@ class TextWindows:
     """First tokens of the held-out windows, in the order of the text."""
     beginning: tuple[int, ...] = ()
     """Token ids before the text of every window."""
+    apart: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """First tokens of the windows that are neither: they hold copies of held-out rows."""
+
+    @property
+    def copies(self) -> int:
+        """Number of windows that are neither trained on nor held out."""
+        return int(self.apart.size)
 
     @property
     def width(self) -> int:
@@ -85,9 +93,10 @@ class TextWindows:
 
     @cached_property
     def training_stretches(self) -> NDArray[np.int64]:
-        """[stretches, 2]: first token and end of what lies between the held-out windows, empty stretches left out."""
-        begins = np.concatenate(([0], self.held_out + self.length))
-        ends = np.concatenate((self.held_out, [self.ids.size]))
+        """[stretches, 2]: first token and end of what training may read, empty stretches left out."""
+        untrained = np.sort(np.concatenate((self.held_out, self.apart)))
+        begins = np.concatenate(([0], untrained + self.length))
+        ends = np.concatenate((untrained, [self.ids.size]))
         stretches = np.stack((begins, ends), axis=1)
         return stretches[ends > begins]
 
@@ -148,9 +157,9 @@ def lay_out_windows(
 ) -> TextWindows:
     """Cut `ids` into windows that start with `beginning`, and hold some out.
 
-    No window that touches one of `repeats` ([spans, 2], first token and end of rows that stand more than once) is held
-    out: its copy would be trained on. Raises `CorpusError` with numbers if the text is too short, or the windows for
-    their beginning.
+    `repeats` ([spans, 3]: first token, end and number of each row that stands more than once; copies have one number)
+    are not held out where there is enough else; where there is not, training does without their copies. Raises
+    `CorpusError` with numbers if the text is too short, or the windows for their beginning.
     """
     length, held_out = settings.length - len(beginning), settings.held_out
     if length < 1:
@@ -162,31 +171,52 @@ def lay_out_windows(
     windows = ids.size // length
     if windows < held_out + 1:
         raise _too_short(source, ids.size, settings, len(beginning))
-    fit = None if repeats is None or repeats.size == 0 else _touched_by_none(windows, length, repeats)
-    require_fit(fit, held_out, source)
-    chosen = choose_held_out(windows, held_out, fit)
-    training = np.delete(np.arange(windows, dtype=np.int64), chosen)
-    return TextWindows(ids, length, settings.order, training * length, chosen * length, beginning)
+    repeated = np.empty((0, 3), dtype=np.int64) if repeats is None else repeats[repeats[:, 1] > repeats[:, 0]]
+    first, last, numbers = repeated[:, 0] // length, (repeated[:, 1] - 1) // length, repeated[:, 2]
+
+    def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+        holds = np.searchsorted(chosen, last, side="right") > np.searchsorted(chosen, first)
+        copied = np.isin(numbers, numbers[holds])
+        return _touched(windows, first[copied], last[copied])
+
+    chosen, training = choose_apart(windows, held_out, ~_touched(windows, first, last), copies, source)
+    apart = np.setdiff1d(np.arange(windows, dtype=np.int64), np.concatenate((chosen, training)))
+    return TextWindows(ids, length, settings.order, training * length, chosen * length, beginning, apart * length)
 
 
-def require_fit(fit: NDArray[np.bool_] | None, held_out: int, source: str) -> None:
-    """Raise `CorpusError` where fewer than `held_out` windows may be held out, because rows repeat."""
-    if fit is not None and (free := int(np.count_nonzero(fit))) < held_out:
+def choose_apart(
+    windows: int,
+    held_out: int,
+    fit: NDArray[np.bool_],
+    copies: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    source: str,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(windows to hold out, windows to train on), both sorted, of which neither holds a copy of the other.
+
+    `fit` says which windows hold nothing that stands elsewhere, too: these are held out where there are enough. Where
+    there are not, any may be, and training does without what `copies` says of them. Raises `CorpusError` if nothing is
+    left to train on.
+    """
+    enough = int(np.count_nonzero(fit)) >= held_out
+    chosen = choose_held_out(windows, held_out, fit if enough else None)
+    trained = np.ones(windows, dtype=np.bool_) if enough else ~copies(chosen)
+    trained[chosen] = False
+    if not trained.any():
         raise CorpusError(
-            f"{source} repeats so many rows that only {free:,} of its {fit.size:,} windows hold none of them, and "
-            f"{held_out:,} are to be held out: training would read them.",
-            "Set corpus.duplicates to drop" + (f", or windows.held_out to {free} or fewer." if free else "."),
+            f"{source} repeats so many rows that every window besides the {held_out:,} held-out ones holds a copy of "
+            "theirs: nothing is left to train on.",
+            "Set corpus.duplicates to drop, or windows.held_out to fewer.",
         )
+    return chosen, np.flatnonzero(trained)
 
 
-def _touched_by_none(windows: int, length: int, spans: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which windows of `length` tokens share no token with one of `spans`."""
-    spans = spans[spans[:, 1] > spans[:, 0]]
+def _touched(windows: int, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `windows` windows lie between a `first` one and its `last`."""
     change = np.zeros(windows + 2, dtype=np.int64)
-    np.add.at(change, np.minimum(spans[:, 0] // length, windows + 1), 1)
-    np.add.at(change, np.minimum((spans[:, 1] - 1) // length + 1, windows + 1), -1)
-    untouched: NDArray[np.bool_] = np.cumsum(change)[:windows] == 0
-    return untouched
+    np.add.at(change, np.minimum(first, windows + 1), 1)
+    np.add.at(change, np.minimum(last + 1, windows + 1), -1)
+    touched: NDArray[np.bool_] = np.cumsum(change)[:windows] > 0
+    return touched
 
 
 def _too_short(source: str, tokens: int, settings: WindowSettings, beginning: int) -> CorpusError:
