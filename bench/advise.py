@@ -44,6 +44,7 @@ from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH, deciding_windows, run_trial
 from frostline.arms.make import make_arm, shared_parts
 from frostline.arms.prepared import Prepared, prepare
+from frostline.cache import cache_folder
 from frostline.corpus import Batch
 from frostline.plans import ModelMap
 from frostline.progress import RunProgress
@@ -52,7 +53,6 @@ from frostline.run_folder import TrialFinished
 from frostline.signals.kept import signal_inputs_of, signals_of
 from frostline.stats.intervals import t_interval
 from frostline.stats.significance import sign_flip_p
-from frostline.storage.folders import cache_folder
 from frostline.terminal.progress import PlainProgress
 
 BUDGET = "parameters=20%"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bench.contender import Setup
 from bench.turns import Result, ratio, take_turns
+from frostline.cache import cache_folder
 from frostline.machine import describe_machine
-from frostline.storage.folders import cache_folder
 
 PLANS: dict[str, dict[str, list[str]]] = {
     "full": {"train": ["all"]},

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from bench.engine import PLANS, header, print_machine
+from frostline.cache import cache_folder
 from frostline.forecast.estimate import estimate_recipe
 from frostline.forecast.timing import time_recipe
 from frostline.recipe import Recipe, load_recipe
-from frostline.storage.folders import cache_folder
 
 SHAPES = ((2, 256), (4, 128), (8, 256))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from bench.engine import print_machine
-from frostline.storage.folders import cache_folder
+from frostline.cache import cache_folder
 
 ARMS: dict[str, dict[str, list[str]]] = {
     "full": {"train": ["all"]},

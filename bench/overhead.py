@@ -17,9 +17,9 @@ from typing import ParamSpec, TypeVar
 from rich.console import Console
 
 from bench.engine import PLANS, print_machine
+from frostline.cache import cache_folder
 from frostline.experiment import run_experiment, train
 from frostline.recipe import Recipe
-from frostline.storage.folders import cache_folder
 from frostline.terminal.progress import PlainProgress
 
 STEPS = 12

@@ -15,8 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from bench.contender import ARM, Setup, prepared_for, windows_of
 from bench.engine import PLANS, header, print_machine
 from frostline.arms.make import make_arm, shared_parts
+from frostline.cache import cache_folder
 from frostline.engine.peak import measured_peak
-from frostline.storage.folders import cache_folder
 
 STEPS = 3
 GROUPS = {

@@ -147,7 +147,7 @@ def test_the_command_prints_a_table_and_json_and_names_mistakes(
         ((str(run), "--corpus", "x.txt"), "a run has its own corpus"),
         ((str(run), "--signal", "snrr"), "there is no signal 'snrr'"),
         (("embedded", "--arm", "full"), "is no run folder"),
-        ((str(tmp_path), "--corpus", str(run.parent / "text.txt")), "error: model: the tokenizer of"),
+        ((str(tmp_path), "--corpus", str(run.parent / "text.txt")), "error: model: the configuration of"),
     ):
         assert frostline("inspect", *arguments, monkeypatch=monkeypatch) == 2
         error = capsys.readouterr().err

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from frostline.cache import cache_folder
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
 from frostline.engine.precision import resolve_precision
@@ -20,7 +21,6 @@ from frostline.forecast.calibration import cut_model
 from frostline.loading.pretrained import load_model
 from frostline.plans import decoder_stack
 from frostline.recipe import ModelSettings
-from frostline.storage.folders import cache_folder
 from tests.builders.batches import random_batch
 from tests.builders.engines import fast_part, make_pair, memory_store
 from tests.builders.models import FAMILIES, tiny_model

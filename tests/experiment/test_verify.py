@@ -174,7 +174,7 @@ def test_what_cannot_be_loaded_is_said_to_be_unchecked(whole: Path, tmp_path: Pa
     shutil.copytree(whole / "run", tmp_path / "run")
     path = tmp_path / "run" / "experiment.yaml"
     text = path.read_text()
-    path.write_text(text.replace("/text.txt", "/gone.txt"))
+    path.write_text(text.replace("text.txt", "gone.txt"))
     findings = {finding.what: finding for finding in verify(tmp_path)}
     assert findings["model and corpus"].holds is None
     assert "cannot be loaded" in findings["model and corpus"].sentence

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from frostline.cache import cache_folder
 from frostline.errors import ModelError
 from frostline.loading.pretrained import (
     commit_of,
@@ -19,7 +20,6 @@ from frostline.loading.pretrained import (
     parameter_count,
 )
 from frostline.recipe import ModelSettings
-from frostline.storage.folders import cache_folder
 from tests.builders.hub_server import no_hub
 from tests.builders.models import tiny_model
 from tests.builders.processes import Processes

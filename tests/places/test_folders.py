@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from frostline.cache import cache_folder, settle_other_caches
 from frostline.errors import CacheError, CorpusError, RecipeError
 from frostline.recipe import Place, load_recipe, place_content, recipe_hash, require_corpus, variants_of
-from frostline.storage import cache_folder, settle_other_caches
 
 RECIPE = "corpus: {source: text.txt}\narms: {full: {train: all}}\nvary: {model.source: [small, large]}\n"
 
@@ -89,7 +89,7 @@ def test_without_a_home_other_caches_go_below_the_named_one(tmp_path: Path, monk
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root becomes another user")
 def test_a_user_without_a_name_or_home_is_told_to_name_a_cache_folder() -> None:
     code = (
-        "import os; from frostline.storage import cache_folder; os.environ.pop('HOME', None); os.setuid(54321)\n"
+        "import os; from frostline.cache import cache_folder; os.environ.pop('HOME', None); os.setuid(54321)\n"
         "from frostline.errors import CacheError\ntry: cache_folder()\nexcept CacheError as error: print(error)"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("FROSTLINE_CACHE", "XDG_CACHE_HOME")}

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from frostline.errors import RecipeError
 from frostline.recipe import Recipe, dump_recipe, parse_recipe, recipe_hash
-from frostline.recipe.settings import Settings
+from frostline.recipe.base import Settings
 from frostline.recipe.yaml_values import read_yaml, read_yaml_value, write_yaml
 
 ARMS = "arms:\n  full: {train: all}\n"

@@ -25,7 +25,7 @@ from frostline.corpus.tally import Tally
 from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError
 from frostline.plans import select
 from frostline.recipe import WrittenPlan, dump_recipe, load_recipe, parse_recipe, parse_selector
-from frostline.recipe.settings import CorpusSettings
+from frostline.recipe.sources import CorpusSettings
 from tests.builders.models import tiny_model
 
 CASES = settings(

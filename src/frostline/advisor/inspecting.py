@@ -11,6 +11,7 @@ from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH
 from frostline.arms import Prepared, pinned, prepare
+from frostline.cache import cache_folder
 from frostline.engine import on_device
 from frostline.errors import ModelError, RunFolderError, nearest
 from frostline.loading import load_model, model_title
@@ -19,7 +20,7 @@ from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_
 from frostline.run_folder import CHECKPOINT_FOLDER, saved_model_folder
 from frostline.signals import KINDS, Signal, signal_inputs_of, signals_of
 from frostline.stats import VariantRun, judge_claims, read_run
-from frostline.storage import SealBrokenError, cache_folder, open_sealed
+from frostline.storage import SealBrokenError, open_sealed
 
 HOW_TO_SAVE = "name it under 'save:' in the recipe, and run that."
 

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from frostline import __version__
+from frostline.cache import settle_other_caches
 from frostline.cli import recipes, runs  # noqa: F401  # importing them is what adds their commands
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption, Stopped
-from frostline.storage import settle_other_caches
 from frostline.system import require_supported_system
 from frostline.text import visible
 

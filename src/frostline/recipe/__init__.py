@@ -19,25 +19,21 @@ from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.recipe.settings import (
-    EMBEDDED,
-    HUB_PREFIX,
     ArmSettings,
     ChangeSettings,
     CheckpointSettings,
-    CorpusSettings,
     LoraSettings,
     MeasureSettings,
-    ModelSettings,
     PrefixCacheSettings,
     Recipe,
     SamplingSettings,
     TrainingSettings,
     WindowSettings,
-    is_template_file,
 )
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
+from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
 
 __all__ = [
     "CHOOSING_SIGNALS",

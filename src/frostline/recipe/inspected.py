@@ -7,8 +7,9 @@ from pathlib import Path
 from frostline.errors import RecipeError
 from frostline.recipe.load import load_recipe, validate_recipe
 from frostline.recipe.place import Place
-from frostline.recipe.settings import EMBEDDED, Recipe
+from frostline.recipe.settings import Recipe
 from frostline.recipe.source import RecipeSource
+from frostline.recipe.sources import EMBEDDED
 from frostline.text import one_line
 
 DEFAULT_LENGTH = 128

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from frostline.errors import RecipeError
 from frostline.recipe.explain import explain
 from frostline.recipe.place import Place, places_of
-from frostline.recipe.settings import EMBEDDED, CorpusSettings, Recipe, is_template_file
+from frostline.recipe.settings import Recipe
 from frostline.recipe.source import RecipeSource
+from frostline.recipe.sources import EMBEDDED, CorpusSettings, is_template_file
 from frostline.recipe.yaml_values import read_yaml, read_yaml_value, write_yaml
 
 MAXIMUM_BYTES = 1_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frostline.errors import CorpusError, ModelError, nearest
 from frostline.hub import require_within_reach
-from frostline.recipe.settings import EMBEDDED, CorpusSettings, ModelSettings
+from frostline.recipe.sources import EMBEDDED, CorpusSettings, ModelSettings
 
 _HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]{0,95}", re.ASCII)
 

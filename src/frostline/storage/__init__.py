@@ -4,7 +4,6 @@ from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entr
 from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
-from frostline.storage.folders import cache_folder, naming_some_home, settle_other_caches, usable_cache
 from frostline.storage.sealed import (
     Facts,
     SealBrokenError,
@@ -23,22 +22,18 @@ __all__ = [
     "Facts",
     "SealBrokenError",
     "Sealed",
-    "cache_folder",
     "cache_trouble",
     "cached_entry",
     "code_sha256",
     "disk_trouble",
     "flush_folder",
     "is_locked",
-    "naming_some_home",
     "open_entry",
     "open_sealed",
     "remove_abandoned",
     "replace_file",
     "require_room",
     "seal",
-    "settle_other_caches",
     "take_lock",
-    "usable_cache",
     "write_file",
 ]
