@@ -25,6 +25,7 @@ from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_apart, lay_out_windows
 from frostline.errors import CorpusError
+from frostline.readable import percent
 from frostline.recipe import CorpusSettings, WindowSettings
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str,
         noun = ("row" if corpus.rows else "part") + ("" if corpus.duplicates == 1 else "s")
         verb = "repeats" if corpus.duplicates == 1 else "repeat"
         told.append(f"{corpus.duplicates:,} {noun} of the text {verb} an earlier one exactly")
-    told.append(f"{corpus.held_out_overlap:.1%} of held-out {OVERLAP_TOKENS}-grams stand in the training text")
+    told.append(f"{percent(corpus.held_out_overlap)} of held-out {OVERLAP_TOKENS}-grams stand in the training text")
     return tuple(told)
 
 

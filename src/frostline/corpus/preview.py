@@ -70,7 +70,7 @@ class CorpusPreview:
     left_out_first: Mapping[str, str]
     """File and line (or row) of the first of them, by reason, where it is known."""
     remarks: tuple[str, ...]
-    """What may surprise about rows that are read."""
+    """What may surprise about rows that are read, and what of them is trained on."""
     cut: int
     """Rows of which only a part fits into a window."""
     tokens: int
@@ -86,6 +86,14 @@ class CorpusPreview:
     windows: int
     """Training windows, an epoch's worth."""
     held_out_windows: int
+    beginning: str
+    """What stands before the text of every window, such as `<bos>`; '' where nothing does."""
+    template_date: str | None
+    """The day that the chat template took for today; None where it does not ask."""
+    duplicates: int
+    """Rows, or paragraphs of a plain text, that repeat an earlier one exactly."""
+    held_out_overlap: float
+    """Share of held-out runs of 16 tokens that stand in the training text, 0 to 1."""
     sha256: str
     """SHA-256 of the source's content."""
     revision: str | None
@@ -109,7 +117,7 @@ def preview(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, first: int, *, c
         rows=corpus.rows,
         left_out=dict(corpus.left_out),
         left_out_first={reason: place for reason, place in corpus.tally.first.items() if reason in corpus.left_out},
-        remarks=remarks_of(corpus.tally),
+        remarks=(*remarks_of(corpus.tally), *corpus.remarks),
         cut=corpus.cut,
         tokens=corpus.tokens,
         distinct_tokens=corpus.distinct_tokens,
@@ -118,6 +126,10 @@ def preview(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, first: int, *, c
         window_length=corpus.window_length,
         windows=corpus.windows,
         held_out_windows=corpus.held_out_windows,
+        beginning=str(tokenizer.decode(list(corpus.beginning))) if corpus.beginning else "",
+        template_date=corpus.template_date,
+        duplicates=corpus.duplicates,
+        held_out_overlap=corpus.held_out_overlap,
         sha256=corpus.sha256,
         revision=corpus.revision,
         first=tuple(shown),

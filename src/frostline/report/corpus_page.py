@@ -58,8 +58,14 @@ def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
             f"{corpus.windows:,} to train on, {corpus.held_out_windows:,} held out",
             f"of up to {plural(corpus.window_length, 'token')}",
         ),
+        Fact("repeated", f"{plural(corpus.duplicates, 'row' if corpus.rows else 'paragraph')}, exactly"),
+        Fact("overlap", f"{percent(corpus.held_out_overlap)} of held-out 16-grams stand in the training text"),
         Fact("SHA-256", corpus.sha256),
     ]
+    if corpus.beginning:
+        facts.append(Fact("beginning", f"every window begins with {corpus.beginning}"))
+    if corpus.template_date is not None:
+        facts.append(Fact("today", f"{corpus.template_date}, as the chat template writes it"))
     if corpus.revision is not None:
         facts.append(Fact("commit", corpus.revision))
     if corpus.checked:

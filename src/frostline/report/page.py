@@ -186,7 +186,7 @@ def _told_of_windows(variant: VariantSummary) -> str:
     if variant.duplicates:
         told.append(f"{numbers.count(variant.duplicates)} rows or paragraphs of the text repeat")
     if variant.held_out_overlap:
-        told.append(f"{variant.held_out_overlap:.1%} of held-out 16-grams stand in the training text")
+        told.append(f"{numbers.share(variant.held_out_overlap)} of held-out 16-grams stand in the training text")
     return "; ".join(told)
 
 
@@ -201,8 +201,8 @@ def alerts_of(summary: RunSummary) -> list[str]:
         where = f"{variant.variant}: " if variant.variant else ""
         if variant.held_out_overlap > LARGEST_OVERLAP:
             alerts.append(
-                f"{where}{variant.held_out_overlap:.0%} of the held-out text stands in the training text too (in runs "
-                "of 16 tokens): the held-out loss shows in part what was learnt by heart."
+                f"{where}{numbers.share(variant.held_out_overlap)} of the held-out text stands in the training text "
+                "too (in runs of 16 tokens): the held-out loss shows in part what was learnt by heart."
             )
         if not variant.checks.pairing_holds:
             alerts.append(f"{where}The arms were not paired. {variant.checks.pairing}")
