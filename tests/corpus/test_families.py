@@ -8,12 +8,8 @@ import pytest
 
 from frostline.corpus import Corpus
 from frostline.errors import CorpusError
+from tests.builders.chat_families import CALLS, FAMILIES, GEMMA, QWEN3, R1
 from tests.builders.chats import (
-    CALLS,
-    FAMILIES,
-    GEMMA,
-    QWEN3,
-    R1,
     Family,
     Turns,
     applied,

@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import CorpusError
-from tests.builders.chats import (
-    FAMILIES,
-    Family,
-    Turns,
-    chat_tokenizer,
-    tokens_by_hand,
-    windows_of,
-    write_conversations,
-)
+from tests.builders.chat_families import FAMILIES
+from tests.builders.chats import Family, Turns, chat_tokenizer, tokens_by_hand, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 COUNT = int(os.environ.get("FROSTLINE_CONVERSATIONS", "96"))

@@ -10,7 +10,8 @@ import pytest
 
 from frostline.corpus import Corpus
 from frostline.errors import CorpusError
-from tests.builders.chats import CHATML, chat_tokenizer, twice, windows_of, write_conversations
+from tests.builders.chat_families import CHATML
+from tests.builders.chats import chat_tokenizer, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
 TURNS = [

@@ -36,6 +36,7 @@ from frostline.advisor.race import (
     recommend,
     steps_of_rungs,
 )
+from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.trial import deciding_windows, run_trial
 from frostline.arms import Prepared, facts_of, pinned, prepare, shared_parts
 from frostline.corpus import Batch
@@ -229,37 +230,6 @@ def _quick_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommendation) -> Recipe:
-    """The user's recipe with the plan that is recommended, what it was compared with, and each at its best rate."""
-    names = [FULL, recommendation.pick.candidate, *([recommendation.control] if recommendation.control else [])]
-    best = {name: _best_rate(advice, name) for name in names}
-    arms = {}
-    for name in names:
-        if name in advice.candidates and best[name] is not None:
-            wanted = ArmSettings.model_validate(advice.candidates[name].asked)
-            arms["advised" if name == recommendation.pick.candidate else name] = wanted.model_copy(
-                update={"learning_rate": best[name]}
-            )
-    return recipe.model_copy(
-        update={
-            "name": f"{recipe.name[:60]}, as advised",
-            "question": "Does the advised plan hold its promise against full training and a random choice of its size?",
-            "arms": arms,
-            "baseline": FULL if FULL in arms else "advised",
-            "save": ("advised",),
-            "vary": {},
-        }
-    )
-
-
-def _best_rate(advice: Advice, name: str) -> float | None:
-    rungs = [trial.rung for trial in advice.trials if trial.candidate == name and trial.window_losses]
-    if not rungs:
-        return None
-    losses = losses_by_rate(advice.trials, max(rungs), name)
-    return min(losses, key=losses.__getitem__)
 
 
 def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: Sequence[str]) -> Advice | None:
