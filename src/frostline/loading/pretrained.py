@@ -30,6 +30,7 @@ from frostline.loading.embedded_model import EMBEDDED_NAME, embedded_folder, qui
 from frostline.loading.model_files import require_configuration, require_tokenizer_files
 from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
+from frostline.loading.tokenizer_file import as_filed
 from frostline.loading.weight_files import StoredTensors, stored_tensors
 from frostline.loading.weights import Loaded, require_as_stored
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
@@ -49,7 +50,7 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
     with loading(settings, "tokenizer"):
         # Files of two tokenizers may be put together without complaint; reading its own words is where it shows.
         tokenizer(tokenizer.decode([0, 1, 2]))
-    return tokenizer
+        return as_filed(tokenizer, source, settings.revision)
 
 
 def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = None) -> PreTrainedModel:
