@@ -190,3 +190,21 @@ def test_values_are_compared_with_the_file_itself(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", forgetful)
     assert "'model.layers.1.mlp.up_proj.weight' is not what the file holds once it is loaded" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.", ""])
+def test_lora_weights_that_were_not_merged_are_named_as_such(prefix: str, tmp_path: Path) -> None:
+    matrix = "model.layers.0.self_attn.q_proj"
+
+    def wrapped(weights: Tensors) -> Tensors:
+        """What a model that peft has wrapped saves, whole or from inside."""
+        weights[f"{matrix}.base_layer.weight"] = weights.pop(f"{matrix}.weight")
+        weights[f"{matrix}.lora_A.default.weight"] = torch.ones(2, 32)
+        weights[f"{matrix}.lora_B.default.weight"] = torch.zeros(32, 2)
+        return {prefix + name: value for name, value in weights.items()}
+
+    saved(tmp_path)
+    change_weights(tmp_path, wrapped)
+    told = refusal(tmp_path)
+    assert "the weights of 'FOLDER': the file holds LoRA weights unmerged, beside" in told
+    assert "merge_and_unload()" in told

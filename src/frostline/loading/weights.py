@@ -27,6 +27,8 @@ _PREFIXES = {
     "module.": "Those are the names of a wrapped model: save model.module.",
     "base_model.model.": "Those are the names of a model with adapters: merge them.",
 }
+_UNMERGED = re.compile(r"(^|\.)(base_layer|lora_(A|B|embedding_A|embedding_B|magnitude_vector))(\.|$)")
+"""Tensors of low-rank adapters beside the matrices that they change, as peft names them in the model that it wraps."""
 _HARMLESS = re.compile(
     r"(^|\.)("
     r"rotary_emb\.(inv_freq|cos_cached|sin_cached)|position_ids|masked_bias"
@@ -58,12 +60,24 @@ class Loaded:
 
 def require_as_stored(loaded: Loaded) -> None:
     """Raise `ModelError` for the first weight that is missing, left out, of another shape or value, or not finite."""
+    _require_merged(loaded)
     _require_shapes(loaded)
     _require_none_missing(loaded)
     _require_none_left_out(loaded)
     _require_finite(loaded)
     if loaded.stored is not None:
         _require_values(loaded, loaded.stored)
+
+
+def _require_merged(loaded: Loaded) -> None:
+    """Raise `ModelError` where the files hold a model that peft wrapped, as a trainer saves it unasked."""
+    name = next((name for name in loaded.stored or {} if _UNMERGED.search(name)), None)
+    if name is not None and name not in loaded.model.state_dict():
+        raise _error(
+            loaded,
+            f"the file holds LoRA weights unmerged, beside the matrices that they change (such as '{name}')",
+            "Load them with peft, call merge_and_unload(), and save what it returns with save_pretrained.",
+        )
 
 
 def _require_shapes(loaded: Loaded) -> None:
