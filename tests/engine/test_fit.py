@@ -16,7 +16,8 @@ from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
 from frostline.plans import AppliedPlan, Plan
 from frostline.recipe import TrainingSettings
 from tests.builders.batches import random_batch
-from tests.builders.engines import CPU, make_plain_arm, memory_store
+from tests.builders.engines import CPU, make_fast_arm, make_plain_arm, memory_store
+from tests.builders.families import tiny_of_any_family
 from tests.builders.models import tiny_model
 
 PLAN = Plan.parse("train: [attn.qkv@50%:]")
@@ -93,3 +94,15 @@ def test_every_arm_of_a_plan_whose_frozen_weights_are_converted_gets_them_back()
             assert parameter.dtype == torch.float32
             if name not in dict(arm.applied.trainable_parameters()):
                 assert torch.equal(parameter, base.get_parameter(name))
+
+
+@pytest.mark.parametrize("family", ["gemma3n_text", "got_ocr2"])
+def test_a_prefix_that_cannot_be_stood_in_for_is_computed_with_the_rest(family: str) -> None:
+    model = tiny_of_any_family(family)
+    assert isinstance(model, PreTrainedModel)
+    plan = Plan.parse("train: [mlp@50%:]")
+    settings = SETTINGS.model_copy(update={"precision": "fp32"})
+    plain = make_plain_arm(copy.deepcopy(model), plan, settings)
+    fast = make_fast_arm(copy.deepcopy(model), plan, settings)
+    batch = random_batch(0, vocabulary=60)
+    assert fast.take_step(batch, 0).loss_nats == pytest.approx(plain.take_step(batch, 0).loss_nats, rel=1e-6)

@@ -28,7 +28,8 @@ from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
 from frostline.engine.prefix_store import PrefixStore
 from frostline.engine.randomness import draws
 from frostline.engine.stand_in import answering, body_of, body_output, hidden_of, outputs_of_layers
-from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
+from frostline.engine.turns import is_out_of_memory
+from frostline.plans import PROBE_ERRORS, AppliedPlan, ResolvedPlan, decoder_stack
 from frostline.readable import percent
 from frostline.recipe import TrainingSettings
 
@@ -239,7 +240,13 @@ def _try_everything(
     if depths and (body is None or head == "plain"):
         trial = PrefixTrial("its head cannot be told from its body")
     elif depths and body is not None:
-        trial, example = _try_prefix(applied, shared, body, device, precision, sample)
+        try:
+            trial, example = _try_prefix(applied, shared, body, device, precision, sample)
+        except PROBE_ERRORS as error:
+            # Its forward pass makes more of its layers than can be foreseen; as a whole it runs.
+            if is_out_of_memory(error):
+                raise
+            trial = PrefixTrial(f"the model does not run with its layers stood in for ({type(error).__name__})")
     output = None if body is None else run_body(model, body, sample, device, precision)
     return Fit(converted, head, trial, example, output if isinstance(output, ModelOutput) else None)
 

@@ -106,6 +106,8 @@ class Prefix:
             hidden = hidden_of(output)
             if hidden is None:
                 raise NotStorableError("its layers return no hidden state")
+            if hidden.ndim != 3 or hidden.shape[:2] != input_ids.shape:
+                raise NotStorableError("its layers hand on more than one hidden state")
             rows[depth] = hidden[0]
         return rows
 

@@ -14,7 +14,7 @@ from frostline.plans.fused import FROZEN_SCALE, JoinedPortions, is_split, value_
 from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
-from frostline.plans.probe import feature_dimension
+from frostline.plans.probe import PROBE_ERRORS, feature_dimension
 from frostline.plans.resolve import map_untouched, resolve_plan, select
 from frostline.plans.roles import decoder_stack, map_model
 from frostline.plans.still import keep_weights_still
@@ -22,6 +22,7 @@ from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep,
 
 __all__ = [
     "FROZEN_SCALE",
+    "PROBE_ERRORS",
     "AppliedPlan",
     "FrozenCheck",
     "JoinedPortions",

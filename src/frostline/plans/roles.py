@@ -106,10 +106,19 @@ def decoder_stack(model: PreTrainedModel) -> tuple[str, Sequence[nn.Module]]:
     longest = max((len(lists[name]) for name in uniform), default=0)
     candidates = expected or [name for name in uniform if len(lists[name]) == longest]
     candidates = [name for name in candidates if any(True for _ in lists[name].parameters())]
+    # Beside the layers that read text may be as many larger ones that read images: the model knows its decoder.
+    of_text = {id(module) for module in _decoder(model).modules()}
+    candidates = [name for name in candidates if id(lists[name]) in of_text] or candidates
     if not candidates:
         raise ModelError(f"{kind} has no decoder stack: no list of equal layers was found in it.", _HINT)
     name = max(candidates, key=lambda name: sum(parameter.numel() for parameter in lists[name].parameters()))
     return name, list(lists[name])
+
+
+def _decoder(model: PreTrainedModel) -> nn.Module:
+    """The part of `model` that reads text, as far as its family tells; else all of it."""
+    found: object = model.get_decoder() if hasattr(model, "get_decoder") else None
+    return found if isinstance(found, nn.Module) else model
 
 
 def is_norm(module: nn.Module) -> bool:
