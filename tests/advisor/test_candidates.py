@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from transformers import PreTrainedModel
 
-from frostline.advisor.candidates import SMALLEST_ROLE, role_candidates
+from frostline.advisor.candidates import (
+    SMALLEST_ROLE,
+    adapter_candidates,
+    left_out,
+    role_candidates,
+    usual_candidates,
+)
 from frostline.plans import Plan, map_model, resolve_plan
+from tests.builders.families import tiny_of_any_family
 from tests.builders.models import FAMILIES, tiny_model
 
 
@@ -28,3 +36,23 @@ def test_small_roles_are_left_out() -> None:
     assert ("attn.k" in {own.name for own in role_candidates(map_model(model))}) == is_large
     wide = tiny_model("llama", intermediate_size=4096)
     assert {own.name for own in role_candidates(map_model(wide))} == {"mlp.gate", "mlp.up", "mlp.down"}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "mamba", "rwkv"])
+def test_every_usual_plan_fits_the_model_and_what_does_not_is_told(family: str) -> None:
+    model = tiny_model(family) if family in FAMILIES else tiny_of_any_family(family)
+    assert isinstance(model, PreTrainedModel)
+    model_map = map_model(model)
+    usual = [*usual_candidates(model_map), *adapter_candidates(model_map)]
+    for candidate in usual:
+        resolve_plan(Plan.from_settings(candidate.arm), model)
+    assert len(usual) + len(left_out(model_map)) == 9 + any(candidate.name == "norms-biases" for candidate in usual) - 1
+    assert bool(left_out(model_map)) == (family in ("mamba", "rwkv"))
+
+
+def test_a_model_without_mlp_and_queries_is_told_what_it_lacks() -> None:
+    mamba, rwkv = tiny_of_any_family("mamba"), tiny_of_any_family("rwkv")
+    assert isinstance(mamba, PreTrainedModel)
+    assert isinstance(rwkv, PreTrainedModel)
+    assert "lora (no attn.qkv)" in left_out(map_model(mamba))
+    assert {"upper-half (no mlp@50%:)", "mlp (no mlp)"} <= set(left_out(map_model(rwkv)))

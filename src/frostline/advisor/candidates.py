@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.plans import ModelMap
-from frostline.recipe import ArmSettings, LoraSettings
+from frostline.errors import PlanError
+from frostline.plans import ModelMap, portions_of
+from frostline.recipe import ArmSettings, LoraSettings, parse_selector
 from frostline.signals import matrices_of
 
 Origin = Literal["full", "usual", "signal", "random", "adapter"]
@@ -40,6 +41,37 @@ def full_training() -> Candidate:
 
 def usual_candidates(model_map: ModelMap) -> list[Candidate]:
     """Plans that people use, as far as this model has what they name."""
+    return [candidate for candidate in _usual(model_map) if not _missing(candidate, model_map)]
+
+
+def left_out(model_map: ModelMap) -> list[str]:
+    """The usual plans that this model has no weights for, each with the roles that it lacks."""
+    candidates = [*_usual(model_map), *_adapters()]
+    lacking = {candidate.name: _missing(candidate, model_map) for candidate in candidates}
+    return [f"{name} (no {' and '.join(roles)})" for name, roles in lacking.items() if roles]
+
+
+def exists(selector: str, model_map: ModelMap) -> bool:
+    """Whether `selector`, of a role, matches anything in the model."""
+    try:
+        return bool(portions_of(parse_selector(selector), model_map))
+    except PlanError:
+        return False
+
+
+def _missing(candidate: Candidate, model_map: ModelMap) -> list[str]:
+    """The selectors of `candidate` that match nothing."""
+    arm = candidate.arm
+    targets = arm.lora.targets if arm.lora is not None else ()
+    names = [*_names(arm.train), *_names(arm.freeze), *_names(targets)]
+    return [name.removesuffix("@:") for name in names if not exists(name, model_map)]
+
+
+def _names(selectors: str | Sequence[str] | None) -> Sequence[str]:
+    return (selectors,) if isinstance(selectors, str) else selectors or ()
+
+
+def _usual(model_map: ModelMap) -> list[Candidate]:
     layers = model_map.layers
     quarter = max(1, layers // 4)
     small = tuple(role for role in ("norm", "bias") if any(portion.role == role for portion in model_map.portions))
@@ -86,8 +118,12 @@ def random_candidates(share: int, count: int = CONTROLS) -> list[Candidate]:
     ]
 
 
-def adapter_candidates() -> list[Candidate]:
+def adapter_candidates(model_map: ModelMap) -> list[Candidate]:
     """Low-rank adapters, for comparison: they freeze all of the model itself."""
+    return [candidate for candidate in _adapters() if not _missing(candidate, model_map)]
+
+
+def _adapters() -> list[Candidate]:
     lora = LoraSettings(rank=LORA_RANK, targets=("attn.qkv",))
     return [Candidate("lora", ArmSettings(lora=lora), "adapter", f"adapters of rank {LORA_RANK} on attention")]
 

@@ -14,6 +14,7 @@ from frostline.advisor.candidates import (
     Candidate,
     adapter_candidates,
     full_training,
+    left_out,
     random_candidates,
     role_candidates,
     signal_candidates,
@@ -22,7 +23,7 @@ from frostline.advisor.candidates import (
 from frostline.advisor.prices import PriceModel, fit_prices, price_of, with_arms
 from frostline.arms import Prepared, process_bytes
 from frostline.errors import MissingExtraError, PlanError, RecipeError
-from frostline.plans import Plan, require_peft
+from frostline.plans import ModelMap, Plan, require_peft
 from frostline.progress import RunProgress
 from frostline.readable import percent
 from frostline.recipe import ArmSettings, parse_selector
@@ -45,7 +46,9 @@ def priced_candidates(
     base = process_bytes(prepared.recipe, cache) if prepared.device.type == "cpu" else 0
     prices = fit_prices(prepared, base, say=progress.say)
     progress.say(f"Prices fitted: within {percent(prices.misfit, 0)} of the measured steps")
-    fixed = [full_training(), *usual_candidates(inputs.map), *role_candidates(inputs.map), *_adapters()]
+    if without := left_out(inputs.map):
+        progress.say(f"Left out, since the model has no such weights: {', '.join(without)}")
+    fixed = [full_training(), *usual_candidates(inputs.map), *role_candidates(inputs.map), *_adapters(inputs.map)]
     made = _price(prepared, inputs, signals, prices, fixed, budget)
     full = made[0]
     choosing = [name for name, signal in signals.items() if signal.kind.chooses]
@@ -193,9 +196,9 @@ def in_common(first: Mapping[str, int], second: Mapping[str, int]) -> float:
     return sum(first[name] for name in first.keys() & second.keys()) / either if either else 0.0
 
 
-def _adapters() -> list[Candidate]:
+def _adapters(model_map: ModelMap) -> list[Candidate]:
     try:
         require_peft()
     except MissingExtraError:
         return []
-    return adapter_candidates()
+    return adapter_candidates(model_map)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from frostline.advisor.candidates import exists
 from frostline.arms import (
     MOMENTS_BYTES,
     PlannedArm,
@@ -75,7 +76,7 @@ def fit_prices(prepared: Prepared, base_bytes: int, *, say: Callable[[str], None
 
     One that does not fit into memory is left out; raises `TrainingError` where none does.
     """
-    arms = {name: ArmSettings(train=_that_exist(prepared, selectors)) for name, selectors in REFERENCES.items()}
+    arms = {name: ArmSettings(train=selectors) for name, selectors in _references(prepared).items()}
     settled = with_arms(prepared, arms)
     measured: dict[str, tuple[float, float]] = {}
     with shared_parts(settled, None) as sharing:
@@ -136,10 +137,15 @@ def with_arms(prepared: Prepared, arms: dict[str, ArmSettings]) -> Prepared:
     return replace(prepared, recipe=recipe, arms=plan_arms(recipe, prepared.model), shared=None)
 
 
-def _that_exist(prepared: Prepared, selectors: tuple[str, ...]) -> tuple[str, ...]:
-    portions = next(iter(prepared.arms.values())).resolved.portions
-    roles = {portion.role for portion in portions}
-    return selectors if selectors != ("norm",) or "norm" in roles else ("all@-1:",)
+def _references(prepared: Prepared) -> dict[str, tuple[str, ...]]:
+    """Those of `REFERENCES` that name something in the model, which may have no queries, attention or norms."""
+    model_map = next(iter(prepared.arms.values())).resolved.map
+    found = {
+        name: selectors
+        for name, selectors in REFERENCES.items()
+        if all(exists(selector, model_map) for selector in selectors)
+    }
+    return found if "norms" in found else {**found, "last layer": ("all@-1:",)}
 
 
 def _operations(cost: PlanCost, resolved: ResolvedPlan) -> tuple[float, ...]:
