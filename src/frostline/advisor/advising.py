@@ -38,7 +38,7 @@ from frostline.advisor.race import (
 )
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.trial import deciding_windows, run_trial
-from frostline.arms import Prepared, facts_of, pinned, prepare, shared_parts
+from frostline.arms import Prepared, facts_of, pinned, prepare, require_first_step, shared_parts
 from frostline.corpus import Batch
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
@@ -170,6 +170,7 @@ def _advise(
         begun = None if left is None else left.facts
         wanted = Variant("", own) if begun is None else pinned(Variant("", own), begun)
         prepared = prepare(wanted, cache, say=progress.say, reading=progress.reading)
+        require_first_step(prepared)
         deciding = deciding_windows(prepared, last)
     facts = facts_of(prepared)
     if begun is not None:

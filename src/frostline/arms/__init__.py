@@ -6,7 +6,7 @@ from frostline.arms.facts import facts_of, pinned
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes, trained_values
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
-from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, tokens_of_a_step
+from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, require_first_step, tokens_of_a_step
 from frostline.arms.reading import ReadCorpora, read_corpora
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "prepare",
     "process_bytes",
     "read_corpora",
+    "require_first_step",
     "run_folder_bytes",
     "saved_model_bytes",
     "shared_parts",

@@ -24,6 +24,7 @@ from frostline.loading import (
     needs_conversion,
     require_embedded_ids,
     require_model_files,
+    require_step,
 )
 from frostline.measures import ModelIdentity, identify, require_going_on
 from frostline.plans import (
@@ -154,6 +155,16 @@ def _prepare(
         samples_by_cache=by_cache,
         chosen=chosen,
     )
+
+
+def require_first_step(prepared: Prepared) -> None:
+    """Raise `ModelError` where what the arms train first cannot be trained in this model; nothing is changed."""
+    trained = {
+        portion.parameter for arm in prepared.arms.values() for portion in arm.resolved.trained_at(0).values()
+    } | {portion.parameter for arm in prepared.arms.values() for portion in arm.resolved.targets}
+    batch = prepared.corpus.batch(prepared.recipe.seeds[0], 0, 1)
+    with prepared.recipe.locating_errors():
+        require_step(prepared.model, prepared.recipe.model, batch, trained, prepared.precision)
 
 
 def at_commits(recipe: Recipe, model: str | None, corpus: str | None, retention: str | None) -> Recipe:

@@ -25,6 +25,7 @@ from frostline.arms import (
     measure_peak_memory,
     pinned,
     prepare,
+    require_first_step,
     run_folder_bytes,
     shared_parts,
 )
@@ -174,6 +175,7 @@ class _Variants:
         prepared = prepare(wanted, self.cache, say=self.progress.say, reading=self.progress.reading)
         require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         if then is None:
+            require_first_step(prepared)
             return prepared
         accepted = bool(self.left.changes)
         followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)

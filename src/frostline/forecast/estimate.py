@@ -26,6 +26,7 @@ from frostline.arms import (
     make_arm,
     prepare,
     process_bytes,
+    require_first_step,
     run_folder_bytes,
     saved_model_bytes,
     tensor_bytes,
@@ -119,6 +120,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
             "Use a smaller model, or a machine with more memory.",
         ).at("model", "source")
     prepared = prepare(variant, cache, say=say)
+    require_first_step(prepared)
     training, windows = recipe.training, prepared.corpus.windows
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
     base = process_bytes(recipe, cache) if device.type == "cpu" else 0

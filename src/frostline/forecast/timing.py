@@ -18,7 +18,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from frostline.arms import Prepared, alone, make_arm, measure_peak_memory, prepare, shared_parts, tokens_of_a_step
+from frostline.arms import (
+    Prepared,
+    alone,
+    make_arm,
+    measure_peak_memory,
+    prepare,
+    require_first_step,
+    shared_parts,
+    tokens_of_a_step,
+)
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome, is_out_of_memory, measured_peak, turn_order
 from frostline.errors import TrainingError
@@ -147,6 +156,7 @@ def time_recipe(
             continue  # the corpus varies, and its length has no part in the time of a step
         seen_models.add(variant.recipe.model)
         prepared = _prepare(variant, cache, say)
+        require_first_step(prepared)
         visits = _take_turns(prepared, rounds, say)
         peaks = _peak_memory(prepared.recipe, cache, say) if memory else {}
         timings.append(_timing(prepared, visits, rounds, peaks))

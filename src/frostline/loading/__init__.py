@@ -2,6 +2,7 @@
 
 from frostline.loading.embedded_ids import require_embedded_ids
 from frostline.loading.embedded_model import needs_conversion
+from frostline.loading.first_step import require_step
 from frostline.loading.pretrained import (
     commit_of,
     context_length,
@@ -22,4 +23,5 @@ __all__ = [
     "parameter_count",
     "require_embedded_ids",
     "require_model_files",
+    "require_step",
 ]

@@ -39,6 +39,7 @@ _WAYS_OUT = {
     "configuration": "Correct config.json, or give a folder as save_pretrained wrote it.",
     "tokenizer": "Copy the tokenizer's files from the model it came with.",
     "weights": "Give a folder as save_pretrained wrote it.",
+    "training step": "Give a model of another family.",
     "forward pass": "Weights and config.json may be of two models.",
 }
 
@@ -70,7 +71,11 @@ def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelEr
     reason = reason_of(error)
     end = "" if reason.endswith("...") else "."
     way_out = HOW_TO_NAME_A_MODEL if of_hub else _WAYS_OUT[what]
-    return ModelError(f"the {what} of '{settings.source}' could not be loaded: {reason}{end}", way_out).at(*SOURCE_KEY)
+    return ModelError(f"the {what} of '{settings.source}' {_failed(what)}: {reason}{end}", way_out).at(*SOURCE_KEY)
+
+
+def _failed(what: str) -> str:
+    return "fails" if what == "training step" else "could not be loaded"
 
 
 def reason_of(error: Exception) -> str:
