@@ -220,6 +220,8 @@ def _variant_summary(shape: Shape, variant: str, place: int) -> VariantSummary:
         corpus_tokens=113_108,
         corpus_rows=60,
         corpus_left_out={shape.text: 12},
+        corpus_cut=7,
+        template_date=shape.text,
         beginning=shape.text,
         duplicates=0,
         held_out_overlap=0.01,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from frostline.report import gallery, numbers, write_report
 from frostline.stats import Estimate
+from frostline.terminal.run import show_run
 from tests.report.markup import Markup
 from tests.report.sample_run import Shape, write_run
 
@@ -52,6 +55,15 @@ def test_headline_numbers_are_those_of_the_summary(plain_folder: Path, plain_pag
         assert claim["statistic"] in text
     for sentence in summary["answer"]:
         assert sentence in text
+
+
+def test_what_became_of_the_rows_stands_in_report_and_terminal(plain_folder: Path, plain_page: str) -> None:
+    written = io.StringIO()
+    Console(width=400, color_system=None, file=written).print(show_run(plain_folder))
+    for shown in (Markup(plain_page).text, written.getvalue()):
+        plain = " ".join(shown.split())
+        assert f"left out: 12 {Shape().text}; 7 cut to the window" in plain
+        assert f"{Shape().text} as the chat template writes it" in plain.replace(", as", " as")
 
 
 def test_verdicts_are_words_with_a_class_of_their_own(plain_page: str) -> None:

@@ -49,6 +49,16 @@ def test_the_same_journal_gives_the_same_summary_bit_for_bit(tmp_path: Path) -> 
     assert (tmp_path / "one/summary.json").read_bytes() == (tmp_path / "two/summary.json").read_bytes()
 
 
+def test_what_was_cut_and_the_day_of_the_template_are_those_of_the_journal(tmp_path: Path) -> None:
+    run = write_simulated_run(tmp_path / "run")
+    file = next(path.name for path in (run / "journal").iterdir() if '"VariantPrepared"' in path.read_text())
+    corpus = {"description": "talk", "sha256": "ab", "tokens": 9, "distinct_tokens": 3, "windows": 2}
+    day = {"held_out_windows": 1, "cut": 5, "template_date": "2026-03-01"}
+    edit_journal(run, file, "VariantPrepared", corpus=corpus | day)
+    found = summarise(run).variants[0]
+    assert (found.corpus_cut, found.template_date) == (5, "2026-03-01")
+
+
 def test_estimates_are_those_of_the_journal(tmp_path: Path) -> None:
     run = write_simulated_run(tmp_path / "run")
     variant = read_run(run).variants[0]

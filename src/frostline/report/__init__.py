@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from frostline.report import numbers
 from frostline.report.numbers import MISSING
 from frostline.report.opened import Run, open_run
-from frostline.report.page import SYMBOLS, alerts_of
+from frostline.report.page import SYMBOLS, alerts_of, row_facts
 from frostline.report.plots import NothingMeasured, RunPlots
 from frostline.report.write import render_report, write_figures, write_report
 
@@ -29,6 +29,7 @@ __all__ = [
     "numbers",
     "open_run",
     "render_report",
+    "row_facts",
     "sentences_of",
     "sizes_of",
     "write_advice",

@@ -165,18 +165,24 @@ def _variant_facts(variant: VariantSummary) -> list[Fact]:
         Fact(
             "corpus", variant.corpus, f"{numbers.count(variant.corpus_tokens)} tokens, read {variant.epochs:.2g} times"
         ),
-        *_rows(variant),
+        *row_facts(variant),
         Fact("windows", numbers.count(variant.windows), _told_of_windows(variant)),
         Fact("computed", f"{variant.precision} on {variant.device}", variant.schedule),
     ]
 
 
-def _rows(variant: VariantSummary) -> list[Fact]:
+def row_facts(variant: VariantSummary) -> list[Fact]:
+    """What became of the rows of a table or of conversations; nothing of plain text."""
     if not variant.corpus_rows:
         return []
     left_out = [f"{numbers.count(count)} {reason}" for reason, count in variant.corpus_left_out.items()]
-    note = f"left out: {', '.join(left_out)}" if left_out else "none left out"
-    return [Fact("rows", numbers.count(variant.corpus_rows), note)]
+    told = [f"left out: {', '.join(left_out)}" if left_out else "none left out"]
+    if variant.corpus_cut:
+        told.append(f"{numbers.count(variant.corpus_cut)} cut to the window")
+    facts = [Fact("rows", numbers.count(variant.corpus_rows), "; ".join(told))]
+    if variant.template_date is not None:
+        facts.append(Fact("today", variant.template_date, "as the chat template writes it"))
+    return facts
 
 
 def _told_of_windows(variant: VariantSummary) -> str:

@@ -107,6 +107,8 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         corpus_tokens=prepared.corpus.tokens,
         corpus_rows=prepared.corpus.rows,
         corpus_left_out=prepared.corpus.left_out,
+        corpus_cut=prepared.corpus.cut,
+        template_date=prepared.corpus.template_date,
         windows=prepared.corpus.windows,
         held_out_windows=prepared.corpus.held_out_windows,
         beginning=prepared.corpus.beginning_text,

@@ -194,6 +194,10 @@ class VariantSummary:
     """Rows met in it, those left out among them; 0 for plain text and in journals of 0.1.0."""
     corpus_left_out: dict[str, int]
     """Rows left out, by reason."""
+    corpus_cut: int
+    """Conversations of which a part is left out, as they are longer than a window; 0 in journals of 0.1.0."""
+    template_date: str | None
+    """Day that the chat template took for today, such as `2026-03-01`; null where it does not ask."""
     windows: int
     """Training windows of an epoch."""
     held_out_windows: int

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from frostline.report import MISSING, SYMBOLS, Run, alerts_of, numbers, open_run
+from frostline.report import MISSING, SYMBOLS, Run, alerts_of, numbers, open_run, row_facts
 from frostline.stats import RunSummary, VariantSummary
 from frostline.text import one_line
 
@@ -28,6 +28,7 @@ def show_run(run: Run | str | PathLike[str]) -> RenderableType:
     for variant in summary.variants:
         heading = one_line(variant.variant) if len(summary.variants) > 1 else "Arms"
         parts += [Text(f"\n{heading}", style="bold"), _arms(variant, summary.baseline)]
+        parts += [Text(one_line(f"{fact.name}: {fact.value}, {fact.note}"), style="dim") for fact in row_facts(variant)]
     if summary.claims:
         parts += [Text("\nClaims", style="bold"), _claims(summary)]
     return Padding(Group(*parts), (0, 1))
