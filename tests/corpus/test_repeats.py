@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from frostline.corpus.corpus import Corpus
 from frostline.corpus.read import Block
-from frostline.corpus.repeats import Paragraphs, count_paragraphs, without_repeated_paragraphs
+from frostline.corpus.repeats import Documents, Paragraphs, Seen, count_paragraphs, without_repeated_paragraphs
 from frostline.corpus.windows import choose_held_out
 from frostline.errors import CorpusError
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
@@ -161,3 +161,29 @@ def test_windows_that_do_not_fit_are_never_held_out(held_out: int, data: st.Data
     assert fit[chosen].all()
     if fit[usual].all():
         assert (chosen == usual).all()
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1) | st.integers(0, 40), max_size=60), st.integers(0, 3000))
+@settings(max_examples=40, deadline=None)
+def test_hashes_are_seen_as_a_set_sees_them(numbers: list[int], several: int) -> None:
+    seen = Seen()
+    reference: set[int] = set()
+    for number in (*(number << 52 for number in range(several)), *numbers, *numbers):
+        as_one = max(number, 1)  # 0 and 1 are one hash there
+        assert seen.add(number) == (as_one in reference)
+        reference.add(as_one)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_documents_that_stand_more_than_once_are_spans_with_the_number_of_their_copies(contents: list[int]) -> None:
+    documents = Documents()
+    for place, content in enumerate(contents):
+        documents.take(Block(f"text {content}", True, 0), 10 * place)
+    repeats, spans = documents.repeated(10 * len(contents))
+    copied = [place for place, content in enumerate(contents) if contents.count(content) > 1]
+    assert repeats == len(contents) - len(set(contents))
+    assert spans[:, :2].tolist() == [[10 * place, 10 * place + 10] for place in copied]
+    number = dict(zip(copied, spans[:, 2].tolist(), strict=True))
+    for one in copied:
+        for other in copied:
+            assert (number[one] == number[other]) == (contents[one] == contents[other])
