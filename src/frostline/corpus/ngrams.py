@@ -20,6 +20,8 @@ from frostline.storage import Facts, cached_entry, code_sha256
 IN_MEMORY = 1 << 23
 """Up to this many n-grams (64 MiB of hashes) live in memory; more are sorted on disk."""
 CHUNK_TOKENS = 1 << 20
+_BLOCK_TOKENS = 1 << 13
+"""So many at once stay in a processor's nearest memory."""
 HASHES_FILE, FOUND_FILE = "hashes.bin", "found.bin"
 _FILTER_BITS = 16
 
@@ -27,11 +29,15 @@ _FILTER_BITS = 16
 def ngram_hashes(ids: NDArray[np.integer], n: int) -> NDArray[np.uint64]:
     """[max(tokens - n + 1, 0)] hash of the n-gram that begins at each token."""
     count = max(ids.size - n + 1, 0)
-    mixed = _mix(ids.astype(np.uint64))
+    factors = raw_numbers(0, "n-gram", n, n) | np.uint64(1)
     hashes = np.zeros(count, dtype=np.uint64)
-    for place, factor in enumerate(raw_numbers(0, "n-gram", n, n) | np.uint64(1)):
-        hashes += mixed[place : place + count] * factor
-    return _mix(hashes)
+    for start in range(0, count, _BLOCK_TOKENS):
+        block = hashes[start : start + _BLOCK_TOKENS]
+        mixed = _mix(ids[start : start + block.size + n - 1].astype(np.uint64))
+        for place, factor in enumerate(factors):
+            block += mixed[place : place + block.size] * factor
+        block[:] = _mix(block)
+    return hashes
 
 
 def training_hashes(
@@ -122,10 +128,14 @@ def _chunks(ids: NDArray[np.unsignedinteger], stretches: NDArray[np.int64], n: i
     begins, ends = stretches.T
     for start in range(int(begins[0]), int(ends[-1]), CHUNK_TOKENS):
         hashes = ngram_hashes(ids[start : start + CHUNK_TOKENS + n - 1], n)
-        firsts = np.arange(start, start + hashes.size)
-        # The last stretch that begins at or before the n-gram's first token must reach to its last one.
-        stretch = np.searchsorted(begins, firsts, side="right") - 1
-        yield hashes[firsts + n <= ends[stretch]]
+        # N-grams from a stretch's first token to the last at which one fits: up at the one, down behind the other.
+        near = slice(np.searchsorted(ends, start, side="right"), np.searchsorted(begins, start + hashes.size))
+        first = np.maximum(begins[near] - start, 0)
+        last = np.minimum(ends[near] - n + 1 - start, hashes.size)
+        change = np.zeros(hashes.size + 1, dtype=np.int8)
+        change[first[first < last]] += 1
+        change[last[first < last]] -= 1
+        yield hashes[np.cumsum(change[:-1], dtype=np.int8) > 0]
 
 
 def _sort_on_disk(chunks: Iterator[NDArray[np.uint64]], total: int, folder: Path) -> int:
