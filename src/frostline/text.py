@@ -6,7 +6,10 @@ obeys them) and marks of writing direction (they make text read in another order
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from pathlib import Path
 
 _ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, apart from tab and line feed
@@ -23,3 +26,24 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """`visible` text on one line."""
     return " ".join(visible(text).split())
+
+
+def without_home(text: str) -> str:
+    """`text` with the user's home folder as `~` and the present folder as `.`: it is kept, and may be passed on."""
+    present = None
+    with contextlib.suppress(OSError):
+        present = Path.cwd()
+    for folder, sign in ((present, "."), (home_folder(), "~"), (home_folder(resolved=False), "~")):
+        if folder is not None and len(folder.parts) > 1:
+            text = re.sub(re.escape(os.fspath(folder)) + r"(?![\w.-])", sign, text)
+    return text
+
+
+def home_folder(*, resolved: bool = True) -> Path | None:
+    """The user's home folder; None where there is none, or all folders are in it."""
+    try:
+        home = Path.home()
+        home = home.resolve() if resolved else home
+    except (RuntimeError, OSError):
+        return None
+    return home if len(home.parts) > 1 else None

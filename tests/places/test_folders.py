@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from frostline.cache import cache_folder, settle_other_caches
-from frostline.errors import CacheError, CorpusError, RecipeError
+from frostline.errors import CacheError, CorpusError, RecipeError, RunFolderError
+from frostline.experiment import recorded_recipe, require_files
 from frostline.recipe import Place, load_recipe, place_content, recipe_hash, require_corpus, variants_of
 
 RECIPE = "corpus: {source: text.txt}\narms: {full: {train: all}}\nvary: {model.source: [small, large]}\n"
@@ -49,9 +51,49 @@ def test_a_recorded_recipe_is_found_where_its_project_was_moved(project: Path, t
     assert recipe_hash(recipe) == before
 
 
-def test_a_recorded_recipe_is_found_where_its_run_folder_alone_was_moved(project: Path, tmp_path: Path) -> None:
+def test_a_recorded_recipe_whose_run_folder_alone_was_moved_is_found_by_its_folder(
+    project: Path, tmp_path: Path
+) -> None:
     shutil.move(project / "runs" / "one", tmp_path / "alone")
-    assert load_recipe(tmp_path / "alone" / "experiment.yaml").place.folder == project
+    with pytest.raises(RunFolderError, match="Say where the folder of the recipe is now: .* --from FOLDER"):
+        require_files(tmp_path / "alone", recorded_recipe(tmp_path / "alone"))
+    require_files(tmp_path / "alone", recorded_recipe(tmp_path / "alone", recipe_folder=project))
+
+
+def test_the_place_file_of_an_older_version_finds_the_recipe_of_a_run_folder_that_was_moved(
+    project: Path, tmp_path: Path
+) -> None:
+    known = {"recipe_folder": "../..", "recipe_folder_when_written": str(project)}
+    (project / "runs" / "one" / "frostline-place.json").write_text(json.dumps(known), encoding="utf-8")
+    (tmp_path / "deep").mkdir()
+    shutil.move(project / "runs" / "one", tmp_path / "deep" / "alone")
+    assert load_recipe(tmp_path / "deep" / "alone" / "experiment.yaml").place.folder == project
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [("home/max/project/runs/a", "../.."), ("home/max/runs/a", "../../project"), ("scratch/a", "~/project")],
+)
+def test_a_run_folder_never_says_where_the_home_folder_of_its_writer_is(
+    run: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, folder = tmp_path / "home/max/project", tmp_path / run
+    monkeypatch.setenv("HOME", str(tmp_path / "home/max"))
+    project.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    (folder / "experiment.yaml").write_text(RECIPE, encoding="utf-8")
+    (folder / "frostline-place.json").write_bytes(place_content(folder, Place(project)))
+    assert json.loads((folder / "frostline-place.json").read_text()) == {"recipe_folder": said}
+    assert load_recipe(folder / "experiment.yaml").place.folder == project
+
+
+def test_a_folder_named_like_the_sign_for_home_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "run/~/project").mkdir(parents=True)
+    (tmp_path / "run/experiment.yaml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "run/frostline-place.json").write_bytes(
+        place_content(tmp_path / "run", Place(tmp_path / "run/~/project"))
+    )
+    assert load_recipe(tmp_path / "run/experiment.yaml").place.folder == tmp_path / "run/~/project"
 
 
 def test_a_place_file_that_says_nothing_is_told(project: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from frostline.errors import FrostlineError
+from frostline.text import without_home
 
 AnyArm = TypeVar("AnyArm")
 
@@ -18,10 +19,10 @@ def turn_order(arms: Sequence[AnyArm], step: int) -> list[AnyArm]:
 
 
 def cause_of(error: Exception) -> str:
-    """Why an arm cannot go on, in a line."""
+    """Why an arm cannot go on, in a line that may be kept; see `without_home`."""
     if isinstance(error, FrostlineError):
-        return str(error)
-    first = (str(error).splitlines() or [""])[0]
+        return without_home(str(error))
+    first = without_home((str(error).splitlines() or [""])[0])
     if is_out_of_memory(error):
         return f"out of memory: {first}"
     return f"{type(error).__name__}: {first}"

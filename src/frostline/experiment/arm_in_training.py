@@ -27,6 +27,7 @@ from frostline.run_folder import (
     record_of,
 )
 from frostline.storage import replace_file
+from frostline.text import without_home
 
 
 @dataclass
@@ -134,5 +135,5 @@ def _record_failure(replicate: Replicate, name: str, steps: int, error: Exceptio
         folder = replicate.journal.run_folder / FAILURE_FOLDER
         folder.mkdir(exist_ok=True)
         report = folder / journal.path.with_suffix(".txt").name
-        replace_file(report, "".join(traceback.format_exception(error)).encode())
+        replace_file(report, without_home("".join(traceback.format_exception(error))).encode(errors="backslashreplace"))
         replicate.progress.say(f"In full: {report}")

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frostline.errors import RecipeError
+from frostline.text import home_folder
 
 PLACE_FILE = "frostline-place.json"
-_SEEN_FROM_HERE, _ABSOLUTE = "recipe_folder", "recipe_folder_when_written"
+_FROM_HERE, _OF_OLDER_VERSIONS = "recipe_folder", "recipe_folder_when_written"
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Place:
 def places_of(recipe_file: Path) -> list[Place]:
     """What the paths in `recipe_file` may be relative to: its folder, or those that the place file beside it names.
 
-    The first one is right where all was moved together, the second where the run folder alone was.
+    The first one is right where all was moved together. A second one, that older versions wrote, is where the recipe
+    was when the run began.
     """
     beside = recipe_file.resolve().parent
     try:
         known = json.loads((beside / PLACE_FILE).read_text(encoding="utf-8"))
-        return [Place(Path(os.path.normpath(beside / known[key]))) for key in (_SEEN_FROM_HERE, _ABSOLUTE)]
+        written = [str(known[_FROM_HERE]), *(str(known[key]) for key in (_OF_OLDER_VERSIONS,) if key in known)]
+        return [Place(Path(os.path.normpath(beside / _at_home(folder)))) for folder in written]
     except OSError:
         return [Place(beside)]
     except (ValueError, KeyError, TypeError) as error:
@@ -51,7 +54,23 @@ def places_of(recipe_file: Path) -> list[Place]:
 
 
 def place_content(run_folder: Path, place: Place) -> bytes:
-    """What the place file in `run_folder` says of a recipe in `place`."""
-    folder = (place.folder or Path.cwd()).resolve()
-    values = {_SEEN_FROM_HERE: os.path.relpath(folder, run_folder.resolve()), _ABSOLUTE: str(folder)}
-    return json.dumps(values).encode()
+    """What the place file in `run_folder` says of a recipe in `place`; whoever is given the folder reads no home in it.
+
+    The way is from the run folder; from the home folder, `~`, where the way from the run folder would lead into that.
+    """
+    folder, here = (place.folder or Path.cwd()).resolve(), run_folder.resolve()
+    home = home_folder()
+    if home is not None and folder.is_relative_to(home) and not here.is_relative_to(home):
+        written = str(Path("~") / folder.relative_to(home))
+    else:
+        written = os.path.relpath(folder, here)
+        if written.partition("/")[0] == "~":  # a folder of that name
+            written = f"./{written}"
+    return json.dumps({_FROM_HERE: written}).encode()
+
+
+def _at_home(written: str) -> Path:
+    """The folder that was written so; one in the home folder of a user who has none now is nowhere."""
+    first, _, rest = written.partition("/")
+    home = home_folder() if first == "~" else None
+    return Path(written) if home is None else home / rest
