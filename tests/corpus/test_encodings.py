@@ -51,7 +51,7 @@ def test_a_wrong_encoding_names_the_place_and_what_it_looks_like(tmp_path: Path)
         open_small(path, tmp_path / "cache")
     assert "It looks like cp1252 ('" in (caught.value.hint or "")
     assert "café in" in (caught.value.hint or "")
-    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
+    assert list(tmp_path.glob("cache/corpora/*")) == []
 
 
 def test_a_wrong_byte_far_into_a_file_is_counted_from_its_beginning(

@@ -102,7 +102,7 @@ def test_the_format_can_be_named_where_the_ending_misleads(tmp_path: Path) -> No
         (b'{"text": "a\xff"}', r"table\.jsonl:2: not UTF-8: byte 28 \(0xff\)"),
         (b'{"text": "\\ud800"}', r"table\.jsonl:2: column 'text' holds half a surrogate pair at character 0"),
         (b'{"a":' * 100_000, r"table\.jsonl:2: nested too deep to be a row"),
-        (b'{"text": ' + b"1" * 5000 + b"}", r"table\.jsonl:2: not valid JSON: Exceeds the limit"),
+        (b'{"text": ' + b"1" * 5000 + b"}", r"table\.jsonl:2: a number has more digits"),
         (b"\0\0\0", r"table\.jsonl:2: not text: a NUL character"),
     ],
 )
@@ -172,3 +172,31 @@ def test_bytes_read_grow_to_the_size_of_the_file(tmp_path: Path) -> None:
         read = [row.bytes_read for row in read_rows(inspect_file(path, file_format), ["text"])]
         assert read == sorted(read)
         assert 0 < read[-1] <= path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("rows.txt", b'\n{"text": "a"}\n', "begins as JSON"),
+        ("rows", b'[\n  {"text": "a"}]', "begins as JSON"),
+        ("page.html", b"<!DOCTYPE html><html></html>", "HTML or XML"),
+        ("feed.xml", b"\xef\xbb\xbf<?xml version='1.0'?><a/>", "HTML or XML"),
+        ("picture.txt", b"\x89PNG\r\n\x1a\n\0", "is a picture"),
+        ("array.npy", b"\x93NUMPY\x01\0v\0", "is an array of numpy"),
+        ("letter.rtf", b"{\\rtf1\\ansi dear}", "rich text"),
+        ("columns.json", b'{"id": [1, 2], "text": ["a", "b"]}', "whole columns"),
+        ("indexed.json", b'{"id": {"0": 1}, "text": {"0": "a"}}', "whole columns"),
+        ("pretty.jsonl", b'{\n "text": "a"\n}\n', "several lines.*'format: json'"),
+        ("joined.jsonl", b'{"text": "a"}{"text": "b"}\n', "several on one.*'format: json'"),
+        ("digits.jsonl", b'{"text": "a", "id": ' + b"9" * 5000 + b"}\n", "digits.jsonl:1: a number has more digits"),
+    ],
+)
+def test_what_only_looks_like_text_or_rows_is_refused(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=sentence):
+        open_small(tmp_path / name, tmp_path / "cache")
+
+
+def test_a_text_that_begins_with_a_brace_is_text_where_the_recipe_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text('{"text": 1}\n' + words(some_ids(60)), encoding="utf-8")
+    assert open_small(tmp_path / "a.txt", tmp_path / "cache", format="text").tokens >= 60

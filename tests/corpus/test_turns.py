@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from frostline.corpus import Corpus
+from frostline.corpus.rows import Row
+from frostline.corpus.turns import ChatColumns, Conversation, conversation_of
 from frostline.errors import CorpusError
 from tests.builders.chat_families import CHATML
 from tests.builders.chats import chat_tokenizer, twice, windows_of, write_conversations
@@ -133,7 +135,7 @@ def test_bad_turns_are_told_with_their_place(turns: object, message: str, tmp_pa
 
 def test_a_table_without_conversations_says_what_is_looked_for(tmp_path: Path) -> None:
     path = write_conversations(tmp_path / "rows.jsonl", [{"question": "a", "answer": "b"}] * 3)
-    with pytest.raises(CorpusError, match=r"no column holds conversations.*There are 'question', 'answer'"):
+    with pytest.raises(CorpusError, match=r"no column holds conversations.*there are 'question', 'answer'"):
         open_chat(path, format="chat")
 
 
@@ -157,3 +159,39 @@ def test_the_recipe_says_what_is_learnt(learn: str, expected: str, tmp_path: Pat
     corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)), learn=learn)
     learnt = [token for token in windows_of(corpus)[0][1] if token >= 0]
     assert chat_tokenizer(CHATML).decode(learnt) == expected
+
+
+def test_a_conversation_with_only_answers_of_weight_0_is_left_out_and_counted(tmp_path: Path) -> None:
+    unlearnt = [TURNS[1], {**TURNS[2], "weight": 0}]
+    corpus = open_chat(write_conversations(tmp_path / "a.jsonl", [unlearnt, *twice(TURNS[1:])]))
+    assert corpus.left_out == {"with only answers of weight 0": 1}
+    assert corpus.tally.first == {"with only answers of weight 0": "a.jsonl:1"}
+
+
+def test_earlier_questions_and_answers_come_before_the_instruction(tmp_path: Path) -> None:
+    row = {"instruction": "river?", "input": "", "output": "stone", "history": [["lamp?", "garden"]]}
+    corpus = open_chat(write_conversations(tmp_path / "a.jsonl", twice(row)), format="chat")
+    assert texts_of(corpus)[0] == written(("user", "lamp?"), ("assistant", "garden")) + ASKED
+    with pytest.raises(CorpusError, match=r"b\.jsonl:1: column 'history' holds something else"):
+        open_chat(write_conversations(tmp_path / "b.jsonl", [{**row, "history": ["lamp?"]}]), format="chat")
+
+
+def test_a_table_of_preferences_says_which_answer_to_name(tmp_path: Path) -> None:
+    row = {"prompt": "river?", "chosen": "stone", "rejected": "lamp"}
+    with pytest.raises(CorpusError, match="response: chosen"):
+        open_chat(write_conversations(tmp_path / "a.jsonl", [row]), format="chat")
+
+
+def test_columns_that_do_not_fit_into_a_sentence_are_counted(tmp_path: Path) -> None:
+    row = {f"a column with a long name, number {number}": "" for number in range(200)}
+    with pytest.raises(CorpusError, match=r"and 19\d more") as error:
+        open_chat(write_conversations(tmp_path / "a.jsonl", [row]), format="chat")
+    assert len(str(error.value)) < 350
+
+
+def test_one_call_as_it_was_written_before_there_were_several_is_a_call() -> None:
+    call = {"role": "assistant", "content": None, "function_call": {"name": "measure", "arguments": "{}"}}
+    read = conversation_of(Row(([TURNS[1], call],), "a.jsonl:1", 0), ChatColumns("messages", ("messages",)))
+    assert isinstance(read, Conversation)
+    calls = [{"type": "function", "function": {"name": "measure", "arguments": {}}}]
+    assert read.turns[1] == {"role": "assistant", "tool_calls": calls}

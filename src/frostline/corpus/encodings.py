@@ -173,6 +173,7 @@ def _undecodable(path: Path, codec: str, line: int, offset: int, data: bytes, st
 
 def _guess(data: bytes, start: int) -> tuple[str, str] | None:
     """An encoding that `data` may be in, and the characters around `start` as it has them; None without an idea."""
+    start -= start % 4  # so that letters of two or four bytes are met at their beginning
     begin = max(0, start - _SAMPLE_BYTES // 2)
     sample = data[begin : begin + _SAMPLE_BYTES]
     matches = from_bytes(sample)

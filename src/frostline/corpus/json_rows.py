@@ -54,6 +54,8 @@ def read_json(file: SourceFile, columns: Sequence[str], tally: Tally) -> Iterato
                     place = f"{name}, '{inside}' {number:,}"
                     yield _row(value, columns, place, stream, is_first=number == 1)
                 return
+        if second is None and first.alone:
+            _require_rows(first.value, name, columns)
         for number, found in enumerate(_chain(first, second, objects)):
             place = f"{name}:{found.line}"
             _check_doubled(found.source, columns, place)
@@ -124,8 +126,13 @@ def _parsed(line: str, place: str) -> dict[str, object]:
     except RecursionError as error:
         raise CorpusError(f"{place}: nested too deep to be a row.") from error
     except ValueError as error:
+        if "digits" in str(error):
+            raise CorpusError(f"{place}: a number has more digits than are read.", "Write it as a text.") from error
+        rest = line[error.pos :].lstrip() if isinstance(error, json.JSONDecodeError) else ""
         if line.lstrip()[:1] == "[":
             hint = "A file that begins with '[' is one array: say 'format: json'."
+        elif line.strip() == "{" or rest.startswith("{"):
+            hint = "Objects over several lines, or several on one, are read with 'format: json'."
         else:
             hint = "Each line is one JSON object; plain text wants 'format: text', one array 'format: json'."
         raise CorpusError(f"{place}: not valid JSON: {str(error).splitlines()[0]}.", hint) from error
@@ -280,6 +287,22 @@ def _list_inside(value: dict[str, object], name: str, columns: Sequence[str]) ->
             f"{name}: the one object in it has several lists of objects: {listed}.", "Write the wanted list alone."
         )
     return lists[0] if lists else None
+
+
+def _require_rows(value: dict[str, object], name: str, columns: Sequence[str]) -> None:
+    """Raise `CorpusError` where the one object of a file holds columns, each with the values of all rows."""
+    lists = [
+        inside
+        for inside in value.values()
+        if isinstance(inside, list) or (isinstance(inside, dict) and all(key.isdigit() for key in inside))
+    ]
+    if lists and len(lists) == len(value) and len({len(inside) for inside in lists}) == 1:
+        kept = [value[column] for column in columns if column in value]
+        if any(not _as_rows(inside) for inside in kept):
+            raise CorpusError(
+                f"{name}: the one object in it holds whole columns, not a row.",
+                "Write rows: of pandas, to_json(path, orient='records', lines=True).",
+            )
 
 
 def _as_rows(value: object) -> list[dict[str, object]]:

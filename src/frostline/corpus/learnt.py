@@ -65,7 +65,7 @@ def learn_from(template: ChatTemplate, markers: Markers, conversation: Conversat
         try:
             return [_read(template, hidden, learn, hides=hidden is not conversation)]
         except MisfitError:
-            answers = _learning(hidden, learn)
+            answers = answers_learnt(hidden, learn)
             if learn == "all" or answers == [len(hidden.turns) - 1]:
                 raise
             each = [Conversation(hidden.turns[: number + 1], hidden.tools, hidden.place) for number in answers]
@@ -101,7 +101,7 @@ def _hidden(conversation: Conversation, markers: Markers) -> Conversation:
     return Conversation(turns, tools, conversation.place)
 
 
-def _learning(conversation: Conversation, learn: Learn) -> list[int]:
+def answers_learnt(conversation: Conversation, learn: Learn) -> list[int]:
     """Numbers of the turns that are learnt: answers that say something, but for those of weight 0."""
     answers = [i for i, turn in enumerate(conversation.turns) if is_answer(turn) and turn.get("weight", 1) != 0]
     return answers[-1:] if learn == "last_response" else answers
@@ -110,7 +110,7 @@ def _learning(conversation: Conversation, learn: Learn) -> list[int]:
 def _read(template: ChatTemplate, conversation: Conversation, learn: Learn, *, hides: bool) -> Learnt:
     turns, tools = conversation.turns, conversation.tools
     whole = template.write(turns, tools)
-    learning = set(_learning(conversation, learn))
+    learning = set(answers_learnt(conversation, learn))
     _require_tools(conversation, whole.text)
     by_invitation = learn != "all" and not template.marks
     position = 0

@@ -6,6 +6,7 @@ Nothing ever holds a whole source: plain files are decoded piece by piece, table
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,9 @@ from frostline.corpus.tables import column_names, read_rows
 from frostline.corpus.tally import NO_TEXT, Tally
 from frostline.errors import CorpusError
 from frostline.recipe import EMBEDDED, HUB_PREFIX, CorpusSettings
+
+_BEGINS_AS_JSON = re.compile(r'\s*(?:\[\s*)?\{\s*"(?:[^"\\\n]|\\.){0,200}"\s*:')
+_BEGINS_AS_PAGE = re.compile(r"\s*<(?:!doctype html|html|\?xml)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,9 @@ def _file_source(
     joined = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
     sha256 = files[0].sha256 if whole else joined
     is_table = file_format != "text"
+    if not is_table and settings.format == "auto":
+        for file in files:
+            _require_prose(file)
     tabs = "".join("t" if is_tab_separated(file.path) else "c" for file in files) if file_format == "csv" else ""
     kind = f"{file_format}{tabs}:{settings.encoding}"
     return Source(
@@ -182,6 +189,21 @@ def _file_source(
         rows=partial(_rows_of, files) if is_table else None,
         column_names=partial(column_names, next(file for file in files if file.bytes)) if is_table else _none,
     )
+
+
+def _require_prose(file: SourceFile) -> None:
+    """Raise `CorpusError` if a file that nobody calls text begins as JSON, or as a page with tags."""
+    start = next(decoded_chunks(file.path, file.encoding), "")
+    if _BEGINS_AS_JSON.match(start):
+        raise CorpusError(
+            f"{shown(file.path)} begins as JSON, though its name does not say so.",
+            "Say 'format: jsonl' or 'format: json'; or 'format: text' to learn braces and quotes, too.",
+        )
+    if _BEGINS_AS_PAGE.match(start):
+        raise CorpusError(
+            f"{shown(file.path)} is HTML or XML: its tags would be learnt.",
+            "Extract its text first; or say 'format: text' to learn the tags, too.",
+        )
 
 
 def _none() -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from frostline.errors import CorpusError, nearest
 
-_LISTED_COLUMNS = 20
+_LISTED_CHARACTERS = 90
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,24 @@ class Row:
 
 def missing_column(place: str, column: str, available: Sequence[str]) -> CorpusError:
     """The error for a column that is not there: names the nearest, lists the others."""
-    listed = ", ".join(f"'{name}'" for name in available[:_LISTED_COLUMNS])
-    more = f" and {len(available) - _LISTED_COLUMNS} more" if len(available) > _LISTED_COLUMNS else ""
     close = nearest(column, available, count=1)
     return CorpusError(
         f"{place} has no column '{column}'.",
-        f"{close} It has {listed}{more}.".lstrip() if available else "It has no columns at all.",
+        f"{close} It has {listed(available)}.".lstrip() if available else "It has no columns at all.",
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """`names` in quotes, as many as a sentence holds, and how many more there are."""
+    shown: list[str] = []
+    characters = 0
+    for name in names:
+        shown.append(f"'{name[:_LONGEST_NAME]}'")
+        characters += len(shown[-1])
+        if characters > _LISTED_CHARACTERS:
+            break
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def text_of(value: object, column: str, place: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.corpus.rows import Row, kind_of
+from frostline.corpus.rows import Row, kind_of, listed
 from frostline.errors import CorpusError, nearest
 from frostline.recipe import CorpusSettings
 
@@ -20,6 +20,8 @@ MESSAGES = ("messages", "conversations", "conversation")
 PAIRS = (("prompt", "completion"), ("prompt", "response"))
 INSTRUCTION, INPUT, OUTPUT = "instruction", "input", "output"
 SYSTEM, TOOLS = "system", "tools"
+HISTORY = "history"
+"""Earlier questions with their answers, beside instruction and output."""
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _OTHER_NAMES = {
     "human": "user",
@@ -81,15 +83,21 @@ def chat_columns(settings: CorpusSettings, available: Sequence[str]) -> ChatColu
     if not asked:
         return None
     if INSTRUCTION in available and OUTPUT in available:
-        return ChatColumns("instruction", (INSTRUCTION, OUTPUT), (*besides, *((INPUT,) if INPUT in available else ())))
+        return ChatColumns(
+            "instruction", (INSTRUCTION, OUTPUT), (*besides, *(name for name in (INPUT, HISTORY) if name in available))
+        )
     for pair in PAIRS:
         if set(pair) <= set(available):
             return ChatColumns("pair", pair, besides)
-    listed = ", ".join(f"'{name}'" for name in available[:12])
+    if "chosen" in available:
+        raise CorpusError(
+            "the table holds preferences ('chosen'), of which one answer of each can be learnt.",
+            "Say 'prompt: prompt' and 'response: chosen'; or 'messages: chosen', if it holds whole conversations.",
+        )
     raise CorpusError(
-        "no column holds conversations: none is named 'messages' or 'conversations', nor are there 'prompt' and "
-        "'completion', or 'instruction' and 'output'.",
-        f"Name it with 'messages', or two with 'prompt' and 'response'. There are {listed}.",
+        "no column holds conversations (looked for: 'messages', 'prompt' and 'completion', 'instruction' and "
+        f"'output'): there are {listed(available)}.",
+        "Name one with 'messages', or two with 'prompt' and 'response'.",
     )
 
 
@@ -114,7 +122,7 @@ def conversation_of(row: Row, columns: ChatColumns) -> Conversation | str:
             question = [{"role": "user", "content": f"{instruction}\n\n{more}" if instruction.strip() else more}]
         if not question or not answer:
             return "without prompt or response"
-        turns = question + answer
+        turns = _history(values.get(HISTORY), place) + question + answer
     system = _text(values.get(SYSTEM), SYSTEM, place)
     if system and system.strip() and turns[0]["role"] not in ("system", "developer"):
         turns.insert(0, {"role": "system", "content": system})
@@ -127,6 +135,23 @@ def conversation_of(row: Row, columns: ChatColumns) -> Conversation | str:
     if not any(is_answer(turn) for turn in turns):
         return "without an answer"
     return Conversation(tuple(turns), _tools(values.get(TOOLS), place), place)
+
+
+def _history(value: object, place: str) -> list[dict[str, object]]:
+    """The turns of earlier questions with their answers."""
+    pairs = _parsed(value, HISTORY, place) if isinstance(value, str) else value
+    turns: list[dict[str, object]] = []
+    for pair in pairs if isinstance(pairs, list) else [] if pairs is None else [pairs]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise CorpusError(
+                f"{place}: column '{HISTORY}' holds something else than pairs of a question and its answer.",
+                'It is a list such as [["...", "..."], ["...", "..."]].',
+            )
+        turns += (
+            {"role": role, "content": _text(text, HISTORY, place)}
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        )
+    return turns
 
 
 def is_answer(turn: dict[str, object]) -> bool:
@@ -207,6 +232,8 @@ def _turn(turn: object, place: str) -> dict[str, object]:
             reasoning = _text(spoken[key], key, place)
             spoken.setdefault("reasoning_content", reasoning)
             spoken.setdefault("thinking", reasoning)
+    if "function_call" in spoken:  # as OpenAI wrote one call before there were several
+        spoken.setdefault("tool_calls", spoken.pop("function_call"))
     if "tool_calls" in spoken:
         spoken["tool_calls"] = _calls(spoken["tool_calls"], place)
         if not spoken["tool_calls"]:
@@ -216,7 +243,7 @@ def _turn(turn: object, place: str) -> dict[str, object]:
     elif not spoken.get("tool_calls") and not spoken.get("reasoning_content"):
         raise CorpusError(f"{place} has no 'content'.", "Write an empty text for a turn that says nothing.")
     if "weight" in spoken and spoken["weight"] not in (0, 1):
-        raise CorpusError(f"{place} has the weight {str(spoken['weight'])[:20]}.", "A turn counts (1) or not (0).")
+        raise CorpusError(f"{place} has the weight {spoken['weight']!r:.20}.", "A turn counts (1) or not (0).")
     return spoken
 
 

@@ -21,7 +21,7 @@ from tokenizers import Encoding
 
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import Conversations
-from frostline.corpus.learnt import Learn, Learnt, learn_from
+from frostline.corpus.learnt import Learn, Learnt, answers_learnt, learn_from
 from frostline.corpus.rows import Row
 from frostline.corpus.special import Markers
 from frostline.corpus.templates import ChatTemplate, find_template
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_TEXTS = 1024
+WITHOUT_LEARNT = "with only answers of weight 0"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class ConversationWriter:
             conversation = conversation_of(row, self.reader.columns)
             if isinstance(conversation, str):
                 self.leave_out(conversation, row.place)
+                continue
+            if self.reader.learn != "all" and not answers_learnt(conversation, self.reader.learn):
+                self.leave_out(WITHOUT_LEARNT, row.place)
                 continue
             self._digest.update(json.dumps(row.values, default=str).encode())
             template = self.reader.without_tools if conversation.tools is None else self.reader.with_tools
