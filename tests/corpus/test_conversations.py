@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from frostline.corpus import NOT_COUNTED, Corpus
+from frostline.corpus import NOT_COUNTED, Corpus, remarks_on
 from frostline.corpus.conversations import Conversations, lay_out_conversations
 from frostline.errors import CorpusError
 from frostline.recipe.settings import WindowSettings
@@ -272,3 +272,13 @@ def test_windows_hold_the_conversations_whatever_their_lengths(
             token if is_learnt else NOT_COUNTED for token, is_learnt in expected
         ]
         assert set(rows.labels[row, len(expected) :].tolist()) <= {NOT_COUNTED}
+
+
+def test_rows_that_repeat_only_once_they_are_cut_are_said_to(tmp_path: Path) -> None:
+    tail = list(range(100, 120))
+    pairs = [([number, *tail], [7, 8]) for number in range(3)] + [([number], [9]) for number in range(20, 24)]
+    corpus = open_pairs(pairs, tmp_path)
+    assert (corpus.duplicates, corpus.cut) == (2, 3)
+    assert "2 rows of the text repeat an earlier one exactly, as they are after cutting" in remarks_on(
+        corpus, word_tokenizer()
+    )

@@ -249,7 +249,8 @@ def remarks_on(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[str,
     if corpus.duplicates:
         noun = ("row" if corpus.rows else "part") + ("" if corpus.duplicates == 1 else "s")
         verb = "repeats" if corpus.duplicates == 1 else "repeat"
-        told.append(f"{corpus.duplicates:,} {noun} of the text {verb} an earlier one exactly")
+        after = ", as they are after cutting" if corpus.cut else ""
+        told.append(f"{corpus.duplicates:,} {noun} of the text {verb} an earlier one exactly{after}")
     told.append(f"{percent(corpus.held_out_overlap)} of held-out {OVERLAP_TOKENS}-grams stand in the training text")
     return tuple(told)
 

@@ -58,7 +58,11 @@ def corpus_facts(corpus: CorpusPreview) -> list[Fact]:
             f"{corpus.windows:,} to train on, {corpus.held_out_windows:,} held out",
             f"of up to {plural(corpus.window_length, 'token')}",
         ),
-        Fact("repeated", f"{plural(corpus.duplicates, 'row' if corpus.rows else 'paragraph')}, exactly"),
+        Fact(
+            "repeated",
+            f"{plural(corpus.duplicates, 'row' if corpus.rows else 'paragraph')}, exactly",
+            "as they are after cutting" if corpus.cut and corpus.duplicates else "",
+        ),
         Fact("overlap", f"{percent(corpus.held_out_overlap)} of held-out 16-grams stand in the training text"),
         Fact("SHA-256", corpus.sha256),
     ]
