@@ -98,3 +98,16 @@ def test_a_copy_of_an_error_keeps_all_that_it_says() -> None:
     copied = copy(error)  # as one from another process, by pickle, is made
     assert str(copied) == str(error)
     assert (copied.message, copied.hint, copied.keys) == (error.message, error.hint, error.keys)
+
+
+def test_long_paths_lose_their_middle_where_the_sentence_would_be_long() -> None:
+    folder = "/home/somebody/" + "a" * 200 + "/model"
+    error = ModelError(f"'{folder}', config.json: it is not valid JSON.", "Copy or download it again.").at("model")
+    error.place = f"{folder}/recipe.yaml:4, key 'model.source'"
+    told = str(error)
+    assert len(told) < 300
+    assert "/recipe.yaml:4, key 'model.source': '/home/somebody/aaaaaaaaaa..." in told
+    assert told.endswith("/model', config.json: it is not valid JSON. Copy or download it again.")
+    assert folder in error.message
+    error.place = ""
+    assert folder in str(error), "a path that alone is long stays whole"

@@ -20,10 +20,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from frostline.text import one_line
+from frostline.text import one_line, with_short_paths
 
 Key = str | int
 """A key of a recipe, or a place in a list, counted from 0."""
+LONGEST_SENTENCE = 300
+"""Letters of an error from which on long paths in it are shortened; `message` keeps them whole."""
 
 
 class FrostlineError(Exception):
@@ -59,7 +61,8 @@ class FrostlineError(Exception):
 
     def __str__(self) -> str:
         sentence = f"{self.message} {self.hint}".strip()
-        return f"{self.where}: {sentence}" if self.where else sentence
+        sentence = f"{self.where}: {sentence}" if self.where else sentence
+        return sentence if len(sentence) <= LONGEST_SENTENCE else with_short_paths(sentence)
 
 
 @contextmanager

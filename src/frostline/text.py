@@ -17,6 +17,10 @@ _ACTING = re.compile(
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\U000e0000-\U000e007f]"  # half characters, non-characters, tags
 )
 
+_LONG = re.compile(r"[^\s'\",]{81,}")
+_BEGINNING, _END = 25, 40
+"""Letters that are kept of a long path: where it begins, and what it is, with a line number after it."""
+
 
 def visible(text: str) -> str:
     """`text` with every acting character replaced by a visible sign, such as `⟨U+202E⟩`."""
@@ -47,3 +51,8 @@ def home_folder(*, resolved: bool = True) -> Path | None:
     except (RuntimeError, OSError):
         return None
     return home if len(home.parts) > 1 else None
+
+
+def with_short_paths(text: str) -> str:
+    """`text` in which of every run of more than 80 letters, such as a path, the middle is left out."""
+    return _LONG.sub(lambda found: f"{found.group()[:_BEGINNING]}...{found.group()[-_END:]}", text)
