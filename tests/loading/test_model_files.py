@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +165,25 @@ def test_a_folder_without_a_tokenizer_is_told_what_to_copy(tmp_path: Path) -> No
     tiny_model("llama").save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no tokenizer\.json\. Copy the files of the model's tokenizer there"):
         load_tokenizer(ModelSettings(source=str(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_link_to_nothing_is_called_that(name: str, tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("../blobs/0123")
+    assert f"'FOLDER', {name}: it is a link, and what it leads to is not there." in refusal(tmp_path)
+
+
+def test_a_folder_of_checkpoints_names_the_last_one(tmp_path: Path) -> None:
+    for number in (100, 200):
+        saved(tmp_path / f"checkpoint-{number}")
+    os.utime(tmp_path / "checkpoint-100" / "config.json", (1, 1))
+    assert refusal(tmp_path).endswith("There is one in its folder 'checkpoint-200': give that.")
+    assert refusal(tmp_path / "checkpoint-200") == ""
+
+
+def test_what_only_config_json_can_have_asked_for_is_told_so(tmp_path: Path) -> None:
+    saved(tmp_path)
+    change_json(tmp_path / "config.json", rope_parameters={"rope_type": "magic"})
+    assert "KeyError 'magic'. Correct config.json" in refusal(tmp_path)

@@ -157,3 +157,9 @@ def test_embedded_model_predicts_english() -> None:
     with torch.no_grad():
         likeliest = int(model(input_ids=tokens).logits[0, -1].argmax())
     assert str(tokenizer.decode([likeliest])).strip() == "Paris"
+
+
+@pytest.mark.parametrize("name", ["a" * 97, "a/" + "b" * 97, "a--b", "a..b/c", "a.git", "own/model-", "own./m"])
+def test_what_the_hub_takes_for_no_name_is_a_folder_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        load_model(ModelSettings(source=name), tmp_path)

@@ -70,8 +70,15 @@ def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelEr
         ).at(*SOURCE_KEY)
     reason = reason_of(error)
     end = "" if reason.endswith("...") else "."
-    way_out = HOW_TO_NAME_A_MODEL if of_hub else _WAYS_OUT[what]
+    way_out = HOW_TO_NAME_A_MODEL if of_hub else _way_out(what, error)
     return ModelError(f"the {what} of '{settings.source}' {_failed(what)}: {reason}{end}", way_out).at(*SOURCE_KEY)
+
+
+def _way_out(what: str, error: Exception) -> str:
+    if what == "weights" and isinstance(error, ImportError):
+        return "Install that package, or take out of config.json what asks for it."
+    # No tensor is looked up by a name of its own: what is not found is a kind of something, which config.json names.
+    return _WAYS_OUT["configuration" if what == "weights" and isinstance(error, LookupError) else what]
 
 
 def _failed(what: str) -> str:

@@ -34,11 +34,12 @@ def require_configuration(folder: Path, shown: str) -> None:
         ).at(*SOURCE_KEY)
     file = folder / CONFIG_NAME
     if not file.is_file():
+        require_no_broken_link(file, shown)
         names = sorted(path.name for path in folder.iterdir())
         found = f"it has {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
         raise ModelError(
             f"the configuration of '{shown}' could not be loaded: there is no {CONFIG_NAME}; {found}.",
-            "Give a folder written by save_pretrained.",
+            _folder_inside(folder) or "Give a folder written by save_pretrained.",
         ).at(*SOURCE_KEY)
     configuration = read_object(file, shown)
     if not configuration.get("model_type") and not configuration.get("auto_map"):
@@ -83,6 +84,21 @@ def require_no_pointer(file: Path, shown: str) -> None:
         raise unreadable(file, shown, str(error.strerror or error)) from error
     if beginning == _POINTER:
         raise unreadable(file, shown, "it is a Git LFS pointer, not the file itself", "Run: git lfs pull")
+
+
+def require_no_broken_link(file: Path, shown: str) -> None:
+    """Raise `ModelError` where `file` is a link whose target is not there, as in a copied part of the hub's cache."""
+    if file.is_symlink() and not file.exists():
+        raise unreadable(file, shown, "it is a link, and what it leads to is not there", "Copy the file itself there.")
+
+
+def _folder_inside(folder: Path) -> str:
+    """What to give instead, where models lie in folders of `folder`: that of the last checkpoint."""
+    inside = [path for path in folder.iterdir() if (path / CONFIG_NAME).is_file()]
+    if not inside:
+        return ""
+    last = max(inside, key=lambda path: (path / CONFIG_NAME).stat().st_mtime)
+    return f"There is one in its folder '{last.name}': give that."
 
 
 def unreadable(file: Path, shown: str, finding: str, way_out: str = _AGAIN) -> ModelError:

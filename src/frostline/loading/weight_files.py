@@ -15,7 +15,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from frostline.errors import ModelError, nearest
 from frostline.loading.boundary import SOURCE_KEY
-from frostline.loading.model_files import read_object, require_no_pointer, unreadable
+from frostline.loading.model_files import read_object, require_no_broken_link, require_no_pointer, unreadable
 
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
@@ -61,6 +61,7 @@ def stored_tensors(folder: Path, shown: str) -> StoredTensors:
         return _tensors_of(single, shown)
     if index.is_file():
         return _tensors_of_shards(index, shown)
+    require_no_broken_link(single, shown)
     raise _no_weights(folder, shown)
 
 

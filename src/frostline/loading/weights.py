@@ -24,6 +24,7 @@ from frostline.loading.weight_files import StoredTensors
 
 _PREFIXES = {
     "_orig_mod.": "Those are the names of a compiled model: save model._orig_mod.",
+    "_fsdp_wrapped_module.": "Those are the names of a sharded model: save its full state dict.",
     "module.": "Those are the names of a wrapped model: save model.module.",
     "base_model.model.": "Those are the names of a model with adapters: merge them.",
 }
@@ -75,8 +76,8 @@ def _require_merged(loaded: Loaded) -> None:
     if name is not None and name not in loaded.model.state_dict():
         raise _error(
             loaded,
-            f"the file holds LoRA weights unmerged, beside the matrices that they change (such as '{name}')",
-            "Load them with peft, call merge_and_unload(), and save what it returns with save_pretrained.",
+            f"the file holds LoRA weights unmerged, such as '{name}'",
+            "Merge them (merge_and_unload of peft), then save with save_pretrained.",
         )
 
 

@@ -10,7 +10,8 @@ from frostline.errors import CorpusError, ModelError, nearest
 from frostline.hub import require_within_reach
 from frostline.recipe.sources import EMBEDDED, CorpusSettings, ModelSettings
 
-_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]{0,95}", re.ASCII)
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]*(?<![.-])/)?(?=.{1,96}$)\w[\w.-]*(?<![.-])(?<!\.git)", re.ASCII)
+"""What the hub takes for a name; its library raises an error of its own for any other."""
 
 
 def require_model(model: ModelSettings) -> None:
