@@ -139,8 +139,9 @@ def test_a_table_without_conversations_says_what_is_looked_for(tmp_path: Path) -
         open_chat(path, format="chat")
 
 
-def test_answers_of_weight_0_are_not_learnt(tmp_path: Path) -> None:
-    row = [TURNS[1], {**TURNS[2], "weight": 0}, TURNS[1], {"role": "assistant", "content": "lamp", "weight": 1}]
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
+def test_answers_that_are_marked_so_are_not_learnt(mark: dict[str, object], tmp_path: Path) -> None:
+    row = [TURNS[1], {**TURNS[2], **mark}, TURNS[1], {"role": "assistant", "content": "lamp", "weight": 1}]
     corpus = open_chat(write_conversations(tmp_path / "rows.jsonl", twice(row)))
     learnt = [token for token in windows_of(corpus)[0][1] if token >= 0]
     assert chat_tokenizer(CHATML).decode(learnt) == "lamp<|im_end|>\n"

@@ -55,7 +55,7 @@ def test_a_recorded_recipe_whose_run_folder_alone_was_moved_is_found_by_its_fold
     project: Path, tmp_path: Path
 ) -> None:
     shutil.move(project / "runs" / "one", tmp_path / "alone")
-    with pytest.raises(RunFolderError, match="Say where the folder of the recipe is now: .* --from FOLDER"):
+    with pytest.raises(RunFolderError, match=r"Say where the folder of the recipe is now: .* --from FOLDER"):
         require_files(tmp_path / "alone", recorded_recipe(tmp_path / "alone"))
     require_files(tmp_path / "alone", recorded_recipe(tmp_path / "alone", recipe_folder=project))
 

@@ -242,6 +242,8 @@ def _turn(turn: object, place: str) -> dict[str, object]:
         spoken["content"] = _content(spoken["content"], place)
     elif not spoken.get("tool_calls") and not spoken.get("reasoning_content"):
         raise CorpusError(f"{place} has no 'content'.", "Write an empty text for a turn that says nothing.")
+    if isinstance(spoken.get("train"), bool):  # as axolotl writes it
+        spoken.setdefault("weight", int(spoken.pop("train")))
     if "weight" in spoken and spoken["weight"] not in (0, 1):
         raise CorpusError(f"{place} has the weight {spoken['weight']!r:.20}.", "A turn counts (1) or not (0).")
     return spoken
