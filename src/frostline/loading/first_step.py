@@ -19,7 +19,7 @@ from frostline.errors import FrostlineError, ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.recipe import ModelSettings
 
-SHORT = 128
+SHORT = 16
 """Tokens of the pass: a whole window only where so few do not go."""
 _SEED = 20
 
