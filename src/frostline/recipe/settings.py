@@ -31,6 +31,7 @@ from frostline.recipe.fields import (
     mistake,
 )
 from frostline.recipe.place import Place
+from frostline.recipe.primary import Primary, PrimaryComparison
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import CorpusSettings, ModelSettings
 
@@ -211,8 +212,10 @@ class Recipe(Settings):
     """Repeat the experiment over the values of one key: `corpus.tokens` or `model.source`."""
     save: tuple[str, ...] = ()
     """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
-    margin_nats: PositiveNumber = 0.05
-    """Margin of equivalence between losses, in nats per token (claim C8)."""
+    margin_nats: PositiveNumber | None = None
+    """Margin of equivalence between losses, nats a token (claim C8); 5 % of what full training gains unless set."""
+    primary: Primary | None = None
+    """What the experiment is to decide: a claim (`C8`), or an arm in a measure. All else is shown as exploratory."""
     _source: RecipeSource = PrivateAttr(default=RecipeSource())
 
     @field_validator("seeds")
@@ -250,6 +253,8 @@ class Recipe(Settings):
     def _names_refer_to_arms(self) -> Self:
         named = [("baseline", self.baseline)] if self.baseline is not None else []
         named += [("save", arm) for arm in self.save]
+        if isinstance(self.primary, PrimaryComparison):
+            named.append(("primary", self.primary.arm))
         for key, arm in named:
             if arm not in self.arms:
                 raise mistake(

@@ -9,7 +9,7 @@ from frostline.stats import scalars, text_scores
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, bootstrap_slope, t_interval
 from frostline.stats.pairs import Pair, Pairs, all_pairs
 from frostline.stats.runs import ArmRun, VariantRun
-from frostline.stats.significance import ALPHA, holm, sign_flip_p
+from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import Comparison, Estimate
 
 Measure = Callable[[ArmRun], float]
@@ -63,7 +63,7 @@ def compare(variant: VariantRun) -> list[Comparison]:
     for name, compared in MEASURES.items():
         comparable = [pairs.side_by_side() for pairs in arms] if compared.of_time else arms
         differences = {pairs.arm: pairs.differences(compared.measure) for pairs in comparable}
-        p_values = [sign_flip_p(values) for values in differences.values()]
+        p_values = [guarded_p(values) for values in differences.values()]
         for pairs, p, corrected in zip(comparable, p_values, holm(p_values), strict=True):
             if len(differences[pairs.arm]):
                 found.append(_comparison(name, compared, pairs, p, corrected))

@@ -93,6 +93,12 @@ def held_out_after(run: ArmRun) -> float:
     return _last(run.held_out)
 
 
+def held_out_best(run: ArmRun) -> float:
+    """Lowest held-out loss of any evaluation, that before training included: where early stopping would end, nats."""
+    known = [value for value in run.held_out.values() if math.isfinite(value)]
+    return min(known) if any(step > 0 for step in run.held_out) and known else math.nan
+
+
 def overfitting(run: ArmRun) -> float:
     """Held-out minus training loss at the end, nats; known where the last step was evaluated."""
     steps = len(run.losses)

@@ -1,7 +1,11 @@
-"""Could it be chance? Tests over replicates: the exact sign-flip test, Holm's correction, and equivalence.
+"""Could it be chance? Tests over replicates: exact sign flips that skew cannot fool, Holm's correction, equivalence.
 
 A replicate gives one paired difference. If the arm made no difference, each would be as likely with its sign turned,
 so that all 2^n patterns of signs are equally likely: with n replicates no two-sided p is below 2 / 2^n.
+
+That holds of differences that scatter evenly to both sides. Where they are skewed, most lie on one side of their mean,
+and few replicates often lie there all: the test alone would err in up to 16 of 100 cases. So a verdict also needs
+Hall's t, which takes skew into account, and that far beyond its usual bound (see `guarded_p`).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from frostline.stats.intervals import finite, generator_for
+from frostline.stats.intervals import Floats, finite, generator_for
 
 ALPHA = 0.05
 EXACT_UP_TO = 14
@@ -44,6 +48,62 @@ def sign_flip_p(differences: ArrayLike) -> float | None:
     return (hits + 1) / (MONTE_CARLO_FLIPS + 1)
 
 
+def guarded_p(differences: ArrayLike) -> float | None:
+    """The p on which a verdict over replicates rests: the sign-flip test's, or the guard's against skew if larger.
+
+    The guard is below 0.05 where Hall's t (Hall 1992, *JRSS B* 54:221: Student's t turned by the sample's skewness) is
+    beyond its two-sided 1 % bound, or Student's t beyond its 0.05 % bound, on the side of the mean. With both, normal,
+    t3, exponential and lognormal differences alike give a verdict in at most 6 of 100 cases without an effect
+    (docs/simulation.md). None with fewer than 2 finite differences.
+    """
+    known = finite(differences)
+    p = sign_flip_p(known)
+    if p is None or len(known) < 3:
+        return p
+    deviation = float(known.std(ddof=1))
+    if deviation <= 1e-12 * float(np.abs(known).max()):  # all alike: there is no skew to guard against
+        return p
+    guards = (HALL_FACTOR * _t_p(hall_t(known), known), STUDENT_FACTOR * _t_p(_student_t(known), known))
+    return max(p, min(1.0, *guards))
+
+
+HALL_FACTOR = 5
+"""Hall's p must be five times smaller than the level, 0.01,"""
+STUDENT_FACTOR = 100
+"""or Student's a hundred times, 0.0005."""
+
+
+def hall_t(values: Floats, units: float | None = None) -> float:
+    """Hall's transformation of Student's t by the skewness of `values`; `units` are the independent ones among them."""
+    n = len(values) if units is None else units
+    centred = values - values.mean()
+    variance = float(np.mean(centred**2))
+    skewness = float(np.mean(centred**3)) / variance**1.5
+    ratio = float(values.mean()) / float(values.std(ddof=1))
+    return math.sqrt(n) * (ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * n))
+
+
+def _student_t(values: Floats) -> float:
+    return math.sqrt(len(values)) * float(values.mean()) / float(values.std(ddof=1))
+
+
+def _t_p(t: float, values: Floats) -> float:
+    """Two-sided p of `t`; 1 where it points to the other side than the mean."""
+    same_side = t * float(values.mean()) > 0
+    return float(2 * stats.t.sf(abs(t), len(values) - 1)) if same_side else 1.0
+
+
+def beyond_p(differences: ArrayLike, margin: float) -> float | None:
+    """p of the mean lying beyond `margin` on the side on which it is; 1 where it lies within."""
+    known = finite(differences)
+    if len(known) < 2:
+        return None
+    mean = float(known.mean())
+    if margin > 0 and abs(mean) <= margin:
+        return 1.0
+    return guarded_p(known - math.copysign(margin, mean))
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction over those p-values that are there (Holm 1979)."""
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
@@ -56,20 +116,38 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def equivalence_p(differences: ArrayLike, margin: float) -> float | None:
-    """p of the mean lying outside of plus or minus `margin`: two one-sided t tests, the larger p (Schuirmann 1987).
+    """p of the mean lying outside of plus or minus `margin`: the larger of two guarded tests, one at each end.
 
-    None with fewer than 2 finite differences.
+    Two one-sided t tests (Schuirmann 1987) would err in up to 15 of 100 cases where the differences are skewed. None
+    below `MINIMUM_REPLICATES` where they do lie within.
     """
     known = finite(differences)
-    n = len(known)
-    if n < 2:
+    if len(known) < 2:
         return None
-    mean, error = float(known.mean()), float(known.std(ddof=1)) / math.sqrt(n)
-    if error == 0:
-        return 0.0 if abs(mean) < margin else 1.0
-    above_lower = stats.t.sf((mean + margin) / error, n - 1)
-    below_upper = stats.t.cdf((mean - margin) / error, n - 1)
-    return float(max(above_lower, below_upper))
+    if abs(float(known.mean())) >= margin:
+        return 1.0
+    if len(known) < MINIMUM_REPLICATES:
+        return None
+    ends = [guarded_p(known - margin), guarded_p(known + margin)]
+    return max(p for p in ends if p is not None)
+
+
+DETECTABLE = {6: 2.57, 7: 2.10, 8: 1.80, 9: 1.59, 10: 1.44, 12: 1.24, 14: 1.09, 20: 0.86, 30: 0.67}
+"""Effect, in standard deviations of the differences, that so many replicates find four times in five (normal noise)."""
+
+
+def detectable(differences: ArrayLike, replicates: int) -> float | None:
+    """The difference that `replicates` of the spread of `differences` would find with a power of 80 %, Holm left out.
+
+    None with fewer than 2 finite differences, or fewer than `MINIMUM_REPLICATES`, which find nothing.
+    """
+    known = finite(differences)
+    if len(known) < 2 or replicates < MINIMUM_REPLICATES:
+        return None
+    counts = sorted(DETECTABLE)
+    inside = float(np.interp(replicates, counts, [DETECTABLE[count] for count in counts]))
+    beyond = math.sqrt(counts[-1] / replicates) if replicates > counts[-1] else 1.0
+    return inside * beyond * float(known.std(ddof=1))
 
 
 def replicates_needed(comparisons: int = 1) -> int:

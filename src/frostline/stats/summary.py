@@ -39,11 +39,13 @@ class Comparison:
     difference: Estimate
     """Arm minus baseline."""
     p_value: float | None
-    """Exact sign-flip test, two-sided; None with fewer than 2 replicates."""
+    """Exact sign-flip test, two-sided, guarded against skew; None with fewer than 2 replicates."""
     p_holm: float | None
     """The p-value after Holm's correction over the arms of this measure."""
     verdict: str
     """`lower`, `higher` or `undecided`."""
+    exploratory: bool = False
+    """Whether the recipe names another comparison or claim as its primary one."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,16 @@ class ClaimResult:
     """What would decide it, where undecided; else ''."""
     variant: str = ""
     """The variant that it was tested on; '' where nothing varies, or if it concerns all variants together."""
+    scope: str = "over replicates"
+    """What the verdict speaks of: `over replicates`, `in these runs` (another seed could differ) or `over texts`."""
+    exploratory: bool = False
+    """Whether the recipe names another claim or comparison as its primary one."""
+    share_of_gain: Estimate | None = None
+    """The effect as a share of what the baseline gains (held-out loss before minus after); None where not in nats."""
+    detectable: float | None = None
+    """Where undecided: the effect that enough replicates of this spread would find with a power of 80 %."""
+    at_rates: str = ""
+    """`each arm's best` or `the given rates` where the claim depends on the learning rate, else ''."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ def p_text(p: float | None) -> str:
     return f"p {written if written[0] == '<' else f'= {written}'}" if written else ""
 
 
+def with_p(p: float | None) -> str:
+    """` (p = 0.031)` with a leading blank, or '' where there is none."""
+    return f" ({p_text(p)})" if p is not None else ""
+
+
 def describe_plan(plan: str, layers: int) -> str:
     """A plan as the beginning of a sentence: 'Training only the query matrices of layers 15-29'."""
     try:

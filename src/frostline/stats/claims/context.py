@@ -6,12 +6,21 @@ C10 and C12 speak of it. A *reversed* arm trains more than half, but not all: C8
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from frostline.readable import number
+from frostline.recipe import Recipe
+from frostline.stats import scalars
+from frostline.stats.claims.definitions import SHARE_OF_GAIN
 from frostline.stats.pairs import Pairs, pairs_of
 from frostline.stats.runs import VariantRun
 
 FINISH = "A replicate in which both arms finish."
+BEST, GIVEN = "each arm's best", "the given rates"
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,15 @@ class Context:
         return None
 
     @property
+    def margin(self) -> float | None:
+        """What counts as practically equal in held-out loss, nats; None where nothing says so."""
+        named = self.variant.recipe.margin_nats
+        if named is not None:
+            return named
+        gained = gain(self.variant)
+        return SHARE_OF_GAIN * gained if gained is not None and gained > 0 else None
+
+    @property
     def frozen_obstacle(self) -> Obstacle | None:
         """What stands in the way of claims about frozen arms, if anything does."""
         return self.obstacle(self.frozen, "trains at most half of the parameters")
@@ -56,6 +74,28 @@ class Context:
     def reversed_obstacle(self) -> Obstacle | None:
         """What stands in the way of claims about reversed arms, if anything does."""
         return self.obstacle(self.reversed, "trains more than half of the parameters, but not all")
+
+
+def gain(variant: VariantRun) -> float | None:
+    """What the baseline gains in held-out loss by training, mean over replicates, nats; None where not measured."""
+    gains = [scalars.held_out_before(run) - scalars.held_out_after(run) for run in variant.counting(variant.baseline)]
+    known = [one for one in gains if math.isfinite(one)]
+    return float(np.mean(known)) if known else None
+
+
+def rates_of(recipe: Recipe) -> str:
+    """Whether every arm trains at its own best learning rate, as found by a race, or at given ones."""
+    return BEST if all(str(recipe.learning_rate_of(arm)) == "best" for arm in recipe.arms) else GIVEN
+
+
+def rates_text(pairs: Pairs) -> str:
+    """`at a learning rate of 0.0002`, or the rates of arm and baseline where they differ."""
+    if not pairs.pairs:
+        return ""
+    own, other = (run.started.learning_rate for run in (pairs.pairs[0].arm, pairs.pairs[0].baseline))
+    if own == other:
+        return f"at a learning rate of {number(own)}"
+    return f"at learning rates of {number(own)} ({pairs.arm}) and {number(other)} ({pairs.baseline})"
 
 
 def context_of(variant: VariantRun) -> Context:
@@ -68,3 +108,19 @@ def context_of(variant: VariantRun) -> Context:
         tuple(pairs_of(variant, arm) for arm in others if 0.5 < shares[arm] < 1),
         shares.get(variant.baseline, 0.0) >= 1,
     )
+
+
+def common_arms(contexts: Sequence[Context]) -> list[str]:
+    """Frozen arms of every variant, where every variant's baseline trains everything."""
+    if not contexts or not all(context.baseline_is_full for context in contexts):
+        return []
+    return [pairs.arm for pairs in contexts[0].frozen if all(_has(context, pairs.arm) for context in contexts)]
+
+
+def pairs_in(context: Context, arm: str) -> Pairs:
+    """The frozen arm's pairs in one variant."""
+    return next(pairs for pairs in context.frozen if pairs.arm == arm)
+
+
+def _has(context: Context, arm: str) -> bool:
+    return any(pairs.arm == arm and pairs.pairs for pairs in context.frozen)

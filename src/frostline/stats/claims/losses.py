@@ -1,36 +1,36 @@
-"""What do the losses say? C1 (slope), C2 (scatter), C8 (equivalence of the reversed arm), C10 (early variance)."""
+"""What do the losses say? C1 (slope), C2 (scatter), C10 (early variance)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
-from frostline.readable import loss, percent, significant
+from frostline.readable import decimal, percent, significant
 from frostline.stats import scalars
-from frostline.stats.claims.context import FINISH, Context, Obstacle
-from frostline.stats.claims.definitions import C1, C2, C8, C10
+from frostline.stats.claims.context import FINISH, Context, Obstacle, rates_text
+from frostline.stats.claims.definitions import C1, C2, C10, CALM
 from frostline.stats.claims.verdicts import (
-    REFUTED,
-    SUPPORTED,
-    UNDECIDED,
-    Verdict,
-    in_these_runs,
+    Series,
+    both,
+    judged,
+    means_estimate,
     over_replicates,
     replicates_text,
     result,
-    too_few,
+    scope_text,
     untested,
-    within_runs,
 )
-from frostline.stats.comparisons import Compared, Measure, difference
-from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, finite, t_interval
+from frostline.stats.comparisons import Compared, difference
+from frostline.stats.intervals import Floats, slope, t_interval
 from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
-from frostline.stats.significance import ALPHA, MINIMUM_REPLICATES, equivalence_p, holm, sign_flip_p
+from frostline.stats.series import FEWEST_STEPS, SeriesTest, independent_steps, mean_test, slope_test
 from frostline.stats.summary import ClaimResult, Estimate
-from frostline.stats.wording import interval, p_text
+from frostline.stats.wording import interval, with_p
 
 FALL = Compared(scalars.fall_per_doubling, "nats per doubling")
 
@@ -40,95 +40,70 @@ def judge_slope(context: Context) -> list[ClaimResult]:
     if context.frozen_obstacle:
         return [untested(C1, context, context.frozen_obstacle)]
     verdicts = over_replicates([pairs.differences(FALL.measure) for pairs in context.frozen], 1)
-    return [
-        result(C1, context, pairs.arm, verdict, effect, _slope_sentence(pairs, effect, verdict))
-        for pairs, verdict in zip(context.frozen, verdicts, strict=True)
-        for effect in [difference(pairs, FALL)]
-    ]
-
-
-def _slope_sentence(pairs: Pairs, effect: Estimate, verdict: Verdict) -> str:
-    if effect.value is None:
-        return f"{pairs.arm} and {pairs.baseline} have no finished replicate in common."
-    full, own = _means(pairs, FALL.measure)
-    faster = pairs.baseline if effect.value > 0 else pairs.arm
-    return (
-        f"With each doubling of the steps the loss of {pairs.baseline} changed by {loss(full)} nats and that of "
-        f"{pairs.arm} by {loss(own)}: {faster} fell faster, by {significant(abs(effect.value))} nats"
-        f"{interval(effect, negate=effect.value < 0)}, {replicates_text(len(pairs.pairs))}{_with_p(verdict)}."
-    )
+    results = []
+    for pairs, verdict in zip(context.frozen, verdicts, strict=True):
+        effect = difference(pairs, FALL)
+        if effect.value is None:
+            results.append(untested(C1, context, no_pairs(pairs), pairs.arm))
+            continue
+        faster = pairs.baseline if effect.value > 0 else pairs.arm
+        sentence = (
+            f"With each doubling of the steps the loss of {faster} fell by {significant(abs(effect.value))} nats"
+            f"{interval(effect, negate=effect.value < 0)} more than that of "
+            f"{pairs.arm if faster == pairs.baseline else pairs.baseline} on the same windows, {rates_text(pairs)}, "
+            f"{replicates_text(len(pairs.pairs))}{with_p(verdict.p_value)}."
+        )
+        results.append(result(C1, context, pairs.arm, verdict, effect, sentence))
+    return results
 
 
 def judge_scatter(context: Context) -> list[ClaimResult]:
     """C2."""
     if context.frozen_obstacle:
         return [untested(C2, context, context.frozen_obstacle)]
-    margin = context.variant.recipe.margin_nats
-    below = [[_below(pair) for pair in pairs.pairs] for pairs in context.frozen]
-    found = [bootstrap_mean(series) for series in below]
-    signs = [[float(one.mean()) - 0.5 for one in series if len(one)] for series in below]
-    verdicts = within_runs([one.p_value(0.5) for one in found], signs, 1)
-    results = []
-    for pairs, share, verdict in zip(context.frozen, found, verdicts, strict=True):
-        effect = share.estimate("share", f"{OVER_BLOCKS}, within runs", (0.0, 1.0))
-        if effect.value is None:
-            results.append(untested(C2, context, _no_pairs(pairs), pairs.arm))
-            continue
-        early = float(np.mean([_early_distance(pair) for pair in pairs.pairs]))
-        if verdict.verdict == SUPPORTED and not abs(early) < margin:
-            verdict = Verdict(
-                UNDECIDED,
-                verdict.p_value,
-                "A look at fewer first steps, or a smaller learning rate: the early points are already off the line.",
-            )
+    tested = [pairs for pairs in context.frozen if any(len(_gaps(pair)) >= FEWEST_STEPS for pair in pairs.pairs)]
+    results = [
+        untested(C2, context, no_pairs(pairs) if not pairs.pairs else TOO_SHORT, pairs.arm)
+        for pairs in context.frozen
+        if pairs not in tested
+    ]
+    gaps = [[gap for pair in pairs.pairs if len(gap := _gaps(pair)) >= FEWEST_STEPS] for pairs in tested]
+    sides = [Series(own, share_test, lambda gap: float(below(gap).mean()) - 0.5, 0.5) for own in gaps]
+    ranks = [Series([distance_ranks(gap) for gap in own], slope_test, slope) for own in gaps]
+    halves = zip(judged(sides, 1), judged(ranks, 1), strict=True)
+    for pairs, side, rank, (most, early) in zip(tested, sides, ranks, halves, strict=True):
+        verdict = both(most, early)
+        effect = means_estimate(side, verdict, "share", (0.0, 1.0))
+        correlation = float(np.mean([rank.statistic(one) for one in rank.steps]))
+        order = "the later the farther from it" if correlation > 0 else "the later the nearer to it"
         sentence = (
-            f"{percent(effect.value)}{interval(effect, as_percent=True)} of the points lay below y = x "
-            f"{in_these_runs(len(pairs.pairs))}; over the first twentieth of the steps {pairs.arm} was "
-            f"{loss(early)} nats above {pairs.baseline} (on the line if within {margin:g}){_with_p(verdict)}."
+            f"{percent(effect.value)}{interval(effect, as_percent=True)} of the points lay below y = x, {order} (rank "
+            f"correlation of distance and step {decimal(correlation, 2)}), {rates_text(pairs)}, "
+            f"{scope_text(verdict, len(side.steps))}{with_p(verdict.p_value)}."
         )
         results.append(result(C2, context, pairs.arm, verdict, effect, sentence))
     return results
 
 
-def judge_equivalence(context: Context) -> list[ClaimResult]:
-    """C8."""
-    if context.reversed_obstacle:
-        return [untested(C8, context, context.reversed_obstacle)]
-    margin = context.variant.recipe.margin_nats
-    differences = [pairs.differences(scalars.held_out_after) for pairs in context.reversed]
-    equal = holm([equivalence_p(values, margin) for values in differences])
-    beyond = holm(
-        [sign_flip_p(values - margin * np.sign(values.mean() if len(values) else 0)) for values in differences]
-    )
-    results = []
-    for pairs, values, p_equal, p_beyond in zip(context.reversed, differences, equal, beyond, strict=True):
-        effect = t_interval(values, "nats")
-        if effect.value is None:
-            results.append(untested(C8, context, _no_pairs(pairs), pairs.arm))
-            continue
-        verdict = _equivalence(effect, margin, p_equal, p_beyond, len(context.reversed))
-        word = "above" if effect.value > 0 else "below"
-        sentence = (
-            f"The held-out loss of {pairs.arm} ended {loss(abs(effect.value))} nats {word} that of {pairs.baseline}"
-            f"{interval(effect, decimals=3, negate=effect.value < 0)}, {replicates_text(len(values))}; practically "
-            f"unchanged means within {margin:g}{_with_p(verdict)}."
-        )
-        results.append(result(C8, context, pairs.arm, verdict, effect, sentence))
-    return results
+TOO_SHORT = Obstacle("The run is too short for a scatter.", f"{FEWEST_STEPS} steps or more.")
 
 
-def _equivalence(effect: Estimate, margin: float, p_equal: float | None, p_beyond: float | None, arms: int) -> Verdict:
-    assert effect.value is not None
-    if effect.n >= MINIMUM_REPLICATES and p_equal is not None and p_equal < ALPHA:
-        return Verdict(SUPPORTED, p_equal)
-    if abs(effect.value) > margin and p_beyond is not None and p_beyond < ALPHA:
-        return Verdict(REFUTED, p_beyond)
-    if effect.n < MINIMUM_REPLICATES:
-        decides = (
-            f"{MINIMUM_REPLICATES} replicates or more: fewer decide nothing here, as for every claim over replicates."
-        )
-        return Verdict(UNDECIDED, p_equal, decides)
-    return Verdict(UNDECIDED, p_equal, too_few(effect.n, arms))
+def below(gap: Floats) -> Floats:
+    """1 where the full arm's loss is lower, 0.5 where equal, 0 where higher, from frozen minus full."""
+    return 0.5 + 0.5 * np.sign(gap)
+
+
+def share_test(gaps: Sequence[Floats]) -> SeriesTest:
+    """Share of points below the line. How alike neighbours are is told by the gaps: their signs may never change."""
+    found = mean_test([below(gap) for gap in gaps], 0.5)
+    units = min(found.units, independent_steps(gaps))
+    return replace(found, error=found.error * math.sqrt(found.units / units), units=units, skewed_t=math.nan)
+
+
+def distance_ranks(gap: Floats) -> Floats:
+    """Ranks of the distances from the line, in steps: their slope over steps is Spearman's rank correlation."""
+    found: Floats = stats.rankdata(np.abs(gap)).astype(np.float64)
+    return found
 
 
 def judge_early_variance(context: Context) -> list[ClaimResult]:
@@ -136,7 +111,7 @@ def judge_early_variance(context: Context) -> list[ClaimResult]:
     if context.frozen_obstacle:
         return [untested(C10, context, context.frozen_obstacle)]
     differences = [pairs.differences(_log_variance) for pairs in context.frozen]
-    verdicts = over_replicates(differences, -1)
+    verdicts = over_replicates(differences, -1, -math.log(CALM))
     results = []
     for pairs, values, verdict in zip(context.frozen, differences, verdicts, strict=True):
         logs = t_interval(values, "ratio")
@@ -144,9 +119,14 @@ def judge_early_variance(context: Context) -> list[ClaimResult]:
             results.append(untested(C10, context, _no_variance(pairs), pairs.arm))
             continue
         effect = exponentiated(logs)
+        if verdict.detectable is not None:
+            verdict = replace(verdict, detectable=math.exp(verdict.detectable))
+        raw = t_interval(pairs.differences(_log_raw_variance), "ratio").value
+        also = "" if raw is None else f"; Var(L) itself, fall included, was {significant(math.exp(raw))} times"
         sentence = (
-            f"Early in training the loss of {pairs.arm} had {significant(effect.value)} times{interval(effect)} "
-            f"the variance about its trend that {pairs.baseline} had, {replicates_text(len(values))}{_with_p(verdict)}."
+            f"Early in training the loss of {pairs.arm} had {significant(effect.value)} times{interval(effect)} the "
+            f"variance about its trend that {pairs.baseline} had{also}, "
+            f"{replicates_text(len(values))}{with_p(verdict.p_value)}."
         )
         results.append(result(C10, context, pairs.arm, verdict, effect, sentence))
     return results
@@ -158,42 +138,30 @@ def exponentiated(logs: Estimate) -> Estimate:
     return replace(logs, value=ends[0], low=ends[1], high=ends[2], unit="ratio")
 
 
+def no_pairs(pairs: Pairs) -> Obstacle:
+    """Nothing of the two arms can be compared."""
+    return Obstacle(f"{pairs.arm} and {pairs.baseline} have no replicate in common that could be measured.", FINISH)
+
+
 def _log_variance(run: ArmRun) -> float:
     variance = scalars.loss_variance_early(run)
     return math.log(variance) if variance > 0 else math.nan
 
 
-def _below(pair: Pair) -> scalars.Floats:
-    """1 where the full arm's loss is lower, 0.5 where equal, 0 where higher; steps with a missing loss left out."""
+def _log_raw_variance(run: ArmRun) -> float:
+    early = run.losses[: scalars.early_steps(len(run.losses))]
+    variance = float(np.var(early, ddof=1)) if len(early) > 1 else math.nan
+    return math.log(variance) if variance > 0 else math.nan
+
+
+def _gaps(pair: Pair) -> Floats:
+    """Loss of the frozen arm minus that of the full one, [steps]; steps with a missing loss left out."""
     own, full = pair.losses
-    known = np.isfinite(own) & np.isfinite(full)
-    return 0.5 + 0.5 * np.sign(own[known] - full[known])
-
-
-def _early_distance(pair: Pair) -> float:
-    """Mean of frozen minus full loss over the first twentieth of the steps, three at least."""
-    own, full = pair.losses
-    known = finite(own - full)
-    return float(known[: max(3, round(len(known) / 20))].mean()) if len(known) else math.nan
-
-
-def _means(pairs: Pairs, measure: Measure) -> tuple[float, float]:
-    """Mean over the pairs of `measure` for the baseline and for the arm."""
-    return (
-        float(np.mean([measure(pair.baseline) for pair in pairs.pairs])),
-        float(np.mean([measure(pair.arm) for pair in pairs.pairs])),
-    )
-
-
-def _no_pairs(pairs: Pairs) -> Obstacle:
-    return Obstacle(f"{pairs.arm} and {pairs.baseline} have no replicate in common that could be measured.", FINISH)
+    found: Floats = (own - full)[np.isfinite(own) & np.isfinite(full)]
+    return found
 
 
 def _no_variance(pairs: Pairs) -> Obstacle:
     if not pairs.pairs:
-        return _no_pairs(pairs)
+        return no_pairs(pairs)
     return Obstacle("The run is too short for a variance of the early loss.", "6 steps or more.")
-
-
-def _with_p(verdict: Verdict) -> str:
-    return f" ({p_text(verdict.p_value)})" if verdict.p_value is not None else ""

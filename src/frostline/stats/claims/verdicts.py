@@ -1,20 +1,32 @@
 """When is a claim supported, refuted or undecided? The rules that all claims share.
 
-Over replicates: only an exact sign-flip p below 0.05 after Holm decides, so that six replicates are the fewest. Within
-runs: a bootstrapped p below 0.05 after Holm decides, if every replicate points the same way.
+Over replicates: `guarded_p` below 0.05 after Holm decides, so that six replicates are the fewest. In these runs (where
+there are fewer, and steps that can speak): the mean or slope over steps, p below 0.05 after Holm, and every replicate
+pointing the same way. A margin, where a claim has one, must be passed on either side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from frostline.readable import decimal, significant
 from frostline.stats.claims.context import Context, Obstacle
-from frostline.stats.claims.definitions import Definition
-from frostline.stats.intervals import Floats, nothing
-from frostline.stats.significance import ALPHA, holm, replicates_needed, sign_flip_p
+from frostline.stats.claims.definitions import OVER, WITHIN, Definition
+from frostline.stats.intervals import Floats, nothing, t_interval
+from frostline.stats.series import SeriesTest
+from frostline.stats.significance import (
+    ALPHA,
+    MINIMUM_REPLICATES,
+    beyond_p,
+    detectable,
+    guarded_p,
+    holm,
+    replicates_needed,
+)
 from frostline.stats.summary import ClaimResult, Estimate
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
@@ -27,6 +39,11 @@ class Verdict:
     verdict: str
     p_value: float | None
     decides: str = ""
+    scope: str = ""
+    """`over replicates` or `in these runs`; '' is the claim's own."""
+    detectable: float | None = None
+    """The effect that `seeds` replicates of this spread would find four times in five, in the effect's unit."""
+    seeds: int = 0
 
 
 def result(
@@ -48,13 +65,73 @@ def untested(definition: Definition, context: Context, obstacle: Obstacle, arm: 
     return result(definition, context, arm, verdict, nothing(""), obstacle.sentence)
 
 
-def over_replicates(differences: Sequence[Sequence[float] | Floats], direction: int) -> list[Verdict]:
-    """A verdict for each arm's differences (one a replicate); `direction` is the sign that the claim predicts."""
-    p_values = holm([sign_flip_p(values) for values in differences])
+def unanswered(definition: Definition, obstacle: Obstacle, arm: str = "") -> ClaimResult:
+    """The row of a claim about all variants that this run cannot test."""
+    verdict = Verdict(UNDECIDED, None, obstacle.decides)
+    return across_variants(definition, arm, verdict, nothing(""), obstacle.sentence)
+
+
+def over_replicates(
+    differences: Sequence[Sequence[float] | Floats], direction: int, margin: float = 0.0
+) -> list[Verdict]:
+    """A verdict for each arm's differences (one a replicate); `direction` is the sign that the claim predicts.
+
+    The mean must lie beyond `margin`, on either side.
+    """
+    p_values = holm([beyond_p(values, margin) for values in differences])
     return [
-        _over_replicates(values, p, direction, len(differences))
+        _over_replicates(values, p, direction, len(differences), margin)
         for values, p in zip(differences, p_values, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What each replicate of an arm says step by step, how to test it within runs, and its effect in each replicate."""
+
+    steps: Sequence[Floats]
+    """[steps] of each replicate."""
+    test: Callable[[Sequence[Floats]], SeriesTest]
+    statistic: Callable[[Floats], float]
+    """The same number, less its null, of one replicate."""
+    null: float = 0.0
+
+
+def judged(arms: Sequence[Series], direction: int, margin: float = 0.0) -> list[Verdict]:
+    """A verdict for each arm: over replicates where there are enough, else in these runs.
+
+    `margin` is in the unit of the statistic.
+    """
+    statistics = [[arm.statistic(one) for one in arm.steps] for arm in arms]
+    if all(len(own) >= MINIMUM_REPLICATES for own in statistics):
+        return over_replicates(statistics, direction, margin)
+    p_values = [_p_within(arm.test(arm.steps), arm.null, margin) for arm in arms]
+    return within_runs(p_values, statistics, direction, margin)
+
+
+def _p_within(found: SeriesTest, null: float, margin: float) -> float | None:
+    """p of the value lying beyond `margin` from `null` on its side; 1 where it lies within."""
+    away = found.value - null
+    if not found.enough or (margin > 0 and abs(away) <= margin):
+        return 1.0 if found.enough else None
+    return found.p_value(null + math.copysign(margin, away))
+
+
+def both(first: Verdict, second: Verdict) -> Verdict:
+    """The verdict on a claim of two halves that must both hold: the larger p, the narrower scope.
+
+    It is refuted by either half, so that each is tested at half the level for that.
+    """
+    known = [one.p_value for one in (first, second) if one.p_value is not None]
+    scope = WITHIN if WITHIN in (first.scope, second.scope) else first.scope
+    refuting = [one.p_value for one in (first, second) if one.verdict == REFUTED and one.p_value is not None]
+    if refuting and 2 * min(refuting) < ALPHA:
+        return Verdict(REFUTED, 2 * min(refuting), scope=scope)
+    p = max(known) if len(known) == 2 else None
+    if first.verdict == second.verdict == SUPPORTED:
+        return Verdict(SUPPORTED, p, scope=scope)
+    decides = next((one.decides for one in (first, second) if one.decides), "More replicates: one half speaks against.")
+    return Verdict(UNDECIDED, p, decides, scope)
 
 
 def too_few(replicates: int, arms: int) -> str:
@@ -67,12 +144,31 @@ def too_few(replicates: int, arms: int) -> str:
     return f"More replicates, or longer runs: with {replicates} replicates the difference is not told from chance."
 
 
-def within_runs(p_values: Sequence[float | None], signs: Sequence[Sequence[float]], direction: int) -> list[Verdict]:
-    """A verdict for each arm from its bootstrapped p-value and the effect in each replicate (of which the sign counts).
+def within_runs(
+    p_values: Sequence[float | None], effects: Sequence[Sequence[float]], direction: int, margin: float = 0.0
+) -> list[Verdict]:
+    """A verdict for each arm from its p-value within the runs and the effect in each replicate.
 
-    An effect counts where it has the same sign in every replicate.
+    An effect counts where every replicate has it on the same side, and beyond the margin.
     """
-    return [_within(p, list(own), direction) for p, own in zip(holm(list(p_values)), signs, strict=True)]
+    return [_within(p, list(own), direction, margin) for p, own in zip(holm(list(p_values)), effects, strict=True)]
+
+
+def means_estimate(
+    arm: Series, verdict: Verdict, unit: str, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """The effect (its null included) over that which the verdict is about: replicates, or steps of these runs."""
+    if verdict.scope == WITHIN:
+        return arm.test(arm.steps).estimate(unit, bounds)
+    found = t_interval([arm.statistic(one) + arm.null for one in arm.steps], unit)
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, bounds[0]), high=min(found.high, bounds[1]))
+
+
+def scope_text(verdict: Verdict, count: int) -> str:
+    """`over 7 replicates`, or `in these runs`."""
+    return in_these_runs(count) if verdict.scope == WITHIN else replicates_text(count)
 
 
 def replicates_text(count: int) -> str:
@@ -85,22 +181,49 @@ def in_these_runs(count: int) -> str:
     return "in these runs" if count != 1 else "in this run"
 
 
-def _over_replicates(values: Sequence[float] | Floats, p: float | None, direction: int, arms: int) -> Verdict:
+def _over_replicates(
+    values: Sequence[float] | Floats, p: float | None, direction: int, arms: int, margin: float
+) -> Verdict:
+    mean = float(np.mean(values)) if len(values) else 0.0
     if p is not None and p < ALPHA:
-        return Verdict(SUPPORTED if float(np.sum(values)) * direction > 0 else REFUTED, p)
-    return Verdict(UNDECIDED, p, too_few(len(values), arms))
+        return Verdict(SUPPORTED if mean * direction > 0 else REFUTED, p, scope=OVER)
+    seeds = max(len(values), replicates_needed(arms))
+    decides = too_few(len(values), arms)
+    surely_small = guarded_p(np.asarray(values) - math.copysign(margin, mean)) if margin > abs(mean) else None
+    if surely_small is not None and surely_small < ALPHA:
+        decides = "A margin below what counts here: the effect is surely smaller."
+    return Verdict(UNDECIDED, p, decides, OVER, detectable(values, seeds), seeds)
 
 
-def _within(p: float | None, effects: list[float], direction: int) -> Verdict:
+def _within(p: float | None, effects: list[float], direction: int, margin: float) -> Verdict:
     if p is None:
-        return Verdict(UNDECIDED, None, "More steps: a run this short has too few blocks of steps for an interval.")
+        decides = "More steps, or six replicates: neighbouring steps are alike, so that these are too few to test."
+        return Verdict(UNDECIDED, None, decides, WITHIN)
     if p >= ALPHA:
-        return Verdict(UNDECIDED, p, "More steps: the effect is not told from the noise between steps.")
-    if all(effect * direction > 0 for effect in effects):
-        return Verdict(SUPPORTED, p)
-    if all(effect * direction < 0 for effect in effects):
-        return Verdict(REFUTED, p)
-    return Verdict(UNDECIDED, p, "More replicates: those of this run disagree about the direction.")
+        decides = "More steps, or six replicates: the effect is not told from the noise between steps."
+        return Verdict(UNDECIDED, p, decides, WITHIN)
+    if all(effect * direction > margin for effect in effects):
+        return Verdict(SUPPORTED, p, scope=WITHIN)
+    if all(-effect * direction > margin for effect in effects):
+        return Verdict(REFUTED, p, scope=WITHIN)
+    return Verdict(UNDECIDED, p, "More replicates: those of this run disagree about it.", WITHIN)
+
+
+def _decides(verdict: Verdict, effect: Estimate) -> str:
+    """What would decide it, with the effect that so many replicates would find."""
+    if verdict.verdict != UNDECIDED:
+        return ""
+    found = verdict.detectable
+    if found is None or not math.isfinite(found) or found <= 0:
+        return verdict.decides
+    amount = f"{significant(found, 2)} {effect.unit}"
+    if effect.unit == "share":
+        amount = f"{decimal(100 * found)} points"
+    if effect.unit == "ratio":
+        amount = f"a factor of {significant(found, 3)}"
+    return (
+        f"{verdict.decides} With {verdict.seeds} replicates at this spread, {amount} would be found four times in five."
+    )
 
 
 def _result(
@@ -117,6 +240,8 @@ def _result(
         statistic=definition.statistic,
         null=definition.null,
         margin=definition.margin,
-        decides=verdict.decides if verdict.verdict == UNDECIDED else "",
+        decides=_decides(verdict, effect),
         variant=variant,
+        scope=verdict.scope or definition.decided,
+        detectable=verdict.detectable if verdict.verdict == UNDECIDED else None,
     )
