@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from frostline.stats.intervals import LEVEL, Floats, autocorrelation, finite, slope
-from frostline.stats.significance import hall_t
+from frostline.stats.significance import hall_t, two_sided
 from frostline.stats.summary import Estimate
 
 FEWEST_UNITS = 10.0
@@ -54,14 +54,14 @@ class SeriesTest:
             return None
         if self.error == 0:
             return 1.0 if self.value == null else 2.0 ** (1 - self.units)
-        p = float(2 * stats.t.sf(abs(self.value - null) / self.error, self.degrees))
+        p = two_sided((self.value - null) / self.error, self.degrees)
         if math.isfinite(self.skewed_t):
-            p = max(p, float(2 * stats.t.sf(abs(self.skewed_t), self.degrees)))
+            p = max(p, two_sided(self.skewed_t, self.degrees))
         return p
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Lower and upper end."""
-        half = float(stats.t.ppf(0.5 + level / 2, self.degrees)) * self.error
+        half = float(special.stdtrit(self.degrees, 0.5 + level / 2)) * self.error
         return self.value - half, self.value + half
 
     def estimate(self, unit: str, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
@@ -127,13 +127,13 @@ def slope_test(series: Sequence[ArrayLike]) -> SeriesTest:
     return SeriesTest(float(np.mean(slopes)), error, units - len(kept), len(kept))
 
 
-def winsorized(values: Floats, spreads: float = 3.0) -> Floats:
-    """`values` with what lies more than so many robust standard deviations from the median moved to there."""
+def without_pauses(values: Floats, spreads: float = 5.0) -> Floats:
+    """`values` without those more than so many robust standard deviations from the median."""
     if not len(values):
         return values
-    middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
-    return np.clip(values, middle - spreads * spread, middle + spreads * spread) if spread > 0 else values
+    away = np.abs(values - np.median(values))
+    spread = 1.4826 * float(np.median(away))
+    return values[away <= spreads * spread] if spread > 0 else values
 
 
 def _kept(series: Sequence[ArrayLike]) -> list[Floats]:

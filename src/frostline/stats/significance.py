@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from frostline.stats.intervals import Floats, finite, generator_for
 
@@ -40,12 +41,18 @@ def sign_flip_p(differences: ArrayLike) -> float | None:
     observed = abs(float(known.sum()))
     tolerance = 1e-12 * float(np.abs(known).sum())  # patterns that tie with the observed one count
     if n <= EXACT_UP_TO:
-        signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float(np.mean(np.abs(signs @ known) >= observed - tolerance))
+        return float(np.mean(np.abs(_patterns(n) @ known) >= observed - tolerance))
     generator = generator_for([known])
     signs = 1.0 - 2.0 * generator.integers(2, size=(MONTE_CARLO_FLIPS, n))
     hits = int(np.sum(np.abs(signs @ known) >= observed - tolerance))
     return (hits + 1) / (MONTE_CARLO_FLIPS + 1)
+
+
+@lru_cache(maxsize=4)
+def _patterns(n: int) -> Floats:
+    """Every pattern of n signs, [patterns, n]."""
+    found: Floats = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    return found
 
 
 def guarded_p(differences: ArrayLike) -> float | None:
@@ -90,7 +97,12 @@ def _student_t(values: Floats) -> float:
 def _t_p(t: float, values: Floats) -> float:
     """Two-sided p of `t`; 1 where it points to the other side than the mean."""
     same_side = t * float(values.mean()) > 0
-    return float(2 * stats.t.sf(abs(t), len(values) - 1)) if same_side else 1.0
+    return two_sided(t, len(values) - 1) if same_side else 1.0
+
+
+def two_sided(t: float, degrees: float) -> float:
+    """Two-sided p of Student's t."""
+    return float(2 * special.stdtr(degrees, -abs(t)))
 
 
 def beyond_p(differences: ArrayLike, margin: float) -> float | None:

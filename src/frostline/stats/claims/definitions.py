@@ -135,8 +135,8 @@ C7 = Definition(
     "C7",
     "Freezing saves time.",
     "r = 1 - T_frozen / T_full, from the logarithm of the ratio of each timed pair of steps, the arms interleaved in "
-    "alternating order; ratios far from the median (three robust standard deviations) are drawn in, so that a pause of "
-    "the machine counts as one slow step",
+    "alternating order; pairs farther from the median than five robust standard deviations (a pause of the machine) "
+    "are left out",
     f"r is 0 ({_OVER_TIMED})",
     "none",
     STUDY,

@@ -15,6 +15,7 @@ from frostline.stats.claims.context import FINISH, Context, Obstacle, rates_text
 from frostline.stats.claims.definitions import C1, C2, C10, CALM
 from frostline.stats.claims.verdicts import (
     Series,
+    Verdict,
     both,
     judged,
     means_estimate,
@@ -68,21 +69,29 @@ def judge_scatter(context: Context) -> list[ClaimResult]:
         if pairs not in tested
     ]
     gaps = [[gap for pair in pairs.pairs if len(gap := _gaps(pair)) >= FEWEST_STEPS] for pairs in tested]
-    sides = [Series(own, share_test, lambda gap: float(below(gap).mean()) - 0.5, 0.5) for own in gaps]
-    ranks = [Series([distance_ranks(gap) for gap in own], slope_test, slope) for own in gaps]
-    halves = zip(judged(sides, 1), judged(ranks, 1), strict=True)
-    for pairs, side, rank, (most, early) in zip(tested, sides, ranks, halves, strict=True):
-        verdict = both(most, early)
-        effect = means_estimate(side, verdict, "share", (0.0, 1.0))
-        correlation = float(np.mean([rank.statistic(one) for one in rank.steps]))
+    verdicts = scatter_verdicts(gaps)
+    for pairs, own, verdict in zip(tested, gaps, verdicts, strict=True):
+        effect = means_estimate(_side(own), verdict, "share", (0.0, 1.0))
+        correlation = float(np.mean([slope(distance_ranks(gap)) for gap in own]))
         order = "the later the farther from it" if correlation > 0 else "the later the nearer to it"
         sentence = (
             f"{percent(effect.value)}{interval(effect, as_percent=True)} of the points lay below y = x, {order} (rank "
             f"correlation of distance and step {decimal(correlation, 2)}), {rates_text(pairs)}, "
-            f"{scope_text(verdict, len(side.steps))}{with_p(verdict.p_value)}."
+            f"{scope_text(verdict, len(own))}{with_p(verdict.p_value)}."
         )
         results.append(result(C2, context, pairs.arm, verdict, effect, sentence))
     return results
+
+
+def scatter_verdicts(gaps: Sequence[Sequence[Floats]]) -> list[Verdict]:
+    """A verdict for each arm's frozen minus full losses ([steps], one a replicate): most below, the early ones near."""
+    most = judged([_side(own) for own in gaps], 1)
+    early = judged([Series([distance_ranks(gap) for gap in own], slope_test, slope) for own in gaps], 1)
+    return [both(first, second) for first, second in zip(most, early, strict=True)]
+
+
+def _side(gaps: Sequence[Floats]) -> Series:
+    return Series(gaps, share_test, lambda gap: float(below(gap).mean()) - 0.5, 0.5)
 
 
 TOO_SHORT = Obstacle("The run is too short for a scatter.", f"{FEWEST_STEPS} steps or more.")

@@ -2,7 +2,7 @@
 
 Arm and baseline take the same step one after the other, so that a pair of steps meets the machine in the same state.
 Now and then the machine pauses, and one step takes ten times as long: the sum of all steps then tells of the pauses.
-So the logarithm of each pair's ratio speaks, and ratios far from the median are drawn in.
+So the logarithm of each pair's ratio speaks, and pairs far from the median are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from frostline.stats.claims.verdicts import (
 )
 from frostline.stats.intervals import Floats
 from frostline.stats.pairs import Pairs
-from frostline.stats.series import SeriesTest, mean_test, winsorized
+from frostline.stats.series import SeriesTest, mean_test, without_pauses
 from frostline.stats.summary import ClaimResult, Estimate
 from frostline.stats.wording import interval, with_p
 
@@ -62,9 +62,9 @@ def judge_saving(context: Context) -> list[ClaimResult]:
 
 
 def log_ratios(pairs: Pairs) -> list[Floats]:
-    """For each replicate, the logarithm of baseline over arm of each timed pair of steps, far ones drawn in."""
+    """For each replicate, the logarithm of baseline over arm of each timed pair of steps, pauses left out."""
     timed = [pair.timed_seconds for pair in pairs.side_by_side().pairs]
-    return [winsorized(np.log(one[:, 1] / one[:, 0])) for one in timed if len(one)]
+    return [without_pauses(np.log(one[:, 1] / one[:, 0])) for one in timed if len(one)]
 
 
 def saving_verdicts(series: Sequence[Sequence[Floats]], least: float) -> list[Verdict]:
