@@ -21,7 +21,7 @@ from frostline.run_folder import (
     WatchedMatrices,
     WeightChange,
 )
-from frostline.stats import ArmSummary, ClaimResult, Estimate, RunSummary
+from frostline.stats import ArmSummary, ClaimResult, Estimate, RecordedRun, RunSummary, noise_change
 
 Lines = list[dict[str, object]]
 
@@ -71,6 +71,23 @@ def weight_changes_frame(lines: Lines) -> pl.DataFrame:
     )
 
 
+def noise_changes_frame(run: RecordedRun) -> pl.DataFrame:
+    """The weight change that gradients of pure noise would have made: variant, arm, role, step, change.
+
+    Mean over the matrices that train and over replicates, as in the figure. No row where it cannot be known.
+    """
+    rows: list[tuple[str, str, str, int, float]] = []
+    for variant in run.variants:
+        for (_, arm), one in variant.runs.items():
+            expected = noise_change(one, variant.recipe.training.betas)
+            for place, role in enumerate(one.watched.roles if one.watched is not None and expected.size else ()):
+                known = zip(one.change_steps, expected[:, place], strict=True)
+                rows += [(variant.label, arm, role, int(step), float(value)) for step, value in known if value > 0]
+    schema = {"variant": pl.String(), "arm": pl.String(), "role": pl.String(), "step": pl.Int64()}
+    found = pl.DataFrame(rows, schema=schema | {"change": pl.Float64()}, orient="row")
+    return found.group_by("variant", "arm", "role", "step", maintain_order=True).agg(pl.col("change").mean())
+
+
 def final_weights_frame(lines: Lines) -> pl.DataFrame:
     """One row for each watched matrix at the end.
 
@@ -89,10 +106,10 @@ def final_weights_frame(lines: Lines) -> pl.DataFrame:
 def claims_frame(summary: RunSummary) -> pl.DataFrame:
     """One row a claim and arm, with columns:
 
-    id, claim, variant, arm, verdict, value, low, high, n, unit, method, p_value, sentence, statistic, null,
-    margin, decides.
+    id, claim, variant, arm, verdict, scope, at_rates, value, low, high, n, unit, method, p_value, sentence, statistic,
+    null, margin, decides.
     """
-    texts = ["id", "claim", "variant", "arm", "verdict"]
+    texts = ["id", "claim", "variant", "arm", "verdict", "scope", "at_rates"]
     explained = ["sentence", "statistic", "null", "margin", "decides"]
     schema: dict[str, pl.DataType] = {name: pl.String() for name in texts} | _ESTIMATE | {"p_value": pl.Float64()}
     schema |= {name: pl.String() for name in explained}

@@ -156,7 +156,8 @@ FIGURES: tuple[FigureKind, ...] = (
         lambda plots, variant, width: plots.weight_change(variant, width),
         lambda facts: (
             "Norm of W(t) − W(t−1), mean over the matrices that the arm trains, by role; logarithmic. Matrices that "
-            f"do not move are left out. {_replicates(facts)}."
+            "do not move are left out. Dashed: what AdamW makes of gradients of pure noise; what is left above it is "
+            f"coherence of gradients. {_replicates(facts)}."
         ),
         lambda facts: "Line charts of the weight change per step for each role and arm, on a logarithmic scale.",
     ),

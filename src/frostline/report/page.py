@@ -13,7 +13,7 @@ from frostline.report.gallery import Absent, Drawing
 from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
 from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
-from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary
+from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
 SECTIONS = {
     "loss": "Loss",
@@ -59,6 +59,10 @@ class ClaimRow:
     result: ClaimResult
     colour: str
     symbol: str
+    label: str
+    """The verdict, with what it is restricted to."""
+    share: str
+    """The effect in per cent of what the baseline gained; '' where it is not in nats."""
     effect: str
     interval: str
     p_value: str
@@ -214,6 +218,12 @@ def alerts_of(summary: RunSummary) -> list[str]:
             alerts.append(f"{where}The arms were not paired. {variant.checks.pairing}")
         if not variant.checks.frozen_holds:
             alerts.append(f"{where}Frozen weights moved. {variant.checks.frozen}")
+        alerts += [
+            f"{where}{arm.arm} saved more time than the arithmetic of its plan allows "
+            f"({numbers.share(arm.saving.value)} against {numbers.share(arm.ceiling_cached)}): something else made the arms differ, too."
+            for arm in variant.arms.values()
+            if arm.saving is not None and arm.saving.low is not None and arm.saving.low > arm.ceiling_cached
+        ]
         told = list(variant.checks.failed)
         told += [sentence for arm in variant.arms.values() for sentence in arm.failed if sentence not in told]
         alerts += [f"{where}{sentence}" for sentence in told]
@@ -234,12 +244,21 @@ def _claim(result: ClaimResult, style: Style) -> ClaimRow:
     return ClaimRow(
         result=result,
         colour=style.colour_name(result.arm) if result.arm in style.arms else "",
-        symbol=SYMBOLS.get(result.verdict, "?"),
+        symbol=verdict_symbol(result),
+        label=verdict_label(result),
+        share=_share_of_gain(result),
         effect=numbers.in_unit(effect.value, effect.unit),
         interval=numbers.interval(effect),
         p_value=numbers.p_value(result.p_value),
         n=f"n = {effect.n}, {effect.method}" if effect.n else "",
     )
+
+
+def _share_of_gain(result: ClaimResult) -> str:
+    share = result.share_of_gain
+    if share is None or share.value is None:
+        return ""
+    return f"{numbers.share(share.value)} of what the baseline gained"
 
 
 def _variant(run: Run, variant: VariantSummary, index: int, several: bool) -> VariantPage:

@@ -63,7 +63,8 @@ class RunPlots:
         changes = self._of(self.run.weight_changes(), variant)
         if changes.filter(pl.col("change") > 0).is_empty():
             raise NothingMeasured("The weight change of single steps was not measured.")
-        return weights.weight_change_chart(changes, self._style(variant), width)
+        noise = self._of(self.run.noise_changes(), variant)
+        return weights.weight_change_chart(changes, noise, self._style(variant), width)
 
     def drift(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
         """Relative drift from the start: layers x matrices for each arm."""

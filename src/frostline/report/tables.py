@@ -11,7 +11,7 @@ import polars as pl
 from frostline.errors import RunFolderError
 from frostline.report import frames
 from frostline.run_folder import RECIPE_FILE
-from frostline.stats import RunSummary
+from frostline.stats import RunSummary, read_run
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class RunTables:
     def weight_changes(self) -> pl.DataFrame:
         """One row a watched matrix and step: variant, seed, arm, step, name, layer, role, change, drift."""
         return self._weight_changes
+
+    def noise_changes(self) -> pl.DataFrame:
+        """The weight change that gradients of pure noise would make: variant, arm, role, step, change (mean)."""
+        return frames.noise_changes_frame(read_run(self.folder))
 
     def final_weights(self) -> pl.DataFrame:
         """One row a watched matrix: variant, seed, arm, name, layer, role, trained, norm, drift, relative_drift,

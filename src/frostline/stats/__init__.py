@@ -7,6 +7,8 @@ from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import read_summary, summarise, write_summary
 from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary, VariantSummary
+from frostline.stats.weight_noise import noise_change
+from frostline.stats.wording import verdict_label, verdict_symbol
 
 __all__ = [
     "OVER_BLOCKS",
@@ -21,9 +23,12 @@ __all__ = [
     "bootstrap",
     "check",
     "judge_claims",
+    "noise_change",
     "ratio",
     "read_run",
     "read_summary",
     "summarise",
+    "verdict_label",
+    "verdict_symbol",
     "write_summary",
 ]

@@ -51,8 +51,8 @@ def sign_flip_p(differences: ArrayLike) -> float | None:
 @lru_cache(maxsize=4)
 def _patterns(n: int) -> Floats:
     """Every pattern of n signs, [patterns, n]."""
-    found: Floats = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    return found
+    bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def guarded_p(differences: ArrayLike) -> float | None:
@@ -87,7 +87,8 @@ def hall_t(values: Floats, units: float | None = None) -> float:
     variance = float(np.mean(centred**2))
     skewness = float(np.mean(centred**3)) / variance**1.5
     ratio = float(values.mean()) / float(values.std(ddof=1))
-    return math.sqrt(n) * (ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * n))
+    turned = ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * n)
+    return math.sqrt(n) * float(turned)
 
 
 def _student_t(values: Floats) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from frostline.errors import PlanError
 from frostline.readable import decimal, p_value, plural, significant
 from frostline.recipe import Selector, WrittenPlan
-from frostline.stats.summary import Estimate
+from frostline.stats.summary import ClaimResult, Estimate
 
 ROLE_WORDS = {
     "all": "all weights",
@@ -55,6 +55,25 @@ def p_text(p: float | None) -> str:
 def with_p(p: float | None) -> str:
     """` (p = 0.031)` with a leading blank, or '' where there is none."""
     return f" ({p_text(p)})" if p is not None else ""
+
+
+SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
+_QUALIFIED = {"supported": "+", "refuted": "−"}
+
+
+def verdict_label(claim: ClaimResult) -> str:
+    """`supported`, with what it is restricted to: `supported in these runs, at these rates (exploratory)`."""
+    told = claim.verdict
+    if claim.verdict != "undecided":
+        told += " in these runs" if claim.scope == "in these runs" else ""
+        told += " at these rates" if claim.at_rates == "the given rates" else ""
+    return f"{told} (exploratory)" if claim.exploratory else told
+
+
+def verdict_symbol(claim: ClaimResult) -> str:
+    """A tick or a cross only for what holds over replicates and at each arm's best rate; plus or minus for less."""
+    restricted = claim.scope == "in these runs" or claim.at_rates == "the given rates"
+    return (_QUALIFIED if restricted else SYMBOLS).get(claim.verdict, "?")
 
 
 def describe_plan(plan: str, layers: int) -> str:

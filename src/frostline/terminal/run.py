@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from frostline.report import MISSING, SYMBOLS, Run, alerts_of, numbers, open_run, row_facts
-from frostline.stats import RunSummary, VariantSummary
+from frostline.report import MISSING, Run, alerts_of, numbers, open_run, row_facts
+from frostline.stats import RunSummary, VariantSummary, verdict_label, verdict_symbol
 from frostline.text import one_line
 
 _VERDICT_STYLES = {"supported": "bold green", "refuted": "bold red", "undecided": "yellow"}
@@ -65,7 +65,7 @@ def _claims(summary: RunSummary) -> Table:
     for heading in ("", "arm", "verdict", "what was found"):
         table.add_column(heading, no_wrap=heading != "what was found")
     for claim in summary.claims:
-        verdict = f"{SYMBOLS.get(claim.verdict, '?')} {one_line(claim.verdict)}"
+        verdict = f"{verdict_symbol(claim)} {one_line(verdict_label(claim))}"
         table.add_row(
             Text(one_line(claim.id), style="bold"),
             Text(one_line(claim.arm)),

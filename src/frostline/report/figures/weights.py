@@ -18,11 +18,12 @@ from frostline.report.figures.parts import (
 from frostline.report.style import WIDE, Style
 
 
-def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
+def weight_change_chart(changes: pl.DataFrame, noise: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
     """Frobenius norm of W_t - W_(t-1) over steps, one panel a role, on one logarithmic scale.
 
     A line is the mean over the matrices that moved (those that the arm trains) and over replicates; `changes` is the
-    frame of `Run.weight_changes()` of one variant.
+    frame of `Run.weight_changes()` of one variant. Dashed is what AdamW would make of gradients of pure noise at the
+    same rates, `noise` of `Run.noise_changes()`: what lies above it is agreement of the gradients.
     """
     mean = (
         changes.filter(pl.col("change") > 0)
@@ -45,16 +46,15 @@ def weight_change_chart(changes: pl.DataFrame, style: Style, width: int = WIDE) 
             title="change a step (Frobenius norm)" if first else None,
             axis=alt.Axis(format=".4~g", labels=first, tickCount=4),
         )
-        panels.append(
-            alt.Chart(data_of(thinned(mean.filter(pl.col("role") == role), 300)))
-            .mark_line(strokeWidth=1.8)
-            .encode(
-                x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=3, tickMinStep=1, format="~s")),
-                y=vertical,
-                color=colour,
-            )
-            .properties(width=inner, height=170, title=role)
-        )
+        across = alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=3, tickMinStep=1, format="~s"))
+        drawn = [
+            alt.Chart(data_of(thinned(frame.filter(pl.col("role") == role).sort("arm", "step"), 300)))
+            .mark_line(strokeWidth=thick, strokeDash=dash, clip=True)
+            .encode(x=across, y=vertical, color=colour)
+            for frame, thick, dash in ((mean, 1.8, [1, 0]), (noise, 1.2, [4, 3]))
+            if not frame.filter(pl.col("role") == role).is_empty()
+        ]
+        panels.append(stacked(*drawn).properties(width=inner, height=170, title=role))
     return finish(side_by_side(panels, columns), style)
 
 
