@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from frostline.stats.significance import equivalence_p, holm, replicates_needed, sign_flip_p
+from frostline.stats.significance import (
+    beyond_p,
+    detectable,
+    equivalence_p,
+    guarded_p,
+    holm,
+    replicates_needed,
+    sign_flip_p,
+)
 
 
 @pytest.mark.parametrize("replicates", [2, 3, 6, 9])
@@ -76,16 +84,40 @@ def test_holm_never_makes_a_p_smaller_and_keeps_their_order(p_values: list[float
     assert list(np.array(corrected)[order]) == sorted(corrected)
 
 
-def test_equivalence_is_the_larger_of_two_one_sided_t_tests() -> None:
+def test_equivalence_needs_both_ends_of_the_margin_by_the_test_that_decides() -> None:
     values = np.array([0.01, -0.02, 0.015, 0.004, -0.006, 0.012])
-    lower = stats.ttest_1samp(values, -0.05, alternative="greater").pvalue
-    upper = stats.ttest_1samp(values, 0.05, alternative="less").pvalue
-    assert equivalence_p(values, 0.05) == pytest.approx(max(lower, upper))
+    ends = [guarded_p(values - 0.05), guarded_p(values + 0.05)]
+    assert equivalence_p(values, 0.05) == max(p for p in ends if p is not None)
+    assert equivalence_p(values[:5], 0.05) is None
 
 
 def test_identical_arms_are_equivalent_and_a_constant_gap_beyond_the_margin_is_not() -> None:
-    assert equivalence_p(np.zeros(6), 0.05) == 0.0
+    assert equivalence_p(np.zeros(6), 0.05) == 2 / 2**6
     assert equivalence_p(np.full(6, 0.0625), 0.05) == 1.0
+
+
+def test_the_guard_never_lowers_p_and_leaves_clear_differences_alone() -> None:
+    for seed in range(40):
+        values = np.random.default_rng(seed).exponential(size=7) - 0.5
+        guarded, alone = guarded_p(values), sign_flip_p(values)
+        assert guarded is not None
+        assert alone is not None
+        assert guarded >= alone
+    assert guarded_p(np.array([1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 1.0])) == 2 / 2**7
+
+
+def test_a_difference_within_the_margin_has_a_p_of_one() -> None:
+    assert beyond_p(np.array([0.02, 0.03, 0.04, 0.02, 0.03, 0.03]), 0.05) == 1.0
+    assert beyond_p(np.array([-1.0, -1.1, -0.9, -1.0, -1.05, -0.95]), 0.05) == 2 / 2**6
+
+
+@pytest.mark.parametrize("replicates", [7, 10])
+def test_what_is_called_detectable_is_found_four_times_in_five(replicates: int) -> None:
+    generator = np.random.default_rng(replicates)
+    effect = detectable(np.array([-1.0, 1.0]) / np.sqrt(2), replicates)  # a spread of 1
+    assert effect is not None
+    found = [guarded_p(generator.normal(effect, 1.0, replicates)) for _ in range(600)]
+    assert np.mean([p is not None and p < 0.05 for p in found]) == pytest.approx(0.8, abs=0.06)
 
 
 def test_more_arms_need_more_replicates() -> None:

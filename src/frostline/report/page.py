@@ -220,7 +220,8 @@ def alerts_of(summary: RunSummary) -> list[str]:
             alerts.append(f"{where}Frozen weights moved. {variant.checks.frozen}")
         alerts += [
             f"{where}{arm.arm} saved more time than the arithmetic of its plan allows "
-            f"({numbers.share(arm.saving.value)} against {numbers.share(arm.ceiling_cached)}): something else made the arms differ, too."
+            f"({numbers.share(arm.saving.value)} against {numbers.share(arm.ceiling_cached)}): something else made the "
+            "arms differ, too."
             for arm in variant.arms.values()
             if arm.saving is not None and arm.saving.low is not None and arm.saving.low > arm.ceiling_cached
         ]
