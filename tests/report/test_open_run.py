@@ -29,7 +29,7 @@ COLUMNS: dict[str, list[str]] = {
                       "ngrams", "copied_ngrams", "distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu"],
     "times": [*PLACE, "step", "seconds", "untimed"],
     "memory": ["variant", "arm", "method", "peak_bytes", "model_bytes"],
-    "claims": ["id", "claim", "variant", "arm", "verdict", *ESTIMATE, "p_value", "sentence", "statistic", "null",
+    "claims": ["id", "claim", "variant", "arm", "verdict", "scope", "at_rates", *ESTIMATE, "p_value", "sentence", "statistic", "null",
                "margin",
                "decides"],
     "estimates": ["variant", "arm", "measure", *ESTIMATE],

@@ -5,7 +5,7 @@ A number that was not finite is null. Frames of a run that lacks a kind of recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
@@ -21,7 +21,7 @@ from frostline.run_folder import (
     WatchedMatrices,
     WeightChange,
 )
-from frostline.stats import ArmSummary, ClaimResult, Estimate, RecordedRun, RunSummary, noise_change
+from frostline.stats import ArmSummary, ClaimResult, Estimate, RunSummary, VariantRun, noise_change
 
 Lines = list[dict[str, object]]
 
@@ -71,13 +71,13 @@ def weight_changes_frame(lines: Lines) -> pl.DataFrame:
     )
 
 
-def noise_changes_frame(run: RecordedRun) -> pl.DataFrame:
+def noise_changes_frame(variants: Sequence[VariantRun]) -> pl.DataFrame:
     """The weight change that gradients of pure noise would have made: variant, arm, role, step, change.
 
     Mean over the matrices that train and over replicates, as in the figure. No row where it cannot be known.
     """
     rows: list[tuple[str, str, str, int, float]] = []
-    for variant in run.variants:
+    for variant in variants:
         for (_, arm), one in variant.runs.items():
             expected = noise_change(one, variant.recipe.training.betas)
             for place, role in enumerate(one.watched.roles if one.watched is not None and expected.size else ()):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from frostline.errors import RunFolderError
+from frostline.errors import FrostlineError, RunFolderError
 from frostline.report import frames
 from frostline.run_folder import RECIPE_FILE
 from frostline.stats import RunSummary, read_run
@@ -39,8 +39,15 @@ class RunTables:
         return self._weight_changes
 
     def noise_changes(self) -> pl.DataFrame:
-        """The weight change that gradients of pure noise would make: variant, arm, role, step, change (mean)."""
-        return frames.noise_changes_frame(read_run(self.folder))
+        """The weight change that gradients of pure noise would make: variant, arm, role, step, change (mean).
+
+        Empty where the recipe, which names the optimizer's betas, cannot be read.
+        """
+        try:
+            variants = read_run(self.folder).variants
+        except FrostlineError:
+            variants = ()
+        return frames.noise_changes_frame(variants)
 
     def final_weights(self) -> pl.DataFrame:
         """One row a watched matrix: variant, seed, arm, name, layer, role, trained, norm, drift, relative_drift,
