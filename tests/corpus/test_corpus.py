@@ -163,3 +163,43 @@ def test_windows_without_a_beginning_keep_the_hash_that_they_always_had(tmp_path
     batch = corpus.batch(0, 0, 4)
     named = f"frostline windows:{corpus.tokens_sha256}:8:".encode() + np.array(batch.window_ids, "<i8").tobytes()
     assert batch.windows_sha256 == hashlib.sha256(named).hexdigest()
+
+
+def test_each_held_out_window_is_told_its_share_of_runs_that_stand_in_the_training_text(tmp_path: Path) -> None:
+    fresh = some_ids(40 * 32)
+    corpus = open_small(write_words(tmp_path / "a.txt", fresh), tmp_path / "cache", length=32, held_out=4)
+    assert corpus.held_out_window_overlap == (0.0,) * 4
+    starts = [start for batch in corpus.held_out_batches(4) for start in batch.window_ids]
+    # Half of the last held-out window is said again at the end of the text.
+    told = fresh + fresh[starts[3] : starts[3] + 24] + some_ids(8, seed=5)
+    copied = open_small(write_words(tmp_path / "b.txt", told), tmp_path / "cache", length=32, held_out=4)
+    rows = [row for batch in copied.held_out_batches(4) for row in batch.input_ids.tolist()]
+    trained = {tuple(row[at : at + 16]) for row in training_rows(copied) for at in range(len(row) - 15)}
+    expected = [np.mean([tuple(row[at : at + 16]) in trained for at in range(17)]) for row in rows]
+    assert copied.held_out_window_overlap == pytest.approx(expected)
+    assert copied.held_out_overlap == pytest.approx(np.mean(expected))
+
+
+def training_rows(corpus: Corpus) -> list[list[int]]:
+    """Training text as rows; with windows end to end a run across two of them is a run of the text, too."""
+    text = tokens_of(corpus)
+    held_out = {start for batch in corpus.held_out_batches(4) for start in batch.window_ids}
+    length = corpus.window_length
+    rows: list[list[int]] = [[]]
+    for start in range(0, len(text), length):
+        if start in held_out:
+            rows.append([])
+        else:
+            rows[-1] += text[start : start + length]
+    return rows
+
+
+def test_the_sample_of_training_windows_is_one_whatever_the_size_of_a_batch(tmp_path: Path) -> None:
+    corpus = open_small(write_words(tmp_path / "a.txt", some_ids(30 * 8)), tmp_path / "cache", held_out=4)
+    sample = [window for batch in corpus.trained_sample(4, 3) for window in batch.window_ids]
+    again = [window for batch in corpus.trained_sample(4, 1) for window in batch.window_ids]
+    trained = set(corpus.batch(5, 0, corpus.windows).window_ids)
+    assert sample == again == sorted(set(sample))
+    assert len(sample) == 4
+    assert set(sample) <= trained
+    assert {window for batch in corpus.trained_sample(99, 8) for window in batch.window_ids} == trained

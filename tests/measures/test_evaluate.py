@@ -149,3 +149,26 @@ def test_training_after_an_evaluation_goes_as_if_there_had_been_none(family: str
     for (name, parameter), (_, other) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
         assert (parameter.grad is None) == (other.grad is None), name
         assert parameter.grad is None or (other.grad is not None and torch.equal(parameter.grad, other.grad)), name
+
+
+def test_the_loss_of_each_window_is_that_of_the_window_alone_in_the_order_of_the_windows() -> None:
+    model = tiny_model("llama")
+    batches = [make_batch([12, 5, 9], masked_head=2), make_batch([7], seed=1)]
+    measured = measure(model, *batches)
+    rows = [(batch, row) for batch in batches for row in range(len(batch.input_ids))]
+    expected = []
+    for batch, row in rows:
+        mask = None if batch.attention_mask is None else batch.attention_mask[row : row + 1]
+        alone = Batch(batch.input_ids[row : row + 1], batch.labels[row : row + 1], mask, (row,), "")
+        expected.append(np.mean(token_by_token(model, alone)))
+    assert measured.window_losses == pytest.approx(expected, rel=1e-5)
+    assert measured.window_predictions == [10, 3, 7, 6]
+    total = np.dot(measured.window_losses, measured.window_predictions)
+    assert measured.loss_nats == pytest.approx(total / 26, rel=1e-12)
+
+
+def test_a_window_that_counts_nothing_has_no_loss_and_no_weight() -> None:
+    measured = measure(tiny_model("gpt2"), make_batch([6, 6], masked_head=6), make_batch([6]))
+    assert [math.isnan(loss) for loss in measured.window_losses] == [True, True, False]
+    assert measured.window_predictions == [0, 0, 5]
+    assert measured.loss_nats == pytest.approx(measured.window_losses[2])

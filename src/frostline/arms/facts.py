@@ -72,6 +72,7 @@ def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusF
         beginning_text=str(tokenizer.decode(list(corpus.beginning))) if corpus.beginning else "",
         duplicates=corpus.duplicates,
         held_out_overlap=corpus.held_out_overlap,
+        held_out_window_overlap=list(corpus.held_out_window_overlap),
         cut=corpus.cut,
         template_date=corpus.template_date,
     )

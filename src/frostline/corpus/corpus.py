@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
+from frostline.corpus.order import permutation
 from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import REPEATED, window_hashes
 from frostline.corpus.tally import told as told_rows
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _COUNT_CHUNK = 1 << 22
 _HELD_OUT_ROWS = 64
+TRAINED_SAMPLE_KEY = 0
+"""The sample of training windows on which the loss is measured is the same in every replicate."""
 OVERLAP_TOKENS = 16
 """A run of so many tokens that stands twice is a copy: natural text seldom repeats as many by itself."""
 
@@ -206,13 +209,33 @@ class Corpus:
             )
         return count_copied(np.asarray(token_ids, dtype=np.int64), n, self._training_hashes[n])
 
-    @cached_property
+    def trained_sample(self, count: int, size: int) -> Iterator[Batch]:
+        """`count` training windows (all if there are fewer), `size` at a time: the same for every arm and seed."""
+        training = self._windows.training
+        chosen = np.sort(permutation(TRAINED_SAMPLE_KEY, "trained sample", 0, training.size)[:count])
+        for start in range(0, chosen.size, size):
+            yield self._batch(training[chosen[start : start + size]])
+
+    @property
     def held_out_overlap(self) -> float:
         """Share of the runs of `OVERLAP_TOKENS` tokens of held-out windows that stand in the training text, 0 to 1.
 
         Runs that the loss counts: what is only given, such as a system prompt, may well be the same everywhere. The
         first call reads the training text once.
         """
+        found, runs = self._held_out_runs
+        return float(found.sum() / runs.sum()) if runs.sum() else 0.0
+
+    @property
+    def held_out_window_overlap(self) -> tuple[float, ...]:
+        """The same share for each held-out window, in their order; 0 for one that has no such run."""
+        found, runs = self._held_out_runs
+        shares: list[float] = (found / np.maximum(runs, 1)).tolist()
+        return tuple(shares)
+
+    @cached_property
+    def _held_out_runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """([windows] runs of each held-out window that stand in the training text, [windows] runs in all)."""
         n, runs = OVERLAP_TOKENS, [np.empty(0, dtype=np.uint64)]
         for start in range(0, self.held_out_windows, _HELD_OUT_ROWS):
             rows = self._windows.gather(self._windows.held_out[start : start + _HELD_OUT_ROWS])
@@ -220,11 +243,14 @@ class Corpus:
                 hashes = ngram_hashes(ids, n)
                 uncounted = np.concatenate(([0], np.cumsum(labels == NOT_COUNTED)))
                 runs.append(hashes[uncounted[n:] == uncounted[:-n]] if hashes.size else hashes)
-        wanted, times = np.unique(np.concatenate(runs), return_counts=True)
+        wanted, which = np.unique(np.concatenate(runs), return_inverse=True)
         found = found_in_training(
             wanted, self._tokens.ids, self._windows.training_stretches, n, self._cache, self._tokens.sha256
         )
-        return float(times[found].sum() / times.sum()) if wanted.size else 0.0
+        counts = np.array([own.size for own in runs[1:]], dtype=np.int64)
+        before = np.concatenate(([0], np.cumsum(found[which])))
+        borders = np.concatenate(([0], np.cumsum(counts)))
+        return np.diff(before[borders]), counts
 
     def _batch(self, window_ids: NDArray[np.int64]) -> Batch:
         rows = self._windows.gather(window_ids)

@@ -28,6 +28,10 @@ class LossMeasure:
     """Mean over the counted tokens; NaN where there are none."""
     predictions: int
     """Tokens counted."""
+    window_losses: list[float]
+    """Mean over the counted tokens of each window, in order; NaN where a window counts none."""
+    window_predictions: list[int]
+    """Tokens counted in each."""
 
 
 def evaluate_loss(
@@ -37,28 +41,27 @@ def evaluate_loss(
 
     `precision` is `fp32` or `bf16`. Model mode and global random state are afterwards what they were.
     """
-    total, predictions = 0.0, 0
+    total = 0.0
+    window_losses: list[float] = []
+    window_predictions: list[int] = []
     with untouched_forward(model, device, precision):
         for batch in batches:
             labels = torch.from_numpy(batch.labels).to(device)
             logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
-            total += next_token_losses(logits, labels).sum(dtype=torch.float64).item()
-            predictions += int((labels[:, 1:] != NOT_COUNTED).sum())
-    return LossMeasure(total / predictions if predictions else math.nan, predictions)
+            losses = next_token_losses(logits, labels)
+            total += losses.sum(dtype=torch.float64).item()
+            counted = (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)
+            window_losses += (losses.sum(dim=-1, dtype=torch.float64) / counted).tolist()
+            window_predictions += counted.tolist()
+    predictions = sum(window_predictions)
+    return LossMeasure(total / predictions if predictions else math.nan, predictions, window_losses, window_predictions)
 
 
 def window_losses(
     model: PreTrainedModel, batches: Iterable[Batch], *, device: torch.device, precision: str
 ) -> list[float]:
     """The mean loss of each window of `batches`, in nats per token; NaN where a window counts none."""
-    found: list[float] = []
-    with untouched_forward(model, device, precision):
-        for batch in batches:
-            labels = torch.from_numpy(batch.labels).to(device)
-            logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
-            totals = next_token_losses(logits, labels).sum(dim=-1, dtype=torch.float64)
-            found += (totals / (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)).tolist()
-    return found
+    return evaluate_loss(model, batches, device=device, precision=precision).window_losses
 
 
 def forward_logits(

@@ -61,10 +61,16 @@ def records_of(lines: list[dict[str, object]], kind: type[AnyRecord]) -> list[An
     """The records of one kind as dataclasses; a number that was not finite (null in the journal) is NaN."""
     adapter = TypeAdapter(kind)
     numbers = [field.name for field in fields(kind) if field.type == "float"]
+    series = [field.name for field in fields(kind) if field.type == "list[float]"]
     records = []
     for line in lines:
         if line["kind"] == kind.__name__:
             values = {key: value for key, value in line.items() if key not in ("sequence", "kind")}
             missing = {name: math.nan for name in numbers if values.get(name) is None}
-            records.append(adapter.validate_python(values | missing))
+            lists = {name: _with_nan(values[name]) for name in series if isinstance(values.get(name), list)}
+            records.append(adapter.validate_python(values | missing | lists))
     return records
+
+
+def _with_nan(values: object) -> list[object]:
+    return [math.nan if value is None else value for value in values] if isinstance(values, list) else []

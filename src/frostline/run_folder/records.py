@@ -89,6 +89,8 @@ class CorpusFacts:
     """Share of the held-out windows' runs of 16 tokens that stand in the training text too, from 0 to 1."""
     cut: int = 0
     """Conversations of which a part is left out, as they are longer than a window."""
+    held_out_window_overlap: list[float] = field(default_factory=list)
+    """The same share for each held-out window, in their order; none in journals of 0.1.0."""
     template_date: str | None = None
     """The day that the chat template takes for today, on whatever day the run goes on; None where it does not ask."""
 
@@ -190,9 +192,13 @@ class Evaluation:
     arm: str
     step: int
     corpus: str
-    """`held_out` or `retention`."""
+    """`held_out`, `retention`, or `trained`: a fixed sample of training windows."""
     loss_nats: float
     predictions: int
+    window_losses: list[float] = field(default_factory=list)
+    """Mean loss of each window, in the order of the corpus's windows; none in journals of 0.1.0."""
+    window_predictions: list[int] = field(default_factory=list)
+    """Tokens that the loss counts in each."""
 
 
 @dataclass(frozen=True)

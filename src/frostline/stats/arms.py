@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,9 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         drift_by_role=_by_role(runs, "norm", lambda run: _final(run, "drift")),
         relative_drift_by_role=_by_role(runs, "share", lambda run: _final(run, "relative_drift")),
         stable_rank_by_role=_by_role(runs, "rank", lambda run: _final(run, "stable_rank"), moved_only=True),
+        trained_before=_if_measured(runs, scalars.trained_before),
+        trained_after=_if_measured(runs, scalars.trained_after),
+        held_out_by_overlap=_by_overlap(variant, runs),
     )
 
 
@@ -113,6 +117,18 @@ def _loss_slope(runs: Sequence[ArmRun]) -> Estimate:
 def _if_measured(runs: Sequence[ArmRun], measure: Callable[[ArmRun], float]) -> Estimate | None:
     found = over_replicates(runs, measure, NATS)
     return None if found.value is None else found
+
+
+def _by_overlap(variant: VariantRun, runs: Sequence[ArmRun]) -> dict[str, Estimate]:
+    copied = np.array(variant.prepared.corpus.held_out_window_overlap) > 0
+    found = {
+        f"{name}_{when}": over_replicates(
+            runs, partial(scalars.held_out_of, windows=chosen, after=when == "after"), NATS
+        )
+        for name, chosen in (("copied", copied), ("new", ~copied))
+        for when in ("before", "after")
+    }
+    return {key: estimate for key, estimate in found.items() if estimate.value is not None}
 
 
 def _share(texts: Sequence[Sequence[Continuation]]) -> Estimate | None:

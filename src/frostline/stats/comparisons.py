@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from frostline.stats import scalars, text_scores
+from frostline.stats.crossed import held_out_crossed
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, bootstrap_slope, t_interval
 from frostline.stats.pairs import Pair, Pairs, all_pairs
 from frostline.stats.runs import ArmRun, VariantRun
@@ -82,4 +83,5 @@ def _comparison(name: str, compared: Compared, pairs: Pairs, p: float | None, co
     verdict = "undecided"
     if corrected is not None and corrected < ALPHA and found.value is not None:
         verdict = "lower" if found.value < 0 else "higher"
-    return Comparison(pairs.arm, name, found, p, corrected, verdict)
+    crossed = held_out_crossed(pairs) if name == "held_out_after" else None
+    return Comparison(pairs.arm, name, found, p, corrected, verdict, crossed)

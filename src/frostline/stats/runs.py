@@ -60,6 +60,12 @@ class ArmRun:
     held_out: dict[int, float]
     """Held-out loss by number of steps done."""
     retention: dict[int, float]
+    trained: dict[int, float]
+    """Loss on the fixed sample of training windows; empty where none was read an epoch long."""
+    held_out_windows: dict[int, Floats]
+    """[windows] held-out loss of each window by number of steps done; empty in journals of 0.1.0."""
+    window_predictions: Floats
+    """[windows] tokens that the held-out loss counts in each."""
     watched: WatchedMatrices | None
     change_steps: NDArray[np.int64]
     """Steps at which the weight change was measured, [measured]."""
@@ -213,6 +219,9 @@ def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
             timed=np.array([not step.untimed and math.isfinite(step.seconds) for step in taken], dtype=np.bool_),
             held_out=_evaluations(evaluations.get(place, []), "held_out"),
             retention=_evaluations(evaluations.get(place, []), "retention"),
+            trained=_evaluations(evaluations.get(place, []), "trained"),
+            held_out_windows=_windows(evaluations.get(place, [])),
+            window_predictions=_window_predictions(evaluations.get(place, [])),
             watched=watched.get(place),
             change_steps=np.array([line["step"] for line in changes.get(place, [])], dtype=np.int64),
             changes=_table(line["change"] for line in changes.get(place, [])),
@@ -243,6 +252,19 @@ def _by_place(lines: Iterable[Line]) -> dict[ArmPlace, list[Line]]:
 
 def _evaluations(records: list[Evaluation], corpus: str) -> dict[int, float]:
     return {record.step: record.loss_nats for record in records if record.corpus == corpus}
+
+
+def _windows(records: list[Evaluation]) -> dict[int, Floats]:
+    return {
+        record.step: np.array(record.window_losses, dtype=np.float64)
+        for record in records
+        if record.corpus == "held_out" and record.window_losses
+    }
+
+
+def _window_predictions(records: list[Evaluation]) -> Floats:
+    counts = [record.window_predictions for record in records if record.corpus == "held_out"]
+    return np.array(counts[-1] if counts else [], dtype=np.float64)
 
 
 def _by_prompt(records: list[Continuation]) -> tuple[Continuation, ...]:

@@ -105,6 +105,26 @@ def overfitting(run: ArmRun) -> float:
     return run.held_out[steps] - loss_last(run) if steps and steps in run.held_out else math.nan
 
 
+def trained_before(run: ArmRun) -> float:
+    """Loss on the sample of training windows before training, nats."""
+    return run.trained.get(0, math.nan)
+
+
+def trained_after(run: ArmRun) -> float:
+    """Loss on the sample of training windows after training, nats."""
+    return _last(run.trained)
+
+
+def held_out_of(run: ArmRun, windows: NDArray[np.bool_], *, after: bool) -> float:
+    """Held-out loss of those `windows` alone, before or after training, nats."""
+    steps = [step for step in run.held_out_windows if (step > 0) == after]
+    if not steps or len(windows) != len(run.window_predictions):
+        return math.nan
+    losses, counts = run.held_out_windows[max(steps)][windows], run.window_predictions[windows]
+    kept = counts > 0
+    return float(losses[kept] @ counts[kept] / counts[kept].sum()) if kept.any() else math.nan
+
+
 def retention_before(run: ArmRun) -> float:
     """Loss on the retention corpus before training, nats."""
     return run.retention.get(0, math.nan)

@@ -123,4 +123,11 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         quality_before=quality(list(untouched.values())),
         arms={arm: summarise_arm(variant, arm) for arm in variant.arms},
         comparisons=compare(variant),
+        held_out_copied_windows=_copied_windows(variant),
+        retention="" if prepared.retention is None else prepared.retention.description,
     )
+
+
+def _copied_windows(variant: VariantRun) -> int | None:
+    overlap = variant.prepared.corpus.held_out_window_overlap
+    return sum(share > 0 for share in overlap) if overlap else None

@@ -5,7 +5,7 @@ Frozen dataclasses that turn into JSON with `dataclasses.asdict`. `None` means '
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FORMAT = 1
 
@@ -46,6 +46,9 @@ class Comparison:
     """`lower`, `higher` or `undecided`."""
     exploratory: bool = False
     """Whether the recipe names another comparison or claim as its primary one."""
+    crossed: Estimate | None = None
+    """Of the held-out loss: the difference with an interval over seeds and windows, which speaks of other seeds and other
+    windows of this text; that of `difference` speaks of other seeds and these windows. None for other measures."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,13 @@ class ArmSummary:
     """Frobenius norm of W_T - W_0 over that of W_0, mean over the watched matrices of each role."""
     stable_rank_by_role: dict[str, Estimate]
     """Stable rank of W_T - W_0, mean over those watched matrices of each role that moved."""
+    trained_before: Estimate | None = None
+    """Loss on the fixed sample of training windows before training; None where less than an epoch was read."""
+    trained_after: Estimate | None = None
+    """Loss on the same training windows at the end."""
+    held_out_by_overlap: dict[str, Estimate] = field(default_factory=dict)
+    """Held-out loss of windows that hold a run of 16 tokens which also stands in the training text (`copied_before`,
+    `copied_after`), and of the others (`new_before`, `new_after`); without what there are no windows of."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +248,10 @@ class VariantSummary:
     """Summary of each arm by name, the baseline among them."""
     comparisons: list[Comparison]
     """Every arm against the baseline, in every measure."""
+    held_out_copied_windows: int | None = None
+    """Held-out windows with a run of 16 tokens that also stands in the training text; None in journals of 0.1.0."""
+    retention: str = ""
+    """What forgetting was measured on; '' where it was not."""
 
 
 @dataclass(frozen=True)
