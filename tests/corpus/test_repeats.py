@@ -187,3 +187,16 @@ def test_documents_that_stand_more_than_once_are_spans_with_the_number_of_their_
     for one in copied:
         for other in copied:
             assert (number[one] == number[other]) == (contents[one] == contents[other])
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_a_corpus_that_is_all_duplicates_is_refused_in_a_sentence(tmp_path: Path, duplicates: str) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [{"text": words(some_ids(15))}] * 60)
+    with pytest.raises(CorpusError) as caught:
+        open_small(path, tmp_path / "cache", length=16, held_out=4, duplicates=duplicates)
+    told = str(caught.value)
+    assert "held-out" in told
+    assert len(told) < 300
+    pairs = write_rows(tmp_path / "b.jsonl", [{"q": words(some_ids(3)), "a": words(some_ids(4, 2))}] * 60)
+    with pytest.raises(CorpusError, match=r"nothing is left to train on|different conversations"):
+        open_small(pairs, tmp_path / "cache", length=32, held_out=4, prompt="q", response="a", duplicates=duplicates)

@@ -75,7 +75,9 @@ def open_corpus(
     tokens = _first_tokens(tokenise(source, corpus, tokenizer, cache, progress), corpus, source.description)
     if tokens.conversations is None:
         beginning = beginning_of(tokenizer) if windows.beginning == "auto" else ()
-        text = lay_out_windows(tokens.ids, windows, source.description, beginning, tokens.repeats)
+        text = lay_out_windows(
+            tokens.ids, windows, source.description, beginning, tokens.repeats, corpus.held_out_within
+        )
         return Corpus(source.description, tokens, text, cache, source.revision)
     try:
         laid_out = lay_out_conversations(
@@ -89,9 +91,10 @@ def open_corpus(
         )
     except TooLongError as error:
         raise error.placed(_place_of(source, error.row)) from None
-    laid_out, repeated = _apart(laid_out, source.description, drop=corpus.duplicates == "drop")
+    drop = corpus.duplicates == "drop"
+    laid_out, repeated = _apart(laid_out, source.description, drop=drop, within=corpus.held_out_within)
     tokens = replace(tokens, duplicates=repeated)
-    if repeated and corpus.duplicates == "drop":
+    if repeated and drop:
         tokens.tally.left_out[REPEATED] = repeated
     return Corpus(_describe(source.description, corpus, laid_out, tokens), tokens, laid_out, cache, source.revision)
 
@@ -303,11 +306,14 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
     return replace(tokens, ids=ids, counts=counts, conversations=conversations)
 
 
-def _apart(windows: ConversationWindows, source: str, *, drop: bool) -> tuple[ConversationWindows, int]:
+def _apart(
+    windows: ConversationWindows, source: str, *, drop: bool, within: int | None
+) -> tuple[ConversationWindows, int]:
     """`windows` of which none that is held out has a copy to train on, and how many repeat an earlier one.
 
     What several answers of one row were read from is of one row, and so no more apart than copies. `drop` leaves out
-    what repeats. Raises `CorpusError` if too few different ones are there.
+    what repeats; with `within`, what is held out follows from the first so many tokens alone. Raises `CorpusError` if
+    too few different ones are there.
     """
     numbers = np.sort(np.concatenate((windows.training, windows.held_out)))
     size = max(1, _COUNT_CHUNK // windows.width)
@@ -317,23 +323,30 @@ def _apart(windows: ConversationWindows, source: str, *, drop: bool) -> tuple[Co
     repeated, held_out = int(numbers.size - firsts.size), int(windows.held_out.size)
     if drop and repeated:
         numbers, hashes = numbers[np.sort(firsts)], hashes[np.sort(firsts)]
-        if numbers.size <= held_out:
-            raise CorpusError(
-                f"{source} has {numbers.size:,} different conversations, but {held_out:,} held-out ones and one to "
-                f"train on need {held_out + 1:,}.",
-                "Hold out fewer (windows.held_out), or give more of them.",
-            )
+    among = numbers.size if within is None else _windows_within(windows, numbers, within)
+    if among <= held_out:
+        raise CorpusError(
+            f"{source} has {among:,} different conversations, but {held_out:,} held-out ones and one to "
+            f"train on need {held_out + 1:,}.",
+            "Hold out fewer (windows.held_out), or give more of them.",
+        )
     rows = windows.conversations.rows[windows.numbers[numbers]]
-    fit = _stand_once(hashes) & _stand_once(rows)
-    if not repeated and bool(fit.all()):
+    fit = _stand_once(hashes[:among]) & _stand_once(rows[:among])
+    if within is None and not repeated and bool(fit.all()):
         return windows, 0
 
     def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.isin(hashes, hashes[chosen]) | np.isin(rows, rows[chosen])
 
-    chosen, training = choose_apart(numbers.size, held_out, fit, copies, source)
+    chosen, training = choose_apart(numbers.size, held_out, fit, copies, source, None if within is None else among)
     besides = int(numbers.size - chosen.size - training.size)
     return replace(windows, training=numbers[training], held_out=numbers[chosen], copies=besides), repeated
+
+
+def _windows_within(windows: ConversationWindows, numbers: NDArray[np.int64], tokens: int) -> int:
+    """How many of the windows `numbers` are of conversations that lie whole in the first `tokens` tokens."""
+    ends = np.append(windows.conversations.starts[1:], windows.ids.size)
+    return int(np.count_nonzero(ends[windows.numbers[numbers]] <= tokens))
 
 
 def _stand_once(values: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -154,12 +154,14 @@ def lay_out_windows(
     source: str,
     beginning: tuple[int, ...] = (),
     repeats: NDArray[np.int64] | None = None,
+    within: int | None = None,
 ) -> TextWindows:
     """Cut `ids` into windows that start with `beginning`, and hold some out.
 
     `repeats` ([spans, 3]: first token, end and number of each row that stands more than once; copies have one number)
-    are not held out where there is enough else; where there is not, training does without their copies. Raises
-    `CorpusError` with numbers if the text is too short, or the windows for their beginning.
+    are not held out where there is enough else; where there is not, training does without their copies. With `within`
+    the held-out windows follow from the first so many tokens alone. Raises `CorpusError` with numbers if the text is
+    too short, or the windows for their beginning.
     """
     length, held_out = settings.length - len(beginning), settings.held_out
     if length < 1:
@@ -168,9 +170,10 @@ def lay_out_windows(
             "puts before every text.",
             f"Set windows.length to {len(beginning) + 2} or more, or windows.beginning to none.",
         )
-    windows = ids.size // length
-    if windows < held_out + 1:
-        raise _too_short(source, ids.size, settings, len(beginning))
+    windows, looked_at = ids.size // length, ids.size if within is None else min(within, ids.size)
+    if looked_at // length < held_out + 1:
+        shortest = source if within is None else f"{source} at corpus.tokens={within}"
+        raise _too_short(shortest, looked_at, settings, len(beginning))
     repeated = np.empty((0, 3), dtype=np.int64) if repeats is None else repeats[repeats[:, 1] > repeats[:, 0]]
     first, last, numbers = repeated[:, 0] // length, (repeated[:, 1] - 1) // length, repeated[:, 2]
 
@@ -179,7 +182,14 @@ def lay_out_windows(
         copied = np.isin(numbers, numbers[holds])
         return _touched(windows, first[copied], last[copied])
 
-    chosen, training = choose_apart(windows, held_out, ~_touched(windows, first, last), copies, source)
+    unfit = np.ones(numbers.size, dtype=np.bool_)
+    if within is not None:
+        inside = repeated[:, 0] < looked_at
+        seen, times = np.unique(numbers[inside], return_counts=True)
+        unfit = inside & np.isin(numbers, seen[times > 1])
+    fit = ~_touched(windows, first[unfit], last[unfit])
+    among = None if within is None else looked_at // length
+    chosen, training = choose_apart(windows, held_out, fit, copies, source, among)
     apart = np.setdiff1d(np.arange(windows, dtype=np.int64), np.concatenate((chosen, training)))
     return TextWindows(ids, length, settings.order, training * length, chosen * length, beginning, apart * length)
 
@@ -190,16 +200,18 @@ def choose_apart(
     fit: NDArray[np.bool_],
     copies: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     source: str,
+    among: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(windows to hold out, windows to train on), both sorted, of which neither holds a copy of the other.
 
     `fit` says which windows hold nothing that stands elsewhere, too: these are held out where there are enough. Where
-    there are not, any may be, and training does without what `copies` says of them. Raises `CorpusError` if nothing is
-    left to train on.
+    there are not, any may be, and training does without what `copies` says of them. `among`: only the first so many
+    are held out, and `fit` knows of these alone. Raises `CorpusError` if nothing is left to train on.
     """
-    enough = int(np.count_nonzero(fit)) >= held_out
-    chosen = choose_held_out(windows, held_out, fit if enough else None)
-    trained = np.ones(windows, dtype=np.bool_) if enough else ~copies(chosen)
+    candidates = windows if among is None else among
+    enough = int(np.count_nonzero(fit[:candidates])) >= held_out
+    chosen = choose_held_out(candidates, held_out, fit[:candidates] if enough else None)
+    trained = np.ones(windows, dtype=np.bool_) if enough and among is None else ~copies(chosen)
     trained[chosen] = False
     if not trained.any():
         raise CorpusError(

@@ -80,7 +80,7 @@ def recipe_hash(recipe: Recipe) -> str:
     A key that came with a later version counts where it is set: recipes without it keep the hash that they had.
     """
     values = recipe.model_dump(mode="json")
-    for corpus in (values["corpus"], values["retention"] or {}):
+    for corpus in (values["corpus"], values["retention"] if recipe.retention_corpus is not None else {}):
         for key, default in _LATER_KEYS.items():
             if corpus.get(key) == default:
                 corpus.pop(key, None)
@@ -108,10 +108,15 @@ class Variant:
 
     label: str
     recipe: Recipe
+    own_text: tuple[tuple[int, ...], ...] = ()
+    """What the untouched model wrote when the run was begun, by which forgetting is measured; () if it is to write."""
 
 
 def variants_of(recipe: Recipe) -> tuple[Variant, ...]:
-    """The recipe once for each value under `vary:`."""
+    """The recipe once for each value under `vary:`.
+
+    Corpora that differ in length alone hold out the same windows: those of the shortest.
+    """
     if not recipe.vary:
         return (Variant("", recipe),)
     ((key, values),) = recipe.vary.items()
@@ -119,7 +124,11 @@ def variants_of(recipe: Recipe) -> tuple[Variant, ...]:
     for value in values:
         label = f"{key}={value}"
         source = replace(recipe.source, variant=label)
-        variants.append(Variant(label, recipe.varied(key, value).written_in(source)))
+        varied = recipe.varied(key, value).written_in(source)
+        if key == "corpus.tokens":
+            corpus = varied.corpus.holding_out_within(min(int(tokens) for tokens in values))
+            varied = varied.model_copy(update={"corpus": corpus})
+        variants.append(Variant(label, varied))
     return tuple(variants)
 
 
@@ -173,7 +182,8 @@ def _place_of(recipe: Recipe, path: Path) -> Place:
     """Of the places that the recipe in the file `path` may have, the first that has most of what it names."""
 
     def files_at(place: Place) -> int:
-        corpora = [corpus for corpus in (recipe.corpus, recipe.retention) if corpus is not None and corpus.is_local]
+        known = (recipe.corpus, recipe.retention_corpus)
+        corpora = [corpus for corpus in known if corpus is not None and corpus.is_local]
         named = [recipe.model.source, *(corpus.source for corpus in corpora), *recipe.vary.get("model.source", ())]
         return sum(os.path.lexists(place.path_of(str(source))) for source in named)
 
@@ -201,7 +211,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         update={
             "model": recipe.model.model_copy(update={"source": model(recipe.model.source)}),
             "corpus": corpus(recipe.corpus),
-            "retention": None if recipe.retention is None else corpus(recipe.retention),
+            "retention": recipe.retention if recipe.retention_corpus is None else corpus(recipe.retention_corpus),
             "vary": {
                 key: tuple(map(model, values)) if key == "model.source" else values
                 for key, values in recipe.vary.items()

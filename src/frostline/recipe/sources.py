@@ -91,6 +91,7 @@ class CorpusSettings(PlacedSettings):
     tokens: PositiveCount | None = None
     """Read only the first `tokens` tokens (what `vary: {corpus.tokens: [...]}` varies)."""
     _template_date: date | None = PrivateAttr(default=None)
+    _held_out_within: int | None = PrivateAttr(default=None)
 
     @property
     def template_date(self) -> date | None:
@@ -102,6 +103,17 @@ class CorpusSettings(PlacedSettings):
         dated = self.model_copy()
         dated._template_date = day
         return dated
+
+    @property
+    def held_out_within(self) -> int | None:
+        """Held-out windows are among the first so many tokens, as those of all variants are; None for anywhere."""
+        return self._held_out_within
+
+    def holding_out_within(self, tokens: int) -> CorpusSettings:
+        """The same, with its held-out windows among the first `tokens` tokens."""
+        changed = self.model_copy()
+        changed._held_out_within = tokens
+        return changed
 
     @field_validator("encoding")
     @classmethod
