@@ -15,8 +15,8 @@ class RunProgress(Protocol):
     def reading(self, done: int, total: int) -> None:
         """Bytes of the corpus read so far."""
 
-    def begin(self, title: str, arms: list[str], steps: int) -> None:
-        """Training of these arms begins."""
+    def begin(self, title: str, steps: dict[str, int]) -> None:
+        """Training begins, of these arms for so many steps."""
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         """One arm has taken step `step`."""
@@ -41,7 +41,7 @@ class NoProgress:
 
     def reading(self, done: int, total: int) -> None: ...
 
-    def begin(self, title: str, arms: list[str], steps: int) -> None: ...
+    def begin(self, title: str, steps: dict[str, int]) -> None: ...
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None: ...
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from frostline.arms import FIRST_VISITS
 from frostline.errors import TrainingError
-from frostline.forecast.timing import FIRST_VISITS, Timing, time_recipe
+from frostline.forecast.timing import Timing, time_recipe
 from frostline.recipe import load_recipe
 from tests.builders.experiments import write_experiment
 

@@ -17,7 +17,18 @@ NAME = "upper-half-of-attention-and-mlp"
 def test_nothing_of_the_table_is_cut_in_80_columns(name: str) -> None:
     arms = [
         ArmEstimate(
-            own, "train: all", 119.9, 119.8, 7100.0, None if own == "full" else -0.123, 0.448, 0.512, 987_000_000, 1, 0
+            own,
+            "train: all",
+            119.9,
+            119.8,
+            7100.0,
+            None if own == "full" else -0.123,
+            0.448,
+            0.512,
+            987_000_000,
+            1,
+            0,
+            40,
         )
         for own in ("full", name)
     ]

@@ -17,7 +17,7 @@ def watch(progress: RunProgress, steps: int = 20) -> None:
         progress.reading(1, 2)
         progress.reading(2, 2)
         progress.left(300)
-        progress.begin("Training full, freeze, seed 0", ["full", "freeze"], steps)
+        progress.begin("Training full, freeze, seed 0", {"full": steps, "freeze": steps})
         for step in range(steps):
             progress.left(299 - step)
             for arm in ("full", "freeze") if step % 2 == 0 else ("freeze", "full"):
@@ -49,7 +49,7 @@ def test_a_terminal_shows_what_is_left_of_the_whole_run() -> None:
     file = io.StringIO()
     with TerminalProgress(Console(file=file, force_terminal=True, width=120)) as progress:
         progress.left(4000)
-        progress.begin("Training full, seed 0", ["full"], 20)
+        progress.begin("Training full, seed 0", {"full": 20})
         progress.step("full", 9, 2.5, 512, 0.5)
         progress.left(600)
     shown = file.getvalue()
@@ -80,5 +80,5 @@ def test_square_brackets_in_a_name_are_shown_and_not_obeyed() -> None:
 
 def test_speed_of_an_instant_step_is_no_error() -> None:
     with PlainProgress(Console(file=io.StringIO())) as progress:
-        progress.begin("x", ["a"], 1)
+        progress.begin("x", {"a": 1})
         progress.step("a", 0, 1.0, 512, 0.0)

@@ -120,7 +120,7 @@ def test_two_threads_at_work_would_share_random_numbers_and_the_second_is_refuse
 
         told = ""
 
-        def begin(self, title: str, arms: list[str], steps: int) -> None:
+        def begin(self, title: str, steps: dict[str, int]) -> None:
             with ThreadPoolExecutor(1) as threads:
                 other = threads.submit(frostline.plan, recipe, cache=tmp_path / "cache")
                 self.told = str(other.exception())

@@ -163,7 +163,14 @@ def _advise(
     began = time.monotonic()
     full = full_training()
     own = recipe.model_copy(
-        update={"arms": {full.name: full.arm}, "baseline": full.name, "save": (), "vary": {}, "retention": None}
+        update={
+            "arms": {full.name: full.arm},
+            "baseline": full.name,
+            "save": (),
+            "vary": {},
+            "retention": "none",
+            "training": recipe.training.of_steps(recipe.training.steps),
+        }
     )
     left = _read_left(folder, own, budget, last, names)
     with own.locating_errors():

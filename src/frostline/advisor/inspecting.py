@@ -102,7 +102,7 @@ def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None
         "arms": {full.name: full.arm},
         "baseline": None,
         "save": (),
-        "retention": None,
+        "retention": "none",
         "measures": recipe.measures.model_copy(update={"sampling": sampling}),
     }
     return prepare(Variant(label, recipe.model_copy(update=changes)), cache, say=say)

@@ -1,26 +1,35 @@
 """Is everything there, and how does an arm come to be?"""
 
+from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, settle_steps, steps_within, with_steps
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import facts_of, pinned
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes, trained_values
+from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, require_first_step, tokens_of_a_step
 from frostline.arms.reading import ReadCorpora, read_corpora
+from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
+    "FIRST_VISITS",
     "FP32_BYTES",
     "MEGABYTE",
     "MOMENTS_BYTES",
     "STEPS",
     "MemoryMeasure",
+    "OwnText",
     "PlannedArm",
     "Prepared",
     "ReadCorpora",
+    "SettledSteps",
+    "Visits",
     "alone",
+    "budget_sentence",
     "checkpoint_bytes",
     "choose_for",
+    "epoch_steps",
     "facts_of",
     "forget_other_windows",
     "journal_bytes",
@@ -35,8 +44,12 @@ __all__ = [
     "require_first_step",
     "run_folder_bytes",
     "saved_model_bytes",
+    "settle_steps",
     "shared_parts",
+    "steps_within",
+    "take_turns",
     "tensor_bytes",
     "tokens_of_a_step",
     "trained_values",
+    "with_steps",
 ]

@@ -41,4 +41,4 @@ def journal_bytes(prepared: Prepared) -> int:
     watched = sum(portion.layer is not None for portion in next(iter(prepared.arms.values())).resolved.portions)
     every = recipe.measures.weight_change_every
     lines = JOURNAL_BYTES_OF_A_STEP + (JOURNAL_BYTES_OF_A_NORM * watched // every if every else 0)
-    return recipe.training.steps * len(recipe.seeds) * len(recipe.arms) * lines
+    return sum(arm.steps for arm in prepared.arms.values()) * len(recipe.seeds) * lines

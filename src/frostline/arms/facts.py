@@ -7,6 +7,7 @@ from datetime import date
 
 from transformers import PreTrainedTokenizerBase
 
+from frostline.arms.own_text import OwnText
 from frostline.arms.prepared import Prepared, at_commits
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.loading import context_length, model_title
@@ -28,7 +29,7 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         layers=resolved.layers,
         context_length=context_length(model),
         corpus=_corpus_facts(prepared.corpus, prepared.tokenizer),
-        retention=None if prepared.retention is None else _corpus_facts(prepared.retention, prepared.tokenizer),
+        retention=_retention_facts(prepared),
         precision=prepared.precision,
         device=str(prepared.device),
         schedule=prepared.schedule,
@@ -53,7 +54,15 @@ def pinned(variant: Variant, then: VariantPrepared) -> Variant:
         for key, facts in days.items()
         if facts is not None and facts.template_date is not None and (settings := getattr(recipe, key)) is not None
     }
-    return replace(variant, recipe=recipe.model_copy(update=dated) if dated else recipe)
+    written = () if then.retention is None else tuple(map(tuple, then.retention.own_text))
+    return replace(variant, recipe=recipe.model_copy(update=dated) if dated else recipe, own_text=written)
+
+
+def _retention_facts(prepared: Prepared) -> CorpusFacts | None:
+    retention = prepared.retention
+    if retention is None or isinstance(retention, OwnText):
+        return None if retention is None else retention.facts()
+    return _corpus_facts(retention, prepared.tokenizer)
 
 
 def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusFacts:

@@ -73,8 +73,8 @@ def make_arm(
     `model` is what `model_for_arm` gives, `hashed` what is known of its parameters (see `apply_plan`). Outside
     `shared_parts` stored prefixes are the arm's own, in memory.
     """
-    recipe = prepared.recipe
-    training, device, precision = recipe.training, prepared.device, prepared.precision
+    training = prepared.recipe.training.of_steps(planned.steps)
+    device, precision = prepared.device, prepared.precision
     shared = prepared.shared or _parts(prepared, _memory_store(prepared), keep_base=True)
 
     def fast_forward(applied: AppliedPlan) -> FastForward:
@@ -110,7 +110,7 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
     """Whether storing the prefix of the arm pays, by what one window's prefix took in `trial`."""
     recipe, resolved = prepared.recipe, planned.resolved
     training = recipe.training
-    windows = training.batch * training.accumulation * training.steps * len(recipe.seeds)
+    windows = training.batch * training.accumulation * planned.steps * len(recipe.seeds)
     sharing = sum(other.resolved.prefix_layers > 0 for other in prepared.arms.values())
     case = PrefixCase(
         wanted=training.prefix_cache.use,

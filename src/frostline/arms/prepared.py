@@ -13,6 +13,7 @@ import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from frostline.arms.own_text import OwnText, write_own_text
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import PlanError, RecipeError, at
@@ -58,6 +59,8 @@ class PlannedArm:
     """Arithmetic of one step, as the plan begins."""
     learning_rate: float
     weight_decay: float
+    steps: int
+    """Optimizer steps; 0 while a budget of time waits to be settled (see `arms.budget`)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Prepared:
     """What decides the bits of the model's forward pass, hashed once for all arms."""
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
-    retention: Corpus | None
+    retention: Corpus | OwnText | None
     arms: dict[str, PlannedArm]
     """Arms by name, in the recipe's order."""
     device: torch.device
@@ -134,10 +137,25 @@ def _prepare(
             say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
     if corpus is None:
         corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
-    retention = None
-    if recipe.retention is not None:
-        say(f"Retention corpus: {recipe.retention.source}")
-        retention = _open(recipe.retention, recipe, model, tokenizer, cache, say, reading)
+    retention: Corpus | OwnText | None = None
+    if recipe.retention_corpus is not None:
+        say(f"Retention corpus: {recipe.retention_corpus.source}")
+        retention = _open(recipe.retention_corpus, recipe, model, tokenizer, cache, say, reading)
+    elif recipe.samples_retention:
+        given = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
+        retention = OwnText(variant.own_text, given)
+        if not variant.own_text:
+            say("Retention: text that the untouched model writes itself")
+            retention = write_own_text(
+                on_device(model, device),
+                recipe.windows.length,
+                cache,
+                identity=identity,
+                device=device,
+                precision=precision,
+                beginning=given,
+                by_cache=by_cache,
+            )
     return Prepared(
         variant=variant.label,
         recipe=at_commits(
@@ -195,12 +213,8 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
             if plan.lora is not None:
                 require_peft()
                 adapter_modules(model, resolved.targets)
-        late = [change.at for change in arm.changes if change.at >= recipe.training.steps]
-        if late:
-            raise PlanError(
-                f"a change at step {late[0]} never happens in {recipe.training.steps} steps.",
-                f"Steps are counted from 0: the last one is {recipe.training.steps - 1}.",
-            ).at("arms", name, "changes")
+        if recipe.training.seconds is None:
+            require_changes_in_time(recipe, name, recipe.training.steps)
         plans[name] = (plan, resolved)
     tokens, length = tokens_of_a_step(recipe), recipe.windows.length
     places = places_of(model, next(iter(plans.values()))[1]) if plans else {}
@@ -212,9 +226,20 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
             cost=plan_cost(model, resolved, tokens, sequence_length=length, places=places),
             learning_rate=recipe.learning_rate_of(name),
             weight_decay=recipe.weight_decay_of(name),
+            steps=recipe.training.steps if recipe.training.seconds is None else 0,
         )
         for name, (plan, resolved) in plans.items()
     }
+
+
+def require_changes_in_time(recipe: Recipe, name: str, steps: int) -> None:
+    """Raise `PlanError` where a change of the plan of the arm `name` would come after its last step."""
+    late = [change.at for change in recipe.arms[name].changes if change.at >= steps]
+    if late:
+        raise PlanError(
+            f"a change at step {late[0]} never happens in {steps} steps.",
+            f"Steps are counted from 0: the last one is {steps - 1}.",
+        ).at("arms", name, "changes")
 
 
 def _embeddings(model: PreTrainedModel) -> int | None:
@@ -274,7 +299,7 @@ def _open(
     say: Callable[[str], None],
     reading: Callable[[int, int], None] | None,
 ) -> Corpus:
-    with at("retention" if corpus is recipe.retention else "corpus"):
+    with at("retention" if corpus is recipe.retention_corpus else "corpus"):
         opened = open_corpus(
             corpus, recipe.windows, tokenizer, cache=cache, progress=reading, embeddings=_embeddings(model)
         )

@@ -54,7 +54,8 @@ def read_corpora(
             tokenizer = load_tokenizer(wanted.model, cache)
             read = partial(_read, wanted.windows, tokenizer, cache, first, check, say, reading)
             corpus = read("corpus", wanted.corpus)
-            retention = None if wanted.retention is None else read("retention", wanted.retention)
+            named = wanted.retention_corpus
+            retention = None if named is None else read("retention", named)
             found.append(ReadCorpora(variant.label, model_title(wanted.model), corpus, retention))
     return found
 

@@ -14,7 +14,7 @@ from frostline.arms import PlannedArm, make_arm, model_for_arm
 from frostline.engine import Arm, cause_of, restore, state_of
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
-from frostline.experiment.measuring import record_evaluations
+from frostline.experiment.measuring import reads_an_epoch, record_evaluations
 from frostline.experiment.replicate import Replicate
 from frostline.measures import WeightWatch, state_tensors, tensor_digests
 from frostline.run_folder import (
@@ -44,6 +44,8 @@ class ArmInTraining:
     """Whether the evaluation that is due after these steps is in the journal."""
     position: JournalPosition
     """The end of what the journal holds about these steps."""
+    steps_in_all: int
+    """Steps that it is to take."""
     began_at: int = 0
     """Step at which this process began with it."""
     failed: bool = False
@@ -90,7 +92,7 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
         say(f"Arm {planned.name}, {replicate.title}: going on after step {steps}")
         saved = (steps, checkpoint.evaluated)
         return ArmInTraining(
-            arm, watch, journal, checkpoints, *saved, checkpoint.position, began_at=steps, saved=saved
+            arm, watch, journal, checkpoints, *saved, checkpoint.position, planned.steps, began_at=steps, saved=saved
         )  # fmt: skip
     journal.append(
         record_of(
@@ -105,8 +107,8 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
         )
     )
     journal.append(record_of(WatchedMatrices, journal.place, watch))
-    record_evaluations(journal, 0, replicate.untouched_losses())
-    return ArmInTraining(arm, watch, journal, checkpoints, 0, False, journal.position)
+    record_evaluations(journal, 0, replicate.untouched_losses(), trained=reads_an_epoch(prepared, planned.name))
+    return ArmInTraining(arm, watch, journal, checkpoints, 0, False, journal.position, planned.steps)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.arms import Prepared
+from frostline.arms import OwnText, Prepared
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.measures import forward_conditions
 from frostline.recipe import CorpusSettings
@@ -57,6 +57,7 @@ class ArmStore:
                 "arm": recipe.arms[arm].model_dump(mode="json", exclude={"learning_rate", "weight_decay"}),
                 "learning_rate": recipe.learning_rate_of(arm),
                 "weight_decay": recipe.weight_decay_of(arm),
+                "steps": prepared.arms[arm].steps,
             }
         return hashlib.sha256(f"{self.identity}\n{json.dumps(own, sort_keys=True)}".encode()).hexdigest()
 
@@ -88,11 +89,13 @@ class ArmStore:
 def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore:
     """The store for the arms of `prepared`; `started_at` is when this run began."""
     recipe = prepared.recipe
-    retention = None
-    if prepared.retention is not None and recipe.retention is not None:
-        retention = _corpus_identity(prepared.retention, recipe.retention)
-    # Device and precision are those that `auto` became; each arm has its own rate and decay.
-    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay"}
+    retention: object = None
+    if isinstance(prepared.retention, OwnText):
+        retention = prepared.retention.sha256
+    elif prepared.retention is not None and recipe.retention_corpus is not None:
+        retention = _corpus_identity(prepared.retention, recipe.retention_corpus)
+    # Device and precision are those that `auto` became; each arm has its own rate, decay and steps.
+    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay", "steps", "seconds"}
     identity = {
         **forward_conditions(prepared.identity, prepared.device, prepared.precision),
         "tokenizer": tokenizer_sha256(prepared.tokenizer),
@@ -112,6 +115,7 @@ def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, obje
     return {
         "tokens": corpus.tokens_sha256,
         "limit": settings.tokens,
+        "held out within": settings.held_out_within,
         "padding": corpus.padding_id,
         "beginning": corpus.beginning,
         "layout": corpus.layout,

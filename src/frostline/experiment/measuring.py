@@ -19,26 +19,36 @@ UNTOUCHED = ""
 """Stands for the arm's name in records about the model before training."""
 
 
-def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel) -> dict[str, LossMeasure]:
-    """Loss on the held-out windows, and on those of the retention corpus if there is one, by corpus."""
-    corpora = {"held_out": prepared.corpus}
+def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel, *, trained: bool = False) -> dict[str, LossMeasure]:
+    """Loss on the held-out windows, on those of the retention corpus if there is one, by corpus.
+
+    `trained` adds a fixed sample of training windows, as many as are held out.
+    """
+    batches = {"held_out": prepared.corpus.held_out_batches(EVALUATION_WINDOWS)}
     if prepared.retention is not None:
-        corpora["retention"] = prepared.retention
+        batches["retention"] = prepared.retention.held_out_batches(EVALUATION_WINDOWS)
+    if trained:
+        batches["trained"] = prepared.corpus.trained_sample(prepared.corpus.held_out_windows, EVALUATION_WINDOWS)
     return {
-        name: evaluate_loss(
-            model,
-            corpus.held_out_batches(EVALUATION_WINDOWS),
-            device=prepared.device,
-            precision=prepared.precision,
-        )
-        for name, corpus in corpora.items()
+        name: evaluate_loss(model, own, device=prepared.device, precision=prepared.precision)
+        for name, own in batches.items()
     }
 
 
-def record_evaluations(journal: ArmJournal, step: int, measured: dict[str, LossMeasure]) -> None:
-    """Record the losses by corpus that the arm has after `step` steps."""
+def reads_an_epoch(prepared: Prepared, name: str) -> bool:
+    """Whether the arm reads as many windows as an epoch has: before, its training windows are no more known to it
+    than held-out ones, and the gap between the two says nothing."""
+    training = prepared.recipe.training
+    return prepared.arms[name].steps * training.batch * training.accumulation >= prepared.corpus.windows
+
+
+def record_evaluations(
+    journal: ArmJournal, step: int, measured: dict[str, LossMeasure], *, trained: bool = True
+) -> None:
+    """Record the losses by corpus that the arm has after `step` steps; `trained` or without those of that sample."""
     for corpus, loss in measured.items():
-        journal.append(record_of(Evaluation, journal.place, loss, step=step, corpus=corpus))
+        if trained or corpus != "trained":
+            journal.append(record_of(Evaluation, journal.place, loss, step=step, corpus=corpus))
 
 
 def record_continuations(prepared: Prepared, model: PreTrainedModel, journal: ArmJournal) -> None:

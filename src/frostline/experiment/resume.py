@@ -7,7 +7,7 @@ change a bit is refused unless the user accepts it (then the journal and the rep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ from frostline.run_folder import (
     RunEnded,
     RunResumed,
     RunStarted,
+    StepsSettled,
     VariantPrepared,
     changes_of_machine,
     is_of_first_version,
@@ -58,6 +59,8 @@ class Left:
     """Whether arms that earlier runs trained are trained again."""
     changes: tuple[str, ...] = ()
     """What may decide a bit and is not as it was when the run was begun, in phrases."""
+    steps: dict[str, dict[str, int]] = field(default_factory=dict)
+    """For each variant with a budget of time, the steps that it became for each arm."""
     went_on_changed: bool = False
     """Whether an earlier process went on under other conditions than the run was begun."""
 
@@ -96,6 +99,9 @@ def standing(run_folder: Path) -> RunState:
 def read_left(run_folder: Path) -> Left:
     """What an earlier process left. Raises `RunFolderError` where its journal is damaged."""
     lines, ends = read_lines(run_folder, RUN_FILE)
+    steps: dict[str, dict[str, int]] = {}
+    for settled in records_of(lines, StepsSettled):
+        steps.setdefault(settled.variant, {})[settled.arm] = settled.steps
     kept = [index for index, line in enumerate(lines) if line["kind"] != RunEnded.__name__]
     started = next(iter(records_of(lines, RunStarted)), None)
     return Left(
@@ -104,6 +110,7 @@ def read_left(run_folder: Path) -> Left:
         memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
         bytes_kept=ends[kept[-1]] if kept else 0,
         fresh=started is not None and started.fresh,
+        steps=steps,
         went_on_changed=bool(records_of(lines, RunResumed)),
         changes=() if started is None else tuple(changes_of_machine(started.environment, describe_machine())),
     )
@@ -130,7 +137,7 @@ def require_files(run_folder: Path, recipe: Recipe) -> None:
 
     A model that was a folder when the run was begun must be one: what is of its name on the hub is another one.
     """
-    for name, corpus in (("corpus", recipe.corpus), ("retention corpus", recipe.retention)):
+    for name, corpus in (("corpus", recipe.corpus), ("retention corpus", recipe.retention_corpus)):
         if corpus is None:
             continue
         try:

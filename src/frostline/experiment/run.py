@@ -21,18 +21,21 @@ from frostline import __version__
 from frostline.arms import (
     MemoryMeasure,
     Prepared,
+    SettledSteps,
     facts_of,
     measure_peak_memory,
     pinned,
     prepare,
     require_first_step,
     run_folder_bytes,
+    settle_steps,
     shared_parts,
+    with_steps,
 )
 from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
-from frostline.experiment.measuring import evaluate_everywhere
+from frostline.experiment.measuring import evaluate_everywhere, reads_an_epoch
 from frostline.experiment.replicate import Replicate, expect_nothing_of
 from frostline.experiment.resume import (
     NOTHING,
@@ -57,6 +60,7 @@ from frostline.run_folder import (
     RunEnded,
     RunResumed,
     RunStarted,
+    StepsSettled,
     begin_session,
     end_session,
     refuse_existing,
@@ -155,6 +159,8 @@ class _Variants:
         self.changes = list(left.changes)
         """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""
         self._prepared: Prepared | None = None
+        self.settled: dict[str, dict[str, SettledSteps]] = {}
+        """What a budget of time became, by variant and arm, where this process has timed it."""
 
     def check(self) -> None:
         """Load and check every variant; the first one stays: most experiments have one, and load their model once."""
@@ -173,6 +179,7 @@ class _Variants:
         then = self.left.variants.get(variant.label)
         wanted = variant if then is None else pinned(variant, then)
         prepared = prepare(wanted, self.cache, say=self.progress.say, reading=self.progress.reading)
+        prepared = with_steps(prepared, self._steps(prepared))
         require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         if then is None:
             require_first_step(prepared)
@@ -181,6 +188,16 @@ class _Variants:
         followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)
         self.changes += [change for change in followed if change not in self.changes]
         return replace(prepared, schedule=then.schedule)
+
+    def _steps(self, prepared: Prepared) -> dict[str, int]:
+        """Steps of each arm under a budget of time: as recorded, or as timed now; {} where there is none."""
+        recorded = self.left.steps.get(prepared.variant, {})
+        if recorded.keys() >= prepared.arms.keys():
+            return recorded
+        if prepared.variant not in self.settled:
+            with prepared.recipe.locating_errors():
+                self.settled[prepared.variant] = settle_steps(prepared, self.progress.say)
+        return {arm: own.steps for arm, own in self.settled[prepared.variant].items()}
 
 
 def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool = False) -> RunResult:
@@ -205,8 +222,11 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 prepared = variants.prepared(variant)
                 if variant.label not in left.variants:
                     journal.append(facts_of(prepared))
+                for arm, own in variants.settled.get(variant.label, {}).items():
+                    journal.append(StepsSettled(variant.label, arm, own.steps, own.seconds_per_step))
                 store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
-                untouched_losses = remember(partial(evaluate_everywhere, prepared, prepared.model))
+                trained = any(reads_an_epoch(prepared, arm) for arm in prepared.arms)
+                untouched_losses = remember(partial(evaluate_everywhere, prepared, prepared.model, trained=trained))
                 with shared_parts(prepared, variants.cache) as sharing:
                     replicates = [
                         Replicate(
@@ -274,7 +294,8 @@ def _peak_memory(variants: _Variants, prepared: Prepared, arm: str, store: ArmSt
     if known is not None:
         return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
     variants.progress.say(f"Memory of {arm}, alone in a process of its own")
-    measured = measure_peak_memory(prepared.recipe, arm, variants.cache)
+    training = prepared.recipe.training.of_steps(prepared.arms[arm].steps)
+    measured = measure_peak_memory(prepared.recipe.model_copy(update={"training": training}), arm, variants.cache)
     if store is not None and key is not None:
         try:
             store.keep(key, json.dumps(asdict(measured)).encode())

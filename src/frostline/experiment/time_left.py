@@ -106,15 +106,15 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
     full = max(arm.cost.full_step_flops for arm in prepared.arms.values())
     token = full / 3 / tokens_of_a_step(recipe) / speed  # a forward pass is a third of a full step
     corpora = [prepared.corpus] if prepared.retention is None else [prepared.corpus, prepared.retention]
-    evaluation = token * recipe.windows.length * sum(corpus.held_out_windows for corpus in corpora)
+    evaluation = token * sum(corpus.held_out_windows * corpus.window_length for corpus in corpora)
     sampling = measures.sampling
     text = token * sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens / SHARE_WHEN_SAMPLING)
-    every, steps = measures.evaluate_every, recipe.training.steps
+    every = measures.evaluate_every
     for variant in variants:
         for seed in recipe.seeds:
             time_left.expect(ArmPlace(variant, seed, ""), Work("text"), int(sampling.prompts > 0), text)
         for name, arm in prepared.arms.items():
-            step = arm.cost.step_flops / speed
+            step, steps = arm.cost.step_flops / speed, arm.steps
             settling = token * recipe.windows.length * SETTLING_WINDOWS
             for seed in recipe.seeds:
                 place = ArmPlace(variant, seed, name)

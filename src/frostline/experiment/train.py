@@ -14,7 +14,13 @@ from frostline.arms import PlannedArm, checkpoint_bytes, forget_other_windows
 from frostline.engine import StepOutcome, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
-from frostline.experiment.measuring import UNTOUCHED, evaluate_everywhere, record_continuations, record_evaluations
+from frostline.experiment.measuring import (
+    UNTOUCHED,
+    evaluate_everywhere,
+    reads_an_epoch,
+    record_continuations,
+    record_evaluations,
+)
 from frostline.experiment.replicate import Replicate, how_complete, keep_in_store, take_from_store
 from frostline.experiment.saved_model import save_model
 from frostline.experiment.time_left import Work
@@ -86,8 +92,8 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
     bytes_to_save = sum(checkpoint_bytes(prepared.arms[arm.name].resolved) for arm in arms)
     folder = replicate.journal.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER
     pace = Pace(prepared.recipe.checkpoints, expected_save_seconds(folder, bytes_to_save))
-    names = [arm.name for arm in arms]
-    progress.begin(f"Training {', '.join(names)}, {replicate.title}", names, prepared.recipe.training.steps)
+    steps = {arm.name: arm.steps_in_all for arm in arms}
+    progress.begin(f"Training {', '.join(steps)}, {replicate.title}", steps)
     try:
         take_steps(replicate, arms, pace)
         progress.end()
@@ -109,11 +115,12 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
     for arm in arms:  # an earlier process may have ended between a step and its evaluation
         with on_its_own(replicate, arm.name, arm):
             _evaluate_if_due(replicate, arm)
-    for step in range(min((arm.steps for arm in _alive(arms)), default=training.steps), training.steps):
+    last = max((arm.steps_in_all for arm in _alive(arms)), default=0)
+    for step in range(min((arm.steps for arm in _alive(arms)), default=last), last):
         batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
         forget_other_windows(prepared, batch)
         for arm in turn_order(_alive(arms), step):
-            if step < arm.steps:  # it goes on from a later checkpoint
+            if step < arm.steps or step >= arm.steps_in_all:  # it goes on from a later checkpoint, or is done
                 continue
             # A step and what it writes are never cut in two: a signal waits for the end of both.
             work = Work("step", arm.name)
@@ -146,7 +153,7 @@ def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
     """Evaluate after these steps, if the recipe wants it and it has not been done."""
     recipe, steps = replicate.prepared.recipe, arm.steps
     every = recipe.measures.evaluate_every
-    if not every or steps == 0 or steps % every or steps >= recipe.training.steps or arm.evaluated:
+    if not every or steps == 0 or steps % every or steps >= arm.steps_in_all or arm.evaluated:
         return
     with replicate.time_left.doing(arm.journal.place, Work("evaluate")):
         measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
@@ -177,7 +184,8 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
     time_left = replicate.time_left
     with time_left.doing(journal.place, Work("evaluate")):
-        record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model))
+        trained = reads_an_epoch(prepared, arm.name)
+        record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model, trained=trained))
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
     frozen = applied.verify()
     journal.append(FrozenChecked(*journal.place, frozen.checked_values, list(frozen.moved)))

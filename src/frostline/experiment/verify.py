@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from frostline.arms import Prepared, facts_of, pinned, prepare
+from frostline.arms import OwnText, Prepared, facts_of, pinned, prepare
 from frostline.corpus import Corpus
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
@@ -84,7 +84,8 @@ def _findings(
     changes = changes_of_machine(run.started.environment, describe_machine())
     for variant in run.variants:
         try:
-            prepared = prepare(pinned(settings[variant.label], variant.prepared), cache, say=say)
+            wanted = replace(pinned(settings[variant.label], variant.prepared), own_text=())  # it is written again
+            prepared = prepare(wanted, cache, say=say)
         except FrostlineError as error:
             yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error}")
             continue
@@ -126,10 +127,13 @@ def _facts(variant: VariantRun, prepared: Prepared, changes: list[str]) -> Itera
 
 
 def _of_content(corpus: CorpusFacts | None) -> str:
-    return "" if corpus is None else corpus.sha256
+    """What a model wrote itself is no content: versions and machine have a part in it."""
+    return "" if corpus is None or corpus.own_text else corpus.sha256
 
 
 def _of_tokens(corpus: CorpusFacts | None) -> str:
+    if corpus is not None and corpus.own_text:
+        return OwnText(tuple(map(tuple, corpus.own_text))).sha256
     return "" if corpus is None else corpus.tokens_sha256
 
 
@@ -216,7 +220,7 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
         )
         if resolved.lora is None:
             applied = prepared.arms[name].plan.apply(model, resolved=resolved, seed=run.seed)
-            applied.advance(variant.recipe.training.steps - 1)
+            applied.advance(run.finished.steps - 1)
             same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
             found = "have the hash that the journal ends with" if same else "are not what the journal ends with"
             yield _of(variant, f"trained model {name}", same, f"Its trained weights {found}.")

@@ -22,6 +22,7 @@ from frostline.arms import (
     PlannedArm,
     Prepared,
     choose_for,
+    epoch_steps,
     journal_bytes,
     make_arm,
     prepare,
@@ -29,6 +30,7 @@ from frostline.arms import (
     require_first_step,
     run_folder_bytes,
     saved_model_bytes,
+    steps_within,
     tensor_bytes,
     trained_values,
 )
@@ -69,6 +71,8 @@ class ArmEstimate:
     optimizer_bytes: int
     saved_model_bytes: int
     """Bytes on disk of its trained model, where the recipe saves it; else 0."""
+    steps: int
+    """Optimizer steps of one replicate; about as many, where the recipe has a budget of time."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +176,17 @@ def _arm(
     training, own = recipe.training, parts[name]
     step = training.accumulation * own.pass_seconds + own.optimizer_seconds
     windows_of_a_step = training.batch * training.accumulation
-    visits = windows_of_a_step * training.steps
     prefix_seconds, stored = 0.0, False
+    if training.seconds is not None:
+        planned = replace(planned, steps=max(1, int(training.seconds / step)))
     if trial is not None:
         prefix_seconds = trial.seconds * windows_of_a_step
         stored = choose_for(prepared, planned, trial, room).use and recipe.windows.order == "epochs"
+    steps = planned.steps
+    if training.seconds is not None:
+        later = step if stored else step + prefix_seconds
+        steps = max(1, steps_within(training.seconds, step + prefix_seconds, later, epoch_steps(prepared)))
+    visits = windows_of_a_step * steps
     first_visits = min(prepared.corpus.windows, visits) if stored else visits
     step_seconds = step if stored else step + prefix_seconds
     baseline = parts.get(recipe.baseline_arm)
@@ -189,7 +199,8 @@ def _arm(
         plan=planned.plan.text,
         step_seconds=step_seconds,
         first_visit_seconds=step + prefix_seconds if stored else None,
-        total_seconds=training.steps * step + first_visits * prefix_seconds / windows_of_a_step,
+        steps=steps,
+        total_seconds=steps * step + first_visits * prefix_seconds / windows_of_a_step,
         saving=saving,
         ceiling=cost.ceiling,
         ceiling_cached=cost.ceiling_cached,
@@ -227,8 +238,8 @@ def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
     window, position = (first + max(0.0, second - first) * (layers - 1) for first, second in zip(one, two, strict=True))
     held_out = prepared.corpus.held_out_windows
     if prepared.retention is not None:
-        held_out += prepared.retention.held_out_windows
-    measures, steps = recipe.measures, recipe.training.steps
+        held_out += -(-prepared.retention.held_out_windows * prepared.retention.window_length // recipe.windows.length)
+    measures, steps = recipe.measures, max(arm.steps for arm in arms)
     sampling = measures.sampling
     # The untouched model reads what was written, too.
     read = sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens) / recipe.windows.length

@@ -10,6 +10,7 @@ import polars as pl
 
 from frostline.arms import PlannedArm, plan_arms, prepare
 from frostline.loading import load_model
+from frostline.readable import seconds
 from frostline.recipe import Recipe, variants_of
 from frostline.signals import asks_for_signals
 
@@ -35,6 +36,9 @@ def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> l
 
     The corpus is read only where a plan is chosen by a signal.
     """
+    if recipe.training.seconds is not None:
+        budget = seconds(recipe.training.seconds)
+        say(f"Every arm trains for {budget}: its steps are settled by timing when a run begins")
     planned = []
     seen_models = set()
     for variant in variants_of(recipe):

@@ -1,14 +1,8 @@
-"""How long does a step of each arm take? The arms alone, step by step in turns, nothing measured around them.
-
-All arms take a step on the same windows before any takes the next, and the order turns round each time (A B, B A, ...),
-so that a change of the machine's speed hits all alike. Windows are visited more than once: the first visit computes
-what the engine can store, later ones start from it. Each arm has stored prefixes of its own: none works for another.
-"""
+"""How long does a step of each arm take, and what does it save? From steps in turns (`arms.turns`)."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,23 +14,19 @@ from numpy.typing import NDArray
 
 from frostline.arms import (
     Prepared,
-    alone,
-    make_arm,
+    Visits,
     measure_peak_memory,
     prepare,
     require_first_step,
-    shared_parts,
+    take_turns,
     tokens_of_a_step,
 )
-from frostline.corpus import Batch
-from frostline.engine import Arm, StepOutcome, is_out_of_memory, measured_peak, turn_order
+from frostline.engine import StepOutcome, measured_peak
 from frostline.errors import TrainingError
 from frostline.plans import ceiling_sentence
 from frostline.recipe import Recipe, Variant, variants_of
 from frostline.stats import OVER_BLOCKS, Estimate, bootstrap, ratio
 
-FIRST_VISITS = 4
-"""Steps on windows not seen before; the first of them also warms up machine and optimizer and is left out."""
 LATER_VISITS = 24
 """Timed steps on windows seen before, unless told otherwise."""
 
@@ -157,69 +147,16 @@ def time_recipe(
         seen_models.add(variant.recipe.model)
         prepared = _prepare(variant, cache, say)
         require_first_step(prepared)
-        visits = _take_turns(prepared, rounds, say)
+        visits = take_turns(prepared, rounds, say)
         peaks = _peak_memory(prepared.recipe, cache, say) if memory else {}
         timings.append(_timing(prepared, visits, rounds, peaks))
     return timings
 
 
-@dataclass(frozen=True)
-class _Visits:
-    """The steps of one arm."""
-
-    stores_prefix: bool
-    """Whether a later visit of a window differs from the first."""
-    first: list[StepOutcome]
-    later: list[StepOutcome]
-    data_seconds: list[float]
-
-
 def _prepare(variant: Variant, cache: Path, say: Callable[[str], None]) -> Prepared:
     # The retention corpus is for measures, which have no part in this.
-    recipe = variant.recipe.model_copy(update={"retention": None})
+    recipe = variant.recipe.model_copy(update={"retention": "none"})
     return prepare(Variant(variant.label, recipe), cache, say=say)
-
-
-def _take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> dict[str, _Visits]:
-    seed, training = prepared.recipe.seeds[0], prepared.recipe.training
-    windows = training.batch * training.accumulation
-    # With random offsets windows do not come back: each visit is a first one.
-    come_back = prepared.recipe.windows.order == "epochs"
-    names = list(prepared.recipe.arms)
-    together = prepared.schedule == "lock-step"
-    if not together:
-        say("The arms do not fit into memory together: they are timed one after another.")
-    found: dict[str, _Visits] = {}
-    for group in [names] if together else [[name] for name in names]:
-        say(f"Timing {', '.join(group)}")
-        with shared_parts(prepared, None) as sharing:
-            arms = [make_arm(alone(sharing, arm), arm, seed, say=say) for arm in map(sharing.arms.__getitem__, group)]
-            visits = {arm.name: _Visits(arm.forward.stores_prefix and come_back, [], [], []) for arm in arms}
-            for turn in range(FIRST_VISITS + rounds):
-                started = time.perf_counter()
-                batch = prepared.corpus.batch(seed, turn % FIRST_VISITS if come_back else turn, windows)
-                data_seconds = time.perf_counter() - started
-                for arm in turn_order(arms, turn):
-                    outcome = _step(arm, batch)
-                    own = visits[arm.name]
-                    (own.first if turn < FIRST_VISITS else own.later).append(outcome)
-                    own.data_seconds.append(data_seconds)
-            found |= visits
-    return found
-
-
-def _step(arm: Arm, batch: Batch) -> StepOutcome:
-    try:
-        return arm.take_step(batch, 0)
-    except TrainingError as error:
-        error.during(f"arm {arm.name}")
-        raise
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"arm {arm.name}: memory ran out.", "Use a smaller training.batch, with training.accumulation to make up."
-        ) from error
 
 
 def _peak_memory(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> dict[str, int]:
@@ -233,7 +170,7 @@ def _peak_memory(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> dic
     return peaks
 
 
-def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: dict[str, int]) -> Timing:
+def _timing(prepared: Prepared, visits: dict[str, Visits], rounds: int, peaks: dict[str, int]) -> Timing:
     recipe = prepared.recipe
     peak = measured_peak(prepared.device, prepared.precision)
     arms = []
@@ -278,14 +215,14 @@ def _timing(prepared: Prepared, visits: dict[str, _Visits], rounds: int, peaks: 
     )
 
 
-def _first_visit(prepared: Prepared, visits: _Visits) -> float | None:
+def _first_visit(prepared: Prepared, visits: Visits) -> float | None:
     training = prepared.recipe.training
     epoch = prepared.corpus.windows // (training.batch * training.accumulation)
     unseen = visits.first[1:epoch]
     return float(np.median(_seconds(unseen))) if visits.stores_prefix and unseen else None
 
 
-def _mean_seconds(visits: _Visits) -> MeanSeconds:
+def _mean_seconds(visits: Visits) -> MeanSeconds:
     phases = [outcome.phases for outcome in visits.later]
     return MeanSeconds(
         data=mean(visits.data_seconds),

@@ -6,11 +6,19 @@ Unknown keys are errors. Paths in a recipe are relative to the folder of the rec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from frostline.errors import FrostlineError, nearest
 from frostline.recipe.base import PlacedSettings, Settings
@@ -27,6 +35,7 @@ from frostline.recipe.fields import (
     SomeSelectors,
     VariedValue,
     WatchedSelectors,
+    as_found,
     as_yaml,
     mistake,
 )
@@ -60,6 +69,9 @@ class PrefixCacheSettings(Settings):
 
 class TrainingSettings(Settings):
     steps: PositiveCount = 40
+    """Optimizer steps of every arm."""
+    seconds: PositiveNumber | None = None
+    """Instead of `steps`: seconds of step time for every arm; the steps of each follow from timing it once."""
     batch: PositiveCount = 2
     """Windows of one forward pass."""
     accumulation: PositiveCount = 1
@@ -93,6 +105,29 @@ class TrainingSettings(Settings):
     """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
     untimed_steps: Count = 3
     """First steps marked as warm-up of the machine and left out of the timing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_or_seconds(cls, values: object) -> object:
+        if not isinstance(values, Mapping) or values.get("seconds") is None:
+            return values
+        if values.get("steps") is not None:
+            raise mistake(
+                "'steps' and 'seconds' both say how long training lasts: name one.",
+                "Set training.steps=null to train for a time.",
+                "seconds",
+            )
+        return {key: value for key, value in values.items() if key != "steps"}
+
+    @model_serializer(mode="wrap")
+    def _what_was_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        written: dict[str, object] = write(self)
+        written.pop("seconds" if self.seconds is None else "steps", None)
+        return written
+
+    def of_steps(self, steps: int) -> TrainingSettings:
+        """The same, for so many steps."""
+        return self.model_copy(update={"steps": steps, "seconds": None})
 
 
 class SamplingSettings(Settings):
@@ -196,8 +231,9 @@ class Recipe(Settings):
     """What the experiment asks, in the reader's words; the report opens with it."""
     model: ModelSettings = ModelSettings()
     corpus: CorpusSettings = CorpusSettings()
-    retention: CorpusSettings | None = None
-    """A second, general corpus on which forgetting is measured."""
+    retention: CorpusSettings | Literal["samples", "none"] | None = None
+    """What forgetting is measured on: a second, general corpus, or `samples`, what the untouched model itself writes,
+    which serve where nothing is named; `none` measures none."""
     windows: WindowSettings = WindowSettings()
     training: TrainingSettings = TrainingSettings()
     arms: dict[str, ArmSettings] = Field(min_length=1)
@@ -217,6 +253,16 @@ class Recipe(Settings):
     primary: Primary | None = None
     """What the experiment is to decide: a claim (`C8`), or an arm in a measure. All else is shown as exploratory."""
     _source: RecipeSource = PrivateAttr(default=RecipeSource())
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _retention_is_a_corpus_or_a_word(cls, retention: object) -> object:
+        if isinstance(retention, Mapping | CorpusSettings) or retention in (None, "samples", "none"):
+            return retention
+        raise mistake(
+            f"a corpus, 'samples' or 'none' belongs here{as_found(retention)}.",
+            nearest(str(retention), ("samples", "none")) or "A corpus is named as {source: PATH}.",
+        )
 
     @field_validator("seeds")
     @classmethod
@@ -279,6 +325,8 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _changes_come_in_time(self) -> Self:
         steps = self.training.steps
+        if self.training.seconds is not None:
+            return self  # the steps are not known yet: `arms.budget` looks when they are
         for name, arm in self.arms.items():
             for index, change in enumerate(arm.changes):
                 if change.at >= steps:
@@ -307,7 +355,8 @@ class Recipe(Settings):
 
     def placed(self, place: Place) -> Recipe:
         """The same, with paths relative to `place`."""
-        retention = None if self.retention is None else self.retention.placed(place)
+        corpus = self.retention_corpus
+        retention = self.retention if corpus is None else corpus.placed(place)
         return self.model_copy(
             update={"model": self.model.placed(place), "corpus": self.corpus.placed(place), "retention": retention}
         )
@@ -327,6 +376,16 @@ class Recipe(Settings):
         settings: PlacedSettings = getattr(self, section)
         changed = type(settings).model_validate({**settings.model_dump(), field: value}).placed(settings.place)
         return self.model_copy(update={section: changed, "vary": {}})
+
+    @property
+    def retention_corpus(self) -> CorpusSettings | None:
+        """The corpus on which forgetting is measured; None where it is the model's own text, or nothing."""
+        return self.retention if isinstance(self.retention, CorpusSettings) else None
+
+    @property
+    def samples_retention(self) -> bool:
+        """Whether forgetting is measured on what the untouched model itself writes."""
+        return self.retention is None or self.retention == "samples"
 
     @property
     def baseline_arm(self) -> str:

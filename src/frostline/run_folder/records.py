@@ -27,7 +27,7 @@ from frostline.run_folder.advice_records import (
 WALL_CLOCK_FIELDS = frozenset(
     {
         "at", "seconds", "seconds_in_all", "peak_bytes", "environment", "fresh", "reused_from", "untimed",
-        "checkpoint_steps", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
+        "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
     }
 )  # fmt: skip
 
@@ -91,6 +91,8 @@ class CorpusFacts:
     """Conversations of which a part is left out, as they are longer than a window."""
     held_out_window_overlap: list[float] = field(default_factory=list)
     """The same share for each held-out window, in their order; none in journals of 0.1.0."""
+    own_text: list[list[int]] = field(default_factory=list)
+    """Token ids of each window, where the untouched model wrote them itself; none for any other corpus."""
     template_date: str | None = None
     """The day that the chat template takes for today, on whatever day the run goes on; None where it does not ask."""
 
@@ -124,6 +126,16 @@ class VariantPrepared:
     """Hash of what decides the model's forward pass besides its weights; '' in journals of 0.1.0."""
     tokenizer_sha256: str = ""
     """Hash of what decides how text becomes tokens, and tokens text; '' in journals of 0.1.0."""
+
+
+@dataclass(frozen=True)
+class StepsSettled:
+    """What a budget of time became for one arm, as it was timed once, before the run."""
+
+    variant: str
+    arm: str
+    steps: int
+    seconds_per_step: float
 
 
 @dataclass(frozen=True)
@@ -324,6 +336,7 @@ Record = (
     RunStarted
     | RunResumed
     | VariantPrepared
+    | StepsSettled
     | ArmStarted
     | PlanChanged
     | StepTaken

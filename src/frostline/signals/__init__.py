@@ -2,6 +2,7 @@
 
 from frostline.signals.choose import as_selectors, choose_places, matrices_of
 from frostline.signals.chosen import Chosen, asks_for_signals, resolve_arm_choices, resolve_recipe_choices
+from frostline.signals.general import own_text
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, states_of
 from frostline.signals.kept import signal_inputs_of, signals_of
 from frostline.signals.measure import ADVISING, KINDS, SignalInputs
@@ -25,6 +26,7 @@ __all__ = [
     "look_inside",
     "loss_of",
     "matrices_of",
+    "own_text",
     "resolve_arm_choices",
     "resolve_recipe_choices",
     "signal_inputs_of",

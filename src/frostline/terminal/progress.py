@@ -56,10 +56,10 @@ class TerminalProgress:
         if done >= total:
             self._drop_tasks("reading")
 
-    def begin(self, title: str, arms: list[str], steps: int) -> None:
+    def begin(self, title: str, steps: dict[str, int]) -> None:
         self.say(title)
-        for arm in arms:
-            self._tasks[arm] = self._bars.add_task(f"[bold]{arm}[/]", total=steps, detail="")
+        for arm, total in steps.items():
+            self._tasks[arm] = self._bars.add_task(f"[bold]{arm}[/]", total=total, detail="")
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         detail = f"loss {loss_nats:.3f}  {_speed(tokens, seconds)}"
@@ -105,9 +105,8 @@ class PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._losses: dict[str, str] = {}
-        self._steps = 0
-        self._arms = 0
-        self._taken = 0
+        self._steps: dict[str, int] = {}
+        self._last: dict[str, int] = {}
         self._left: float | None = None
 
     def say(self, text: str) -> None:
@@ -116,18 +115,20 @@ class PlainProgress:
     def reading(self, done: int, total: int) -> None:
         """A log needs no line for each block."""
 
-    def begin(self, title: str, arms: list[str], steps: int) -> None:
+    def begin(self, title: str, steps: dict[str, int]) -> None:
         self.say(title)
-        self._losses, self._steps, self._arms, self._taken = {}, steps, len(arms), 0
+        self._losses, self._steps, self._last = {}, steps, dict.fromkeys(steps, -1)
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         self._losses[arm] = f"{arm} {loss_nats:.3f} ({_speed(tokens, seconds)})"
-        self._taken += 1
-        every = max(1, self._steps // PLAIN_REPORTS)
-        if self._taken % self._arms == 0 and ((step + 1) % every == 0 or step + 1 == self._steps):
+        self._last[arm] = step
+        last = max(self._steps.values())
+        every = max(1, last // PLAIN_REPORTS)
+        behind = {name for name, reached in self._last.items() if reached == step - 1 < self._steps[name] - 1}
+        if not behind and ((step + 1) % every == 0 or step + 1 == last):
             losses = "  ".join(self._losses[name] for name in sorted(self._losses))
             left = "" if self._left is None else f"  {duration(self._left)} left of the whole run"
-            self.say(f"  step {step + 1}/{self._steps}  {losses}{left}")
+            self.say(f"  step {step + 1}/{last}  {losses}{left}")
 
     def left(self, seconds: float) -> None:
         if self._left is None:
@@ -168,8 +169,8 @@ class JsonProgress:
     def reading(self, done: int, total: int) -> None:
         self._write("reading", done=done, total=total)
 
-    def begin(self, title: str, arms: list[str], steps: int) -> None:
-        self._write("begin", title=title, arms=arms, steps=steps)
+    def begin(self, title: str, steps: dict[str, int]) -> None:
+        self._write("begin", title=title, arms=list(steps), steps=max(steps.values()), steps_of_arms=steps)
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         self._write("step", arm=arm, step=step, loss_nats=loss_nats, tokens=tokens, seconds=seconds)

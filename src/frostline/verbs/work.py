@@ -35,9 +35,9 @@ def meant(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None) -
             require_model(variant.recipe.model)
             with at("corpus"):
                 require_corpus(variant.recipe.corpus)
-            if variant.recipe.retention is not None:
+            if variant.recipe.retention_corpus is not None:
                 with at("retention"):
-                    require_corpus(variant.recipe.retention)
+                    require_corpus(variant.recipe.retention_corpus)
     return trusting(wanted, trusted_code)
 
 
