@@ -10,7 +10,8 @@ import pytest
 from frostline.advisor.advice import read_advice
 from frostline.errors import RunFolderError
 from frostline.report.advice_page import signals_frame, write_advice
-from frostline.report.sections import PlainPage, PlainSection, Table
+from frostline.report.sections import PlainPage, PlainSection
+from frostline.report.table import Table
 from frostline.report.write import render_page
 from frostline.run_folder import AdviceStarted, Journal, RungEnded, SignalMeasured
 from frostline.signals.measure import KINDS

@@ -14,8 +14,9 @@ from frostline.report import numbers
 from frostline.report.figures.inside import front_chart
 from frostline.report.inside import STYLE, signal_sections
 from frostline.report.page import Fact
-from frostline.report.sections import PlainFigure, PlainPage, PlainSection, Table
+from frostline.report.sections import PlainFigure, PlainPage, PlainSection
 from frostline.report.style import WIDE
+from frostline.report.table import Table
 from frostline.report.write import write_page
 from frostline.signals import KINDS
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from frostline.report.figures.inside import head_maps, layer_curves, signal_maps
-from frostline.report.sections import PlainFigure, PlainSection, Table
+from frostline.report.sections import PlainFigure, PlainSection
 from frostline.report.style import Style
+from frostline.report.table import Table
 from frostline.signals import KINDS
 
 STYLE = Style((), "")

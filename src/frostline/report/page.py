@@ -10,8 +10,10 @@ import polars as pl
 from frostline.errors import RunFolderError
 from frostline.report import gallery, numbers
 from frostline.report.gallery import Absent, Drawing
+from frostline.report.measured import measured_tables
 from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
+from frostline.report.table import Table
 from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
 from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
@@ -94,6 +96,7 @@ class PromptSamples:
 class Section:
     id: str
     heading: str
+    tables: list[Table]
     figures: list[Drawing]
     absent: list[Absent]
     samples: list[PromptSamples]
@@ -154,13 +157,22 @@ def page_of(run: Run) -> Page:
 def _facts(summary: RunSummary) -> list[Fact]:
     tokens = summary.batch * summary.accumulation * summary.window_length
     told = [
-        Fact("steps", numbers.count(summary.steps), f"of {numbers.count(tokens)} tokens"),
+        _steps(summary, tokens),
         Fact("replicates", str(len(summary.seeds)), f"seeds {', '.join(map(str, summary.seeds))}"),
         Fact("began", summary.started_at.replace("T", " ").replace("+00:00", " UTC")),
     ]
     if summary.seconds is not None:
         told.append(Fact("took", numbers.seconds(summary.seconds)))
     return told
+
+
+def _steps(summary: RunSummary, tokens: int) -> Fact:
+    of = f"of {numbers.count(tokens)} tokens"
+    if summary.budget_seconds is None:
+        return Fact("steps", numbers.count(summary.steps), of)
+    steps = {name: arm.steps for variant in summary.variants[:1] for name, arm in variant.arms.items()}
+    told = ", ".join(f"{name} {numbers.count(count)}" for name, count in steps.items())
+    return Fact("time to train", numbers.seconds(summary.budget_seconds), f"an arm; steps {of}: {told}")
 
 
 def _variant_facts(variant: VariantSummary) -> list[Fact]:
@@ -304,8 +316,9 @@ def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
         figures = [one for one in drawn if isinstance(one, Drawing) and one.kind.section == id]
         absent = [one for one in drawn if isinstance(one, Absent) and one.kind.section == id]
         samples = _samples(run, variant, style) if id == "samples" else []
-        if figures or absent or samples:
-            sections.append(Section(id, heading, figures, absent, samples))
+        tables = measured_tables(variant, run.summary.baseline) if id == "loss" else []
+        if figures or absent or samples or tables:
+            sections.append(Section(id, heading, tables, figures, absent, samples))
     return sections
 
 

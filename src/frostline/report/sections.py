@@ -9,6 +9,7 @@ from markupsafe import Markup
 from frostline.report.figures.parts import AnyChart
 from frostline.report.inline import inline_svg, svg_of
 from frostline.report.page import Fact
+from frostline.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,6 @@ class PlainFigure:
     def drawn(self) -> Markup:
         """The figure as SVG: written by `inline_svg` from its allow-list, all text escaped."""
         return Markup(inline_svg(svg_of(self.chart), prefix=f"{self.name}-", title=self.alternative, css_class="only"))
-
-
-@dataclass(frozen=True)
-class Table:
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
 
 
 @dataclass(frozen=True)

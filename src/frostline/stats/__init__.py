@@ -3,6 +3,7 @@
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
+from frostline.stats.crossed import POPULATION
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import read_summary, summarise, write_summary
@@ -12,6 +13,7 @@ from frostline.stats.wording import verdict_label, verdict_symbol
 
 __all__ = [
     "OVER_BLOCKS",
+    "POPULATION",
     "SAME_SIZE",
     "ArmSummary",
     "ClaimResult",

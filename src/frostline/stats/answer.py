@@ -124,7 +124,8 @@ def _forgetting(summary: VariantSummary) -> list[str]:
     if not known:
         return []
     parts = [f"{_signed(found)}{interval(found, decimals=3)} in {name}" for name, found in known.items()]
-    return [f"Forgetting: the loss on the retention corpus changed by {', '.join(parts)}, in nats a token."]
+    text = summary.retention if summary.retention.startswith("the untouched") else "the retention corpus"
+    return [f"Forgetting: the loss on {text} changed by {', '.join(parts)}, in nats a token."]
 
 
 def _style(summary: VariantSummary) -> list[str]:

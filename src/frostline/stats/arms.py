@@ -73,6 +73,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         drift_by_role=_by_role(runs, "norm", lambda run: _final(run, "drift")),
         relative_drift_by_role=_by_role(runs, "share", lambda run: _final(run, "relative_drift")),
         stable_rank_by_role=_by_role(runs, "rank", lambda run: _final(run, "stable_rank"), moved_only=True),
+        steps=max(len(run.steps) for run in every),
         trained_before=_if_measured(runs, scalars.trained_before),
         trained_after=_if_measured(runs, scalars.trained_after),
         held_out_by_overlap=_by_overlap(variant, runs),

@@ -31,6 +31,7 @@ from frostline.run_folder import (
     RunEnded,
     RunResumed,
     RunStarted,
+    StepsSettled,
     StepTaken,
     VariantPrepared,
     WatchedMatrices,
@@ -168,7 +169,12 @@ def read_run(run_folder: Path) -> RecordedRun:
     if not started:
         raise RunFolderError(f"{run_folder}: the journal has no beginning (no 'RunStarted').", "Run it again.")
     ended = records_of(lines, RunEnded)
-    recipes = {variant.label: variant.recipe for variant in variants_of(recipe)}
+    settled = records_of(lines, StepsSettled)
+    recipe = _of_steps(recipe, settled)
+    recipes = {
+        variant.label: _of_steps(variant.recipe, [own for own in settled if own.variant == variant.label])
+        for variant in variants_of(recipe)
+    }
     memory = records_of(lines, PeakMemory)
     runs = _arm_runs(lines)
     variants = []
@@ -185,6 +191,14 @@ def read_run(run_folder: Path) -> RecordedRun:
         variants.append(VariantRun(prepared, recipes[label], own, peaks, tuple(unbegun)))
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
     return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
+
+
+def _of_steps(recipe: Recipe, settled: list[StepsSettled]) -> Recipe:
+    """`recipe`; where it has a budget of time, with the steps of the arm that came farthest."""
+    if recipe.training.seconds is None or not settled:
+        return recipe
+    training = recipe.training.model_copy(update={"steps": max(own.steps for own in settled)})
+    return recipe.model_copy(update={"training": training})
 
 
 def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:

@@ -52,6 +52,7 @@ def summarise(run_folder: Path) -> RunSummary:
         order=recipe.windows.order,
         claims=judge_claims(run),
         variants=variants,
+        budget_seconds=recipe.training.seconds,
     )
 
 

@@ -47,8 +47,8 @@ class Comparison:
     exploratory: bool = False
     """Whether the recipe names another comparison or claim as its primary one."""
     crossed: Estimate | None = None
-    """Of the held-out loss: the difference with an interval over seeds and windows, which speaks of other seeds and other
-    windows of this text; that of `difference` speaks of other seeds and these windows. None for other measures."""
+    """Of the held-out loss: the difference with an interval over seeds and windows, which speaks of other seeds and
+    other windows of this text; that of `difference` speaks of other seeds and these windows. Else None."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,8 @@ class ArmSummary:
     """Frobenius norm of W_T - W_0 over that of W_0, mean over the watched matrices of each role."""
     stable_rank_by_role: dict[str, Estimate]
     """Stable rank of W_T - W_0, mean over those watched matrices of each role that moved."""
+    steps: int = 0
+    """Optimizer steps, the most that a replicate took."""
     trained_before: Estimate | None = None
     """Loss on the fixed sample of training windows before training; None where less than an epoch was read."""
     trained_after: Estimate | None = None
@@ -298,3 +300,5 @@ class RunSummary:
     """C1 to C12, for each arm that they speak of."""
     variants: list[VariantSummary]
     """One where nothing varies."""
+    budget_seconds: float | None = None
+    """Step time that every arm was given, from which its number of steps follows; None where the steps were named."""
