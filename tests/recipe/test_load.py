@@ -187,8 +187,8 @@ def test_paths_are_relative_to_the_recipe_file(tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.corpus.source == "text/book.txt"
     assert recipe.corpus.place.path_of(recipe.corpus.source) == tmp_path / "text" / "book.txt"
-    assert recipe.retention is not None
-    assert recipe.retention.source == "embedded"
+    assert recipe.retention_corpus is not None
+    assert recipe.retention_corpus.source == "embedded"
 
 
 def test_varied_key_gives_one_variant_for_each_value() -> None:

@@ -179,10 +179,11 @@ class _Variants:
         then = self.left.variants.get(variant.label)
         wanted = variant if then is None else pinned(variant, then)
         prepared = prepare(wanted, self.cache, say=self.progress.say, reading=self.progress.reading)
+        if then is None:
+            require_first_step(prepared)
         prepared = with_steps(prepared, self._steps(prepared))
         require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         if then is None:
-            require_first_step(prepared)
             return prepared
         accepted = bool(self.left.changes)
         followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)
