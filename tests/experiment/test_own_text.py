@@ -56,8 +56,8 @@ def test_a_model_that_is_asked_for_no_samples_writes_the_text_all_the_same(
     assert texts[0] == texts[1]
 
 
-def test_a_recorded_text_that_the_model_did_not_write_is_found(recipe: Path, run_folder: Path, tmp_path: Path) -> None:
-    cut = shutil.copytree(run_folder, tmp_path / "cut")
+def test_a_recorded_text_that_the_model_did_not_write_is_found(recipe: Path, run_folder: Path) -> None:
+    cut = shutil.copytree(run_folder, run_folder.parent / "forged")
     (cut / "journal/variant0-seed0-full.jsonl").unlink()
     lines = (cut / "journal/run.jsonl").read_text(encoding="utf-8").splitlines()
     other = json.loads(lines[1])
@@ -105,8 +105,8 @@ def test_trained_windows_are_measured_at_both_ends_from_one_epoch_on(recipe: Pat
     assert all(own.corpus != "trained" for own in records_of(read_journal(short), Evaluation))
 
 
-def test_a_run_that_goes_on_is_measured_on_the_same_text(recipe: Path, run_folder: Path, tmp_path: Path) -> None:
-    cut = shutil.copytree(run_folder, tmp_path / "cut")
+def test_a_run_that_goes_on_is_measured_on_the_same_text(recipe: Path, run_folder: Path) -> None:
+    cut = shutil.copytree(run_folder, run_folder.parent / "cut")
     (cut / "journal/variant0-seed0-full.jsonl").unlink()
     lines = (cut / "journal/run.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (cut / "journal/run.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")

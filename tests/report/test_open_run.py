@@ -22,7 +22,7 @@ ESTIMATE = ["value", "low", "high", "n", "unit", "method"]
 COLUMNS: dict[str, list[str]] = {
     "losses": [*PLACE, "step", "loss_nats", "gradient_norm", "learning_rate", "predictions", "tokens",
                "windows_sha256", "untimed", "seconds"],
-    "evaluations": [*PLACE, "step", "corpus", "loss_nats", "predictions"],
+    "evaluations": [*PLACE, "step", "corpus", "loss_nats", "predictions", "window_losses", "window_predictions"],
     "weight_changes": [*PLACE, "step", "name", "layer", "role", "change", "drift"],
     "final_weights": [*PLACE, "name", "layer", "role", "trained", "norm", "drift", "relative_drift", "stable_rank"],
     "continuations": [*PLACE, "prompt_index", "prompt", "text", "tokens", "common_tokens", "untouched_loss_nats",

@@ -30,8 +30,8 @@ class RunTables:
         return self._losses
 
     def evaluations(self) -> pl.DataFrame:
-        """One row an evaluation: variant, seed, arm, step (steps done), corpus (`held_out` or `retention`), loss_nats,
-        predictions."""
+        """One row an evaluation: variant, seed, arm, step (steps done), corpus (`held_out`, `retention` or `trained`),
+        loss_nats, predictions, and of each window in order window_losses, window_predictions."""
         return frames.evaluations_frame(self.lines)
 
     def weight_changes(self) -> pl.DataFrame:
