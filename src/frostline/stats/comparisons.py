@@ -84,4 +84,4 @@ def _comparison(name: str, compared: Compared, pairs: Pairs, p: float | None, co
     if corrected is not None and corrected < ALPHA and found.value is not None:
         verdict = "lower" if found.value < 0 else "higher"
     crossed = held_out_crossed(pairs) if name == "held_out_after" else None
-    return Comparison(pairs.arm, name, found, p, corrected, verdict, crossed)
+    return Comparison(pairs.arm, name, found, p, corrected, verdict, crossed=crossed)
