@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from frostline.recipe import shipped_recipes as shipped_recipes
     from frostline.report import open_run as open_run
     from frostline.verbs import advise as advise
+    from frostline.verbs import blind as blind
     from frostline.verbs import estimate as estimate
     from frostline.verbs import inspect_model as inspect_model
     from frostline.verbs import inspect_run as inspect_run
     from frostline.verbs import load_model as load_model
     from frostline.verbs import load_tokenizer as load_tokenizer
     from frostline.verbs import plan as plan
+    from frostline.verbs import read_blind as read_blind
     from frostline.verbs import read_corpus as read_corpus
     from frostline.verbs import resume as resume
     from frostline.verbs import run as run
@@ -57,6 +59,7 @@ __all__ = [
     "RunProgress",
     "__version__",
     "advise",
+    "blind",
     "copy_recipe",
     "estimate",
     "inspect_model",
@@ -66,6 +69,7 @@ __all__ = [
     "load_tokenizer",
     "open_run",
     "plan",
+    "read_blind",
     "read_corpus",
     "resume",
     "run",

@@ -103,6 +103,7 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     wanted = load_recipe(result.folder / "recommended.yaml")
     assert list(wanted.arms)[:2] == ["full", "advised"]
     assert wanted.arms["advised"].learning_rate == found.pick.learning_rate
+    assert found.control is None or wanted.arms[found.control].train[0].endswith("% by random")  # type: ignore[index]
     run_tiny(result.folder / "recommended.yaml", tmp_path / "run", ("training.steps=3",))
     again = advise_it(recipe, result.folder)  # from its journal
     assert again.recommendation == found

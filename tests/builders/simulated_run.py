@@ -42,6 +42,7 @@ from frostline.run_folder import (
     RunEnded,
     RunStarted,
     StepTaken,
+    TrueContinuation,
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
@@ -86,6 +87,8 @@ class Simulation:
     """First-order autocorrelation of every noise."""
     chosen: dict[str, dict[str, list[str]]]
     """What the selectors that compute became, by arm."""
+    anew: tuple[str, ...]
+    """Arms that are drawn at random anew for each seed."""
 
     @property
     def interrupted(self) -> bool:
@@ -112,6 +115,7 @@ def write_simulated_run(
     sigma: float = 0.12,
     phi: float = 0.3,
     chosen: dict[str, dict[str, list[str]]] | None = None,
+    anew: tuple[str, ...] = (),
 ) -> Path:
     """Write `experiment.yaml` and the journal of a simulated run into `folder`, and return it.
 
@@ -122,7 +126,7 @@ def write_simulated_run(
     folder.mkdir(parents=True)
     simulation = Simulation(
         arms, seeds, steps, layers, truth, rng_seed, failed_arm, steps, schedule, with_retention, with_sampling,
-        with_watch, sigma, phi, chosen or {},
+        with_watch, sigma, phi, chosen or {}, anew,
     )  # fmt: skip
     recipe = _recipe(simulation, variants)
     (folder / RECIPE_FILE).write_text(dump_recipe(recipe), encoding="utf-8")
@@ -184,12 +188,22 @@ def _prepared(simulation: Simulation, variant: str) -> VariantPrepared:
         model_sha256=_hash("model"), parameters=parameters, layers=simulation.layers, context_length=2048,
         corpus=facts, retention=facts if simulation.retention else None, precision="fp32", device="cpu",
         schedule=simulation.schedule, common_tokens=[" the", ",", MARKUP], common_share_of_corpus=0.47,
-        chosen={arm: own for arm, own in simulation.chosen.items() if arm in simulation.arms},
+        chosen={arm: own for arm, own in chosen_of(simulation.chosen, variant).items() if arm in simulation.arms},
+        chosen_by_seed={
+            str(seed): {arm: {"top:25% by random": [f"attn.q@{seed}"]} for arm in simulation.anew}
+            for seed in (simulation.seeds if simulation.anew else ())
+        },
     )  # fmt: skip
+
+
+def chosen_of(chosen: dict[str, dict[str, list[str]]], variant: str) -> dict[str, dict[str, list[str]]]:
+    """What was chosen in `variant`: the same in all, unless a test says otherwise."""
+    return chosen
 
 
 def _write_replicate(journal: Journal, simulation: Simulation, variant: str, seed: int) -> None:
     if simulation.sampling:
+        _write_truth(journal, simulation, variant, seed)
         _write_text(journal, simulation, variant, seed, "", None)
     for arm in simulation.arms:
         _write_arm(journal, simulation, variant, seed, arm)
@@ -198,9 +212,10 @@ def _write_replicate(journal: Journal, simulation: Simulation, variant: str, see
 def _write_arm(journal: Journal, simulation: Simulation, variant: str, seed: int, arm: str) -> None:
     truth = simulation.truth(variant, arm)
     place = (variant, seed, arm)
+    plan = f"train: [attn.q@{seed}, attn.k@{len(arm)}]" if arm in simulation.anew else truth.plan
     journal.append(
         ArmStarted(
-            *place, plan=truth.plan, learning_rate=5e-4, weight_decay=0.01, parameters=PARAMETERS,
+            *place, plan=plan, learning_rate=5e-4, weight_decay=0.01, parameters=PARAMETERS,
             trained_parameters=truth.trained_parameters, prefix_layers=truth.prefix_layers, step_flops=2.1e11,
             ceiling=truth.ceiling, ceiling_cached=truth.ceiling_cached, initial_sha256=_hash("model"),
         )
@@ -327,6 +342,21 @@ def _write_text(
                 copied_ngrams=int(generator.binomial(41, 0.03)), distinct_1=float(0.7 + quality + noise[1]),
                 distinct_2=float(0.88 + quality + noise[2] / 3), distinct_3=float(0.95 + noise[2] / 3),
                 repetition=float(0.15 - quality + noise[3]), self_bleu=float(0.2 - quality + noise[4]),
+            )
+        )  # fmt: skip
+
+
+def _write_truth(journal: Journal, simulation: Simulation, variant: str, seed: int) -> None:
+    """What the eight prompts are followed by in the held-out text."""
+    generator = _generator(simulation, variant, seed, "held-out text")
+    for prompt in range(8):
+        noise = 0.01 * generator.standard_normal(4)
+        journal.append(
+            TrueContinuation(
+                variant, seed, "", prompt_index=prompt, prompt=f"Call me {MARKUP}", tokens=48,
+                text=f" the text itself says {MARKUP}", common_tokens=22, untouched_loss_nats=3.2, ngrams=41,
+                copied_ngrams=1, distinct_1=0.7 + noise[0], distinct_2=0.88 + noise[1], distinct_3=0.95,
+                repetition=0.15 + noise[2], self_bleu=0.2 + noise[3],
             )
         )  # fmt: skip
 

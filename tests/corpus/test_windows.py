@@ -125,3 +125,15 @@ def test_the_smallest_text_leaves_one_window_to_train_on() -> None:
         windows = windows_of(40, 10, 3, order)
         assert windows.training.size == 1
         assert set(windows.ids_of_step(0, 5, 3).tolist()) == set(windows.training.tolist())
+
+
+def test_a_true_continuation_is_what_follows_its_prompt_within_the_window() -> None:
+    ids = np.arange(1000, dtype=np.uint16)
+    windows = lay_out_windows(ids, WindowSettings(length=50, held_out=4), "text")
+    prompts = windows.prompts(seed=3, count=10, length=16)
+    found = windows.true_continuations(seed=3, count=10, length=16, new_tokens=20)
+    for prompt, tokens in zip(prompts.tolist(), found, strict=True):
+        assert tokens == list(range(prompt[-1] + 1, prompt[-1] + 1 + len(tokens)))
+        end = next(start + 50 for start in windows.held_out.tolist() if start <= prompt[0] < start + 50)
+        assert len(tokens) == min(20, end - prompt[-1] - 1)
+    assert [len(tokens) for tokens in found] == [20] * 4 + [18] * 4 + [2] * 2

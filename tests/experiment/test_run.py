@@ -25,11 +25,14 @@ from frostline.run_folder import (
     PlanChanged,
     RunEnded,
     StepTaken,
+    TrueContinuation,
+    VariantPrepared,
     WeightChange,
     read_journal,
     records_of,
 )
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
+from tests.builders.tokenizers import words
 
 ARMS = ("full", "freeze", "reversed")
 
@@ -234,3 +237,19 @@ def test_a_mistake_is_found_before_the_run_folder_exists(
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_texts_may_vary_and_each_has_true_continuations_and_random_plans_of_its_own(tmp_path: Path) -> None:
+    arms = {"full": {"train": "all"}, "chance": {"train": ["top:25% by random"]}}
+    recipe = write_experiment(tmp_path, arms=arms, seeds=[0], vary={"corpus.source": ["text.txt", "other.txt"]})
+    other = [(7 * index + index // 5) % 53 for index in range(1500)]
+    (tmp_path / "other.txt").write_text(words(other), encoding="utf-8")
+    run_tiny(recipe, tmp_path / "run")
+    lines = read_journal(tmp_path / "run")
+    labels = ["corpus.source=text.txt", "corpus.source=other.txt"]
+    true = records_of(lines, TrueContinuation)
+    assert {label: sum(one.variant == label for one in true) for label in labels} == dict.fromkeys(labels, 3)
+    drawn = [facts.chosen_by_seed["0"]["chance"] for facts in records_of(lines, VariantPrepared)]
+    assert drawn[0] != drawn[1]
+    text = " ".join((tmp_path / "text.txt").read_text(encoding="utf-8").split())
+    assert all(f"{one.prompt} {one.text}" in text for one in true if one.variant == labels[0])

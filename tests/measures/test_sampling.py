@@ -174,3 +174,9 @@ def test_bf16_samples_from_the_logits_of_bf16() -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         expected = int(model(input_ids=torch.from_numpy(prompts)).logits[0, -1].argmax())
     assert sample(model, prompts, precision="bf16", temperature=1e-6, new_tokens=1) == [[expected]]
+
+
+def test_each_draw_has_dice_of_its_own_and_the_first_those_of_a_single_one() -> None:
+    first, again, second = (gumbel_noise(3, 5, 2, 50, *draw) for draw in ((), (0,), (1,)))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)

@@ -229,7 +229,7 @@ def test_selectors_know_where_they_were_written_and_are_equal_wherever_that_is()
 
 
 @pytest.mark.parametrize(
-    ("signal", "number"), [("snr", None), ("random", 0), ("random-", 0), ("random-0", 0), ("random-12", 12)]
+    ("signal", "number"), [("snr", None), ("random", None), ("random-", 0), ("random-0", 0), ("random-12", 12)]
 )
 def test_a_random_choice_has_a_number_and_one_by_a_signal_has_none(signal: str, number: int | None) -> None:
     choice = parse_selector(f"top:25% by {signal}").choice

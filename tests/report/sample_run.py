@@ -24,6 +24,7 @@ from frostline.run_folder import (
     RunEnded,
     RunStarted,
     StepTaken,
+    TrueContinuation,
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
@@ -50,7 +51,10 @@ PLANS = {
 }
 FLOOR = {"full": 3.02, "freeze": 3.21, "reversed": 3.03, "lora": 3.28, "mlp": 3.12, "norms": 3.44}
 SECONDS = {"full": 0.62, "freeze": 0.31, "reversed": 0.59, "lora": 0.45, "mlp": 0.28, "norms": 0.55}
-QUALITY = ("distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu", "length", "perplexity", "copied_share")
+QUALITY = (
+    "distance", "distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu", "length", "from_untouched",
+    "copied_share",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,12 @@ def _write_variant(journal: Journal, shape: Shape, variant: str, place: int) -> 
     )  # fmt: skip
     for seed in shape.seeds:
         for prompt in range(shape.prompts):
+            journal.append(
+                TrueContinuation(
+                    variant, seed, "", prompt, shape.text, f" the text itself: {shape.text}", 48, 20, 3.2, 41, 0, 0.7,
+                    0.9, 0.95, 0.1, 0.2,
+                )
+            )  # fmt: skip
             journal.append(_continuation(shape, variant, seed, "", prompt))
         for arm in shape.arms:
             _write_arm(journal, shape, variant, place, seed, arm)
@@ -200,8 +210,8 @@ def _estimate(shape: Shape, value: float, spread: float, unit: str) -> Estimate:
 
 
 def _quality(shape: Shape, shift: float) -> dict[str, Estimate]:
-    values = (0.62, 0.88, 0.95, 0.12, 0.21, 46.0, 18.0, 0.03)
-    units = ("share", "share", "share", "share", "share", "tokens", "perplexity", "share")
+    values = (0.04, 0.62, 0.88, 0.95, 0.12, 0.21, 46.0, 2.9, 0.03)
+    units = ("share", "share", "share", "share", "share", "share", "tokens", "nats", "share")
     return {
         name: _estimate(shape, value * (1 + shift), 0.03 * value, unit)
         for name, value, unit in zip(QUALITY, values, units, strict=True)
@@ -234,6 +244,9 @@ def _variant_summary(shape: Shape, variant: str, place: int) -> VariantSummary:
         common_share_of_corpus=0.41,
         checks=Checks(True, "All arms read identical windows at each step.", True, "Nothing frozen moved.", failed),
         quality_before=_quality(shape, 0.1) if shape.prompts else {},
+        quality_reference=_quality(shape, 0.02) | {"common_share": _estimate(shape, 0.41, 0.0, "share")}
+        if shape.prompts
+        else {},
         arms={arm: _arm_summary(shape, arm, place) for arm in shape.arms},
         comparisons=_comparisons(shape),
     )

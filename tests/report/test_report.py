@@ -80,6 +80,25 @@ def test_sections_stand_in_the_order_of_reading(plain_page: str) -> None:
     ]  # fmt: skip
 
 
+def test_the_held_out_text_itself_is_the_first_row_of_the_table_and_the_first_sample(plain_page: str) -> None:
+    table = plain_page[plain_page.index('<div class="texts">') : plain_page.index('<section id="samples">')]
+    rows = re.findall(r'<th scope="row">(?:<span[^>]*></span>)?([^<]+)</th>', table)
+    assert rows == ["what the text itself goes on with", "before training", "full", "freeze", "reversed"]
+    assert "41.0\N{NO-BREAK SPACE}%" in table[table.index(rows[0]) : table.index(rows[1])]
+    assert "A higher number is not better text" in table
+    assert "No model of another origin has judged the texts" in table
+    samples = plain_page[plain_page.index('<section id="samples">') :]
+    names = re.findall(r"<h4>(?:<span[^>]*></span>)?([^<]+)</h4>", samples)
+    assert names[:5] == rows
+    assert "the text itself: the value of an expression" in samples
+
+
+def test_no_text_is_called_better(plain_page: str) -> None:
+    text = Markup(plain_page).text
+    assert not re.search(r"better text(?<!is not better text)", text)
+    assert "perplexity" not in text
+
+
 def test_every_figure_has_a_name_for_screen_readers_and_a_caption(plain_page: str) -> None:
     found = Markup(plain_page)
     figures = found.elements.count("figure")

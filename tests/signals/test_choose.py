@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from frostline.errors import PlanError
 from frostline.plans import ModelMap, Plan, map_model, portions_of, select
 from frostline.recipe import parse_selector
-from frostline.signals.choose import as_selectors, layers_of, matrices_of, resolve_choices, signals_asked_for
+from frostline.signals.choose import (
+    Draw,
+    as_selectors,
+    choose_places,
+    layers_of,
+    matrices_of,
+    resolve_choices,
+    signals_asked_for,
+)
 from frostline.signals.signal import Place, Signal, SignalKind
 from tests.builders.models import FAMILIES, tiny_model
 
@@ -74,10 +82,54 @@ def test_random_choices_are_drawn_by_their_number() -> None:
 
     texts = [
         resolve_choices(Plan.parse(f'train: ["top:25% by {name}"]'), LLAMA, nothing).plan.text
-        for name in ("random", "random-0", "random-1", "random-2", "random")
+        for name in ("random-", "random-0", "random-1", "random-2", "random-0")
     ]
     assert texts[0] == texts[1] == texts[4]
     assert len(set(texts)) == 3
+
+
+def test_random_choices_without_a_number_are_drawn_for_each_seed_arm_and_text() -> None:
+    plan = Plan.parse('train: ["top:25% by random"]')
+    assert resolve_choices(plan, LLAMA, by_height(LLAMA)).plan == plan
+    draws = [Draw(0, "a on x"), Draw(1, "a on x"), Draw(0, "b on x"), Draw(0, "a on y"), Draw(0, "a on x")]
+    texts = [resolve_choices(plan, LLAMA, by_height(LLAMA), draw).plan.text for draw in draws]
+    assert texts[0] == texts[4]
+    assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_choices_hold_as_many_values_of_each_role_as_the_signals(family: str) -> None:
+    model_map = map_model(tiny_model(family))
+    sizes = matrices_of(model_map)
+    signals = by_height(model_map)
+    choice, random = (parse_selector(f"top:40% by {name}").choice for name in ("snr", "random"))
+    assert choice is not None
+    assert random is not None
+    wanted = choose_places(choice, model_map, signals)
+    draws = [Draw(seed, "arm", {choice.share: wanted}) for seed in range(6)]
+    drawn = [choose_places(random, model_map, signals, draw) for draw in draws]
+    assert all(_values(own, sizes) == _values(wanted, sizes) for own in drawn)
+    assert len({tuple(own) for own in drawn}) > 1
+
+
+def test_random_choices_beside_a_signal_of_layers_are_whole_layers() -> None:
+    values: dict[Place, float] = {(layer, "layer"): float(layer) for layer in range(4)}
+    (choice,) = Plan.parse('train: ["top:50% by snr"]').selectors
+    assert choice.choice is not None
+    wanted = choose_places(choice.choice, LLAMA, ranking(values, "layers"))
+    draws = [Draw(seed, "arm", {choice.choice.share: wanted}) for seed in range(6)]
+    plan = Plan.parse('train: ["top:50% by random"]')
+    drawn = [resolve_choices(plan, LLAMA, ranking(values, "layers"), draw).plan for draw in draws]
+    assert all(len(own.resolve(tiny_model("llama")).matches[0].portions) for own in drawn)
+    assert all(selector.text.startswith("all@") for own in drawn for selector in own.train or ())
+    assert len({own.text for own in drawn}) > 1
+
+
+def _values(places: Sequence[Place], sizes: Mapping[Place, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for place in places:
+        found[place[1]] = found.get(place[1], 0) + sizes[place]
+    return found
 
 
 def test_every_part_of_a_plan_may_compute() -> None:

@@ -38,13 +38,18 @@ def prepare_it(recipe: Path, said: list[str] | None = None) -> Prepared:
 
 
 def test_a_run_records_what_was_chosen_and_can_be_verified(tmp_path: Path) -> None:
-    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS, save=["chosen"])
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS, save=["chosen", "random"])
     run_tiny(recipe, tmp_path / "run")
     lines = read_journal(tmp_path / "run")
     (facts,) = records_of(lines, VariantPrepared)
-    assert list(facts.chosen) == ["chosen", "random"]
+    assert list(facts.chosen) == ["chosen"]
+    assert {seed: list(own) for seed, own in facts.chosen_by_seed.items()} == {"0": ["random"], "1": ["random"]}
     plans = {(record.seed, record.arm): record.plan for record in records_of(lines, ArmStarted)}
     assert plans[(0, "chosen")] == plans[(1, "chosen")]
+    assert plans[(0, "random")] != plans[(1, "random")]
+    for seed in (0, 1):
+        (drawn,) = facts.chosen_by_seed[str(seed)]["random"].values()
+        assert Plan.parse(plans[(seed, "random")]) == Plan.parse(f"train: [{', '.join(drawn)}]")
     (selectors,) = facts.chosen["chosen"].values()
     assert Plan.parse(plans[(0, "chosen")]) == Plan.parse(f"train: [{', '.join(selectors)}]")
     assert "top:25% by gradient-norm" in (tmp_path / "run" / "experiment.yaml").read_text()
@@ -52,6 +57,20 @@ def test_a_run_records_what_was_chosen_and_can_be_verified(tmp_path: Path) -> No
     assert all(finding.holds is not False for finding in findings), findings
     with PlainProgress(Console(quiet=True)) as progress:
         assert resume_experiment(tmp_path / "run", tmp_path / "cache", progress).status == "finished"
+
+
+def test_arms_that_are_drawn_anew_are_found_again_in_the_store_by_what_they_became(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=CHOOSING_ARMS)
+    run_tiny(recipe, tmp_path / "first", fresh=False)
+    run_tiny(recipe, tmp_path / "again", ("seeds=[1, 0]",), fresh=False)
+    first, again = (
+        {(record.seed, record.arm): record for record in records_of(read_journal(tmp_path / name), ArmStarted)}
+        for name in ("first", "again")
+    )
+    assert {place: record.plan for place, record in first.items()} == {
+        place: record.plan for place, record in again.items()
+    }
+    assert all(record.reused_from for record in again.values())
 
 
 def test_signals_are_measured_once_and_then_found(tmp_path: Path) -> None:

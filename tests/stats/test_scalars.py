@@ -69,11 +69,15 @@ def test_the_trained_change_is_the_mean_of_the_matrices_that_train_per_learning_
     assert changes[7] == pytest.approx(moving.mean() / 5e-4)
 
 
-def test_shares_and_perplexity_are_ratios_of_totals(run: ArmRun) -> None:
+def test_shares_and_losses_of_text_are_ratios_of_totals(run: ArmRun) -> None:
     common = sum(text.common_tokens for text in run.text)
     assert text_scores.share_after(run) == pytest.approx(common / sum(text.tokens for text in run.text))
     loss = np.mean([text.untouched_loss_nats for text in run.text])  # all of one length here
-    assert text_scores.quality_of("perplexity")(run) == pytest.approx(np.exp(loss))
+    assert text_scores.quality_of("from_untouched")(run) == pytest.approx(loss)
+    assert math.isnan(text_scores.quality_of("judge_loss")(run))
+    judged = [replace(text, judge_loss_nats=30.0 + place) for place, text in enumerate(run.text)]
+    total = sum(len(text.text.encode()) for text in run.text)
+    assert text_scores.value(judged, text_scores.QUALITY["judge_loss"]) == pytest.approx((30 * 8 + 28) / total)
 
 
 def test_a_plan_that_changes_counts_by_the_steps_in_which_it_trains(tmp_path: Path) -> None:

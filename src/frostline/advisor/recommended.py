@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from frostline.advisor.advice import Advice
 from frostline.advisor.candidates import FULL
 from frostline.advisor.race import Recommendation, losses_by_rate
-from frostline.recipe import ArmSettings, Recipe
+from frostline.recipe import RANDOM, ArmSettings, Recipe, WrittenPlan
 
 
 def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommendation) -> Recipe:
@@ -16,6 +18,8 @@ def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommend
     for name in names:
         if name in advice.candidates and best[name] is not None:
             wanted = ArmSettings.model_validate(advice.candidates[name].asked)
+            if name == recommendation.control:
+                wanted = _drawn_anew(wanted, ArmSettings.model_validate(advice.candidates[names[1]].asked))
             arms["advised" if name == recommendation.pick.candidate else name] = wanted.model_copy(
                 update={"learning_rate": best[name]}
             )
@@ -29,6 +33,19 @@ def recommended_recipe(recipe: Recipe, advice: Advice, recommendation: Recommend
             "vary": {},
         }
     )
+
+
+def _drawn_anew(control: ArmSettings, advised: ArmSettings) -> ArmSettings:
+    """The random `control`, drawn anew for each seed, and of the share that the signal of `advised` was asked for.
+
+    One random plan says nothing of the others, in however many seeds it is trained.
+    """
+    by_signal = [own.choice for own in WrittenPlan.from_settings(advised).selectors if own.choice is not None]
+    selectors = WrittenPlan.from_settings(control).selectors
+    if control.train is None or len(selectors) != 1 or selectors[0].choice is None:
+        return control
+    share = by_signal[0].share if len(by_signal) == 1 else selectors[0].choice.share
+    return ArmSettings(train=(replace(selectors[0].choice, share=share, signal=RANDOM).text,))
 
 
 def _best_rate(advice: Advice, name: str) -> float | None:

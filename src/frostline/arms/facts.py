@@ -20,6 +20,7 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
     model = prepared.model
     common = prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens)
     resolved = next(iter(prepared.arms.values())).resolved
+    judge = prepared.recipe.measures.judge
     return VariantPrepared(
         variant=prepared.variant,
         model=model_title(prepared.recipe.model),
@@ -37,9 +38,12 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         common_share_of_corpus=prepared.corpus.share_of(common),
         model_code=prepared.recipe.model.trusted_code,
         chosen=prepared.chosen,
+        chosen_by_seed={str(seed): chosen for seed, chosen in prepared.chosen_by_seed.items()},
         model_revision=prepared.recipe.model.revision,
         configuration_sha256=prepared.identity.configuration_sha256,
         tokenizer_sha256=tokenizer_sha256(prepared.tokenizer),
+        judge="" if prepared.judge is None or judge is None else model_title(judge),
+        judge_sha256="" if prepared.judge is None else prepared.judge.sha256,
     )
 
 

@@ -154,7 +154,7 @@ def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
 
 
 def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
-    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared.arms.values()), keep_base)
+    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared.every_arm), keep_base)
 
 
 def _depths(arms: Iterable[PlannedArm]) -> tuple[int, ...]:
@@ -164,9 +164,7 @@ def _depths(arms: Iterable[PlannedArm]) -> tuple[int, ...]:
 
 def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
     training, order = prepared.recipe.training, prepared.recipe.windows.order
-    wanted = (
-        training.engine == "fast" and training.prefix_cache.use != "never" and bool(_depths(prepared.arms.values()))
-    )
+    wanted = training.engine == "fast" and training.prefix_cache.use != "never" and bool(_depths(prepared.every_arm))
     if cache is None or not wanted or order == "random":
         return _memory_store(prepared)
     memory, disk = training.prefix_cache.memory_mb, training.prefix_cache.disk_mb

@@ -53,7 +53,12 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
     from frostline.measures import memory_method, peak_bytes, reset_peak
 
     # Only this arm: nothing that belongs to another may be in memory.
-    recipe = recipe.model_copy(update={"arms": {arm_name: recipe.arms[arm_name]}, "retention": "none"})
+    alone = {
+        "arms": {arm_name: recipe.arms[arm_name]},
+        "retention": "none",
+        "measures": recipe.measures.model_copy(update={"judge": None}),
+    }
+    recipe = recipe.model_copy(update=alone)
     loaded = prepare(Variant("", recipe), cache, say=lambda text: None)
     training, seed = recipe.training, recipe.seeds[0]
     with shared_parts(loaded, None, keep_base=False) as prepared:

@@ -6,7 +6,7 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ from frostline.loading import (
     require_model_files,
     require_step,
 )
-from frostline.measures import ModelIdentity, identify, require_going_on
+from frostline.measures import Judge, ModelIdentity, identify, judge_of, require_going_on
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -40,8 +40,8 @@ from frostline.plans import (
     require_peft,
     select,
 )
-from frostline.recipe import CorpusSettings, Recipe, Variant
-from frostline.signals import Chosen, asks_for_signals, resolve_recipe_choices, signal_inputs_of
+from frostline.recipe import ArmSettings, CorpusSettings, Recipe, Variant, loading_judge
+from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
 ADAM_BYTES_PER_WEIGHT = 12
 """Gradient and two moments in fp32 of each trained weight."""
@@ -82,10 +82,31 @@ class Prepared:
     schedule: str
     samples_by_cache: bool | None = None
     """Whether text is sampled by the model's cache of keys and values; None where none is sampled."""
+    judge: Judge | None = None
+    """What judges the generated text, beside the arms."""
     chosen: Chosen = field(default_factory=dict)
     """What the selectors of the recipe that compute became; `recipe` here has them settled."""
+    chosen_by_seed: dict[int, Chosen] = field(default_factory=dict)
+    """What was drawn anew for each seed."""
+    settled_by_seed: dict[int, dict[str, ArmSettings]] = field(default_factory=dict)
+    """Arms that are drawn anew for each seed; `recipe` and `arms` have them as the first seed does."""
+    planned_by_seed: dict[int, dict[str, PlannedArm]] = field(default_factory=dict)
+    """The same as planned."""
     shared: SharedParts | None = None
     """What the arms have in common while they train; see `arms.make`."""
+
+    def arms_of(self, seed: int) -> dict[str, PlannedArm]:
+        """The arms of one replicate, in the recipe's order."""
+        return {name: self.planned_by_seed.get(seed, {}).get(name, planned) for name, planned in self.arms.items()}
+
+    def settings_of(self, arm: str, seed: int) -> ArmSettings:
+        """The settings of `arm` in one replicate, nothing in them left to compute."""
+        return self.settled_by_seed.get(seed, {}).get(arm, self.recipe.arms[arm])
+
+    @property
+    def every_arm(self) -> list[PlannedArm]:
+        """Every arm of every replicate."""
+        return [*self.arms.values(), *(arm for arms in self.planned_by_seed.values() for arm in arms.values())]
 
 
 def prepare(
@@ -122,14 +143,19 @@ def _prepare(
         longest = before + sampling.prompt_tokens + sampling.new_tokens
         by_cache = require_going_on(on_device(model, device), device=device, precision=precision, longest=longest)
     corpus: Corpus | None = None
-    chosen: Chosen = {}
+    choices = RecipeChoices(recipe, {}, {}, {})
     if asks_for_signals(recipe):
         corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
         inputs = signal_inputs_of(
             on_device(model, device), corpus, device=device, precision=precision, identity=identity
         )
-        recipe, chosen = resolve_recipe_choices(recipe, inputs, cache, say=say)
+        choices = resolve_recipe_choices(recipe, inputs, cache, corpus.tokens_sha256, say=say)
+        recipe = choices.recipe
     arms = plan_arms(recipe, model)
+    planned_by_seed = {
+        seed: plan_arms(recipe.model_copy(update={"arms": drawn}), model)
+        for seed, drawn in choices.arms_by_seed.items()
+    }
     with at("measures", "watch"):
         select(model, recipe.measures.watch)
     if len(arms) > 1 or any(arm.cost.ceiling > 0 for arm in arms.values()):
@@ -171,7 +197,11 @@ def _prepare(
         precision=precision,
         schedule=_resolve_schedule(recipe, model, arms, device),
         samples_by_cache=by_cache,
-        chosen=chosen,
+        judge=_judge(recipe, model, device, cache, say),
+        chosen=choices.chosen,
+        chosen_by_seed=choices.chosen_by_seed,
+        settled_by_seed=choices.arms_by_seed,
+        planned_by_seed=planned_by_seed,
     )
 
 
@@ -183,6 +213,21 @@ def require_first_step(prepared: Prepared) -> None:
     batch = prepared.corpus.batch(prepared.recipe.seeds[0], 0, 1)
     with prepared.recipe.locating_errors():
         require_step(prepared.model, prepared.recipe.model, batch, trained, prepared.precision)
+
+
+def _judge(
+    recipe: Recipe, model: PreTrainedModel, device: torch.device, cache: Path, say: Callable[[str], None]
+) -> Judge | None:
+    """The model that judges generated text, where the recipe names one and text is sampled."""
+    settings = recipe.measures.judge
+    if settings is None or recipe.measures.sampling.prompts == 0:
+        return None
+    say(f"Judge of generated text: {settings.source}")
+    with loading_judge():
+        require_model_files(settings, cache)
+        tokenizer, judge = load_tokenizer(settings, cache), load_model(settings, cache, dropout=0.0)
+    found = judge_of(identify(judge, settings.trusted_code), tokenizer, context_length(judge), of=model)
+    return replace(found, model=on_device(judge, device))
 
 
 def at_commits(recipe: Recipe, model: str | None, corpus: str | None, retention: str | None) -> Recipe:

@@ -126,6 +126,41 @@ def show(run_folder: RunFolder, as_json: AsJson = False) -> None:
     Console().print(show_run(run_folder))
 
 
+@app.command(epilog="Examples:  frostline blind runs/demo  ·  frostline blind runs/demo --choices choices.json")
+def blind(
+    run_folder: RunFolder,
+    arms: Annotated[
+        str | None,
+        typer.Option("--arms", metavar="A,B", help="Two arms; the baseline and the first other unless named."),
+    ] = None,
+    drawing: Annotated[
+        int, typer.Option("--drawing", min=0, help="Number of the drawing that decides which text is A.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page to write.", show_default="RUN/blind.html")
+    ] = None,
+    choices: Annotated[
+        Path | None,
+        typer.Option("--choices", metavar="FILE", help="Read what a page saved, and print the sign test."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page on which you choose between two arms' texts without knowing whose they are, or read its choices."""
+    if choices is not None:
+        result = verbs.read_blind(run_folder, choices)
+        if as_json:
+            print_json(asdict(result))
+        else:
+            Console().print(result.sentence, highlight=False)
+        return
+    named = None if arms is None else tuple(arm.strip() for arm in arms.split(","))
+    page = verbs.blind(run_folder, named, drawing=drawing, out=out)
+    if as_json:
+        print_json(str(page))
+    else:
+        Console().print(str(page), soft_wrap=True, highlight=False)
+
+
 @app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify runs/demo --json")
 def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJson = False) -> None:
     """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""

@@ -169,6 +169,22 @@ class ConversationWindows:
         Where less than `length` stands before it, the window's beginning. Raises `CorpusError` if no held-out window
         is long enough.
         """
+        chosen, begins = self._prompt_places(seed, count, length)
+        places = begins[:, np.newaxis] + np.arange(length)
+        tokens: NDArray[np.int64] = self.ids[self._tokens_at(chosen, places)].astype(np.int64)
+        return tokens
+
+    def true_continuations(self, seed: int, count: int, length: int, new_tokens: int) -> list[list[int]]:
+        """What follows each of the `prompts` in its answer: `new_tokens` tokens, or as many as are left of it."""
+        continuations = []
+        for window, begin in zip(*(own.tolist() for own in self._prompt_places(seed, count, length)), strict=True):
+            end = self._learnt_places(window)[-1][1]
+            places = np.arange(begin + length, min(begin + length + new_tokens, end), dtype=np.int64)[np.newaxis]
+            continuations.append(self.ids[self._tokens_at(np.array([window]), places)][0].tolist())
+        return continuations
+
+    def _prompt_places(self, seed: int, count: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Windows that prompts are taken from, and where in its window each begins."""
         long_enough = self.held_out[self.lengths[self.held_out] >= length]
         if long_enough.size == 0:
             longest = int(self.lengths[self.held_out].max())
@@ -180,9 +196,7 @@ class ConversationWindows:
         shuffled = [long_enough[permutation(seed, "prompts", number, long_enough.size)] for number in range(rounds)]
         chosen = np.concatenate([np.empty(0, dtype=np.int64), *shuffled])[:count]
         answers = np.array([self._learnt_places(window)[-1][0] for window in chosen.tolist()], dtype=np.int64)
-        places = np.maximum(answers - length, 0)[:, np.newaxis] + np.arange(length)
-        tokens: NDArray[np.int64] = self.ids[self._tokens_at(chosen, places)].astype(np.int64)
-        return tokens
+        return chosen, np.maximum(answers - length, 0)
 
     def _tokens_at(self, window_ids: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.int64]:
         """[windows, places] of the token file."""

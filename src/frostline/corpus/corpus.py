@@ -185,6 +185,13 @@ class Corpus:
         """
         return self._windows.prompts(seed, count, length)
 
+    def true_continuations(self, seed: int, count: int, length: int, new_tokens: int) -> list[list[int]]:
+        """How the held-out text goes on after each of the `prompts` of the same arguments: `new_tokens` token ids.
+
+        Fewer, or none, where its window ends before; of a conversation, where its answer does.
+        """
+        return self._windows.true_continuations(seed, count, length, new_tokens)
+
     def common_tokens(self, count: int) -> NDArray[np.int64]:
         """The most frequent token ids of the whole corpus, most frequent first, the smaller id first among equals.
 

@@ -124,19 +124,33 @@ class TextWindows:
 
         They are the windows' starts, and only when these are used up later places.
         """
+        chosen, within = self._prompt_places(seed, count, length)
+        return self._begun(chosen + within, length)
+
+    def true_continuations(self, seed: int, count: int, length: int, new_tokens: int) -> list[list[int]]:
+        """What follows each of the `prompts` in its held-out window: `new_tokens` tokens, or as many as are left."""
+        chosen, within = self._prompt_places(seed, count, length)
+        begins = chosen + within + length
+        ends = np.minimum(begins + new_tokens, chosen + self.length)
+        return [self.ids[begin:end].tolist() for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+
+    def _prompt_places(self, seed: int, count: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First tokens of the windows that prompts are taken from, and where in its window each begins.
+
+        Windows' starts come first, as most of the text follows them.
+        """
         if length > self.length:
             raise CorpusError(
                 f"prompts of {length:,} tokens do not fit into held-out windows of {self.length:,}.",
                 "Shorten measures.sampling.prompt_tokens or lengthen windows.length.",
             )
         slots = self.length // length
-        rounds = -(-count // self.held_out.size)
-        starts = [
-            self.held_out[permutation(seed, "prompts", number, self.held_out.size)] + number % slots * length
-            for number in range(rounds)
-        ]
-        chosen = np.concatenate([np.empty(0, dtype=np.int64), *starts])[:count]
-        return self._begun(chosen, length)
+        size = self.held_out.size
+        rounds = -(-count // size)
+        windows = [self.held_out[permutation(seed, "prompts", number, size)] for number in range(rounds)]
+        within = [np.full(size, number % slots * length, dtype=np.int64) for number in range(rounds)]
+        none = np.empty(0, dtype=np.int64)
+        return np.concatenate([none, *windows])[:count], np.concatenate([none, *within])[:count]
 
     def _begun(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """[starts, beginning + length]: the beginning and `length` tokens of the text from each of `starts`."""

@@ -53,8 +53,9 @@ class ArmStore:
         recipe = prepared.recipe
         own: dict[str, object] = {"what": what, "seed": seed}
         if arm:
+            settings = prepared.settings_of(arm, seed)
             own |= {
-                "arm": recipe.arms[arm].model_dump(mode="json", exclude={"learning_rate", "weight_decay"}),
+                "arm": settings.model_dump(mode="json", exclude={"learning_rate", "weight_decay"}),
                 "learning_rate": recipe.learning_rate_of(arm),
                 "weight_decay": recipe.weight_decay_of(arm),
                 "steps": prepared.arms[arm].steps,
@@ -105,7 +106,8 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         "training": recipe.training.model_dump(mode="json", exclude=elsewhere),
         # It changes no result, but arms that trained one after another have times that do not compare.
         "schedule": prepared.schedule,
-        "measures": recipe.measures.model_dump(mode="json", exclude={"memory"}),
+        "measures": recipe.measures.model_dump(mode="json", exclude={"memory", "judge"}),
+        "judge": None if prepared.judge is None else prepared.judge.sha256,
     }
     return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True))
 

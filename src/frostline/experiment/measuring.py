@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from functools import partial
+
 from transformers import PreTrainedModel
 
 from frostline.arms import Prepared
@@ -13,7 +16,7 @@ from frostline.measures import (
     evaluate_loss,
     sample_continuations,
 )
-from frostline.run_folder import ArmJournal, Continuation, Evaluation, record_of
+from frostline.run_folder import ArmJournal, Continuation, Evaluation, TrueContinuation, record_of
 
 UNTOUCHED = ""
 """Stands for the arm's name in records about the model before training."""
@@ -54,32 +57,51 @@ def record_evaluations(
 def record_continuations(prepared: Prepared, model: PreTrainedModel, journal: ArmJournal) -> None:
     """Let `model` continue the replicate's prompts, and record what its text is like.
 
-    Prompts and sampling noise depend on the seed alone, so all arms answer the same question with the same dice.
+    Prompts and sampling noise depend on the seed alone, so all arms answer the same question with the same dice. Beside
+    the untouched model stands how the held-out text itself goes on.
     """
     settings = prepared.recipe.measures.sampling
     if settings.prompts == 0:
         return
-    seed = journal.place.seed
-    prompts = prepared.corpus.prompts(seed, settings.prompts, settings.prompt_tokens)
-    continuations = sample_continuations(
-        model,
+    corpus, seed = prepared.corpus, journal.place.seed
+    prompts = corpus.prompts(seed, settings.prompts, settings.prompt_tokens)
+    ends = end_token_ids(model)
+    truth = [
+        _until(ends, tokens)
+        for tokens in corpus.true_continuations(seed, settings.prompts, settings.prompt_tokens, settings.new_tokens)
+    ]
+    describe = partial(
+        describe_continuations,
         prompts,
-        settings,
-        seed,
-        end_token_ids(model),
-        device=prepared.device,
-        precision=prepared.precision,
-        by_cache=prepared.samples_by_cache,
-    )
-    measured = describe_continuations(
-        prompts,
-        continuations,
         tokenizer=prepared.tokenizer,
-        common_tokens=prepared.corpus.common_tokens(prepared.recipe.measures.common_tokens),
-        copied_ngrams=prepared.corpus.copied_ngrams,
+        common_tokens=corpus.common_tokens(prepared.recipe.measures.common_tokens),
+        copied_ngrams=corpus.copied_ngrams,
         untouched_model=prepared.model,
         device=prepared.device,
         precision=prepared.precision,
+        judge=prepared.judge,
     )
-    for continuation in measured:
-        journal.append(record_of(Continuation, journal.place, continuation))
+    if journal.place.arm == UNTOUCHED:
+        for measured in describe(truth):
+            journal.append(record_of(TrueContinuation, journal.place, measured))
+    lengths = [len(tokens) for tokens in truth] if any(truth) else None
+    for draw in range(settings.draws):
+        continuations = sample_continuations(
+            model,
+            prompts,
+            settings,
+            seed,
+            ends,
+            device=prepared.device,
+            precision=prepared.precision,
+            by_cache=prepared.samples_by_cache,
+            draw=draw,
+        )
+        for measured in describe(continuations, lengths=lengths):
+            journal.append(record_of(Continuation, journal.place, measured, draw=draw))
+
+
+def _until(ends: Collection[int], tokens: Sequence[int]) -> list[int]:
+    """`tokens` before the first of `ends`, where a model would have stopped, too."""
+    stop = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return list(tokens[:stop])

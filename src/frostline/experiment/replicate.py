@@ -26,6 +26,7 @@ from frostline.run_folder import (
     ArmStarted,
     Continuation,
     Journal,
+    TrueContinuation,
 )
 
 
@@ -77,8 +78,12 @@ def how_complete(replicate: Replicate, name: str) -> Literal["finished", "failed
     """How far the journal has come with the arm `name`; one of which nothing is written counts as begun."""
     lines = replicate.journal_of(name).records()
     if name == UNTOUCHED:
-        prompts = replicate.prepared.recipe.measures.sampling.prompts
-        return "finished" if sum(line["kind"] == Continuation.__name__ for line in lines) == prompts else "begun"
+        sampling = replicate.prepared.recipe.measures.sampling
+        written, true = (
+            sum(line["kind"] == kind.__name__ for line in lines) for kind in (Continuation, TrueContinuation)
+        )
+        whole = written == sampling.prompts * sampling.draws and true == sampling.prompts
+        return "finished" if whole else "begun"
     last = lines[-1]["kind"] if lines else ""
     return "finished" if last == ArmFinished.__name__ else "failed" if last == ArmFailed.__name__ else "begun"
 

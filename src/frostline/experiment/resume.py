@@ -23,6 +23,7 @@ from frostline.recipe import (
     load_recipe,
     recipe_hash,
     require_corpus,
+    variants_of,
     with_absolute_paths,
 )
 from frostline.run_folder import (
@@ -137,9 +138,9 @@ def require_files(run_folder: Path, recipe: Recipe) -> None:
 
     A model that was a folder when the run was begun must be one: what is of its name on the hub is another one.
     """
-    for name, corpus in (("corpus", recipe.corpus), ("retention corpus", recipe.retention_corpus)):
-        if corpus is None:
-            continue
+    read = [("corpus", variant.recipe.corpus) for variant in variants_of(recipe)]
+    retention = recipe.retention_corpus
+    for name, corpus in [*read, *([] if retention is None else [("retention corpus", retention)])]:
         try:
             require_corpus(corpus)
         except CorpusError as error:

@@ -108,7 +108,8 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
     corpora = [prepared.corpus] if prepared.retention is None else [prepared.corpus, prepared.retention]
     evaluation = token * sum(corpus.held_out_windows * corpus.window_length for corpus in corpora)
     sampling = measures.sampling
-    text = token * sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens / SHARE_WHEN_SAMPLING)
+    written = sampling.prompt_tokens + sampling.new_tokens / SHARE_WHEN_SAMPLING
+    text = token * sampling.prompts * sampling.draws * written
     every = measures.evaluate_every
     for variant in variants:
         for seed in recipe.seeds:

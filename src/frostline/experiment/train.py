@@ -47,7 +47,7 @@ def run_replicate(replicate: Replicate) -> None:
     prepared = replicate.prepared
     known_text = how_complete(replicate, UNTOUCHED) == "finished" or take_from_store(replicate, UNTOUCHED)
     arms = []
-    for name, planned in prepared.arms.items():
+    for name, planned in prepared.arms_of(replicate.seed).items():
         if _is_to_be_trained(replicate, name):
             arms.append(planned)
         else:
@@ -89,7 +89,7 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
             time_left.skip(place, Work("evaluate"), evaluations)
     if not arms:
         return
-    bytes_to_save = sum(checkpoint_bytes(prepared.arms[arm.name].resolved) for arm in arms)
+    bytes_to_save = sum(checkpoint_bytes(prepared.arms_of(replicate.seed)[arm.name].resolved) for arm in arms)
     folder = replicate.journal.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER
     pace = Pace(prepared.recipe.checkpoints, expected_save_seconds(folder, bytes_to_save))
     steps = {arm.name: arm.steps_in_all for arm in arms}

@@ -195,7 +195,8 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
         except ModelError as error:
             yield _of(variant, f"trained model {name}", None, f"It cannot be loaded: {error.message}")
             continue
-        resolved = prepared.arms[name].resolved
+        planned = prepared.arms_of(run.seed)[name]
+        resolved = planned.resolved
         trained = frozenset().union(*(phase.trained for phase in resolved.phases))
         trained |= {portion.name for portion in resolved.targets}
         frozen = [portion for portion in resolved.portions if portion.name not in trained]
@@ -219,7 +220,7 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
             else f"{values:,} frozen values are the base model's, to the byte.",
         )
         if resolved.lora is None:
-            applied = prepared.arms[name].plan.apply(model, resolved=resolved, seed=run.seed)
+            applied = planned.plan.apply(model, resolved=resolved, seed=run.seed)
             applied.advance(run.finished.steps - 1)
             same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
             found = "have the hash that the journal ends with" if same else "are not what the journal ends with"

@@ -125,7 +125,7 @@ def cut_prepared(prepared: Prepared, name: str, layers: Sequence[int]) -> Prepar
     training = recipe.training.model_copy(update={"accumulation": 1})
     cut = recipe.model_copy(update={"arms": {name: _cut_plan(resolved, layers)}, "training": training})
     model = cut_model(prepared.model, layers)
-    return replace(prepared, recipe=cut, model=model, arms=plan_arms(cut, model), shared=None)
+    return replace(prepared, recipe=cut, model=model, arms=plan_arms(cut, model), planned_by_seed={}, shared=None)
 
 
 def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:

@@ -243,7 +243,7 @@ def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
     sampling = measures.sampling
     # The untouched model reads what was written, too.
     read = sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens) / recipe.windows.length
-    text = sampling.new_tokens * position + read * window if sampling.prompts else 0.0
+    text = sampling.draws * (sampling.new_tokens * position + read * window) if sampling.prompts else 0.0
     evaluations = 1 + ((steps - 1) // measures.evaluate_every if measures.evaluate_every else 0)
     settling = SETTLING_FORWARDS * 2 * window
     of_an_arm = evaluations * held_out * window + text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +24,8 @@ class PlannedVariant:
     model: str
     arms: dict[str, PlannedArm]
     """Arms by name, in the recipe's order."""
+    drawn: dict[str, int] = field(default_factory=dict)
+    """Arms that are drawn anew for each seed, with the seed as which they are here."""
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, arm, plan, learning_rate, parameters, trained_parameters, layers, prefix_layers,
@@ -40,17 +42,20 @@ def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> l
         budget = seconds(recipe.training.seconds)
         say(f"Every arm trains for {budget}: its steps are settled by timing when a run begins")
     planned = []
+    drawn: dict[str, int] = {}
     seen_models = set()
     for variant in variants_of(recipe):
-        if variant.recipe.model in seen_models:
-            continue  # plans do not depend on the corpus
+        if variant.recipe.model in seen_models and not asks_for_signals(variant.recipe):
+            continue  # then plans do not depend on the corpus
         seen_models.add(variant.recipe.model)
         with variant.recipe.locating_errors():
             if asks_for_signals(variant.recipe):
-                arms = prepare(variant, cache, say=say).arms
+                prepared = prepare(variant, cache, say=say)
+                first = prepared.recipe.seeds[0]
+                arms, drawn = prepared.arms, dict.fromkeys(prepared.planned_by_seed.get(first, {}), first)
             else:
                 arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache))
-        planned.append(PlannedVariant(variant.label, variant.recipe.model.source, arms))
+        planned.append(PlannedVariant(variant.label, variant.recipe.model.source, arms, drawn))
     return planned
 
 

@@ -6,6 +6,7 @@ from frostline.measures.forward import next_token_losses, untouched_forward
 from frostline.measures.going_on import goes_on_by_cache, require_going_on
 from frostline.measures.hashing import TensorDigests, state_tensors, tensor_digests, weights_sha256
 from frostline.measures.identity import ModelIdentity, forward_conditions, identify
+from frostline.measures.judge import Judge, judge_of
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
@@ -18,6 +19,7 @@ __all__ = [
     "EVALUATION_WINDOWS",
     "ContinuationMeasures",
     "FinalNorms",
+    "Judge",
     "LossMeasure",
     "ModelIdentity",
     "TensorDigests",
@@ -33,6 +35,7 @@ __all__ = [
     "forward_conditions",
     "goes_on_by_cache",
     "identify",
+    "judge_of",
     "memory_method",
     "next_token_losses",
     "peak_bytes",

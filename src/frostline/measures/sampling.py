@@ -33,12 +33,13 @@ def sample_continuations(
     device: torch.device,
     precision: str,
     by_cache: bool | None = None,
+    draw: int = 0,
 ) -> list[list[int]]:
     """Up to `settings.new_tokens` token ids after each row of `prompts` [prompts, prompt_tokens].
 
-    A continuation ends before the first of `end_token_ids`, and may be empty. Global random state and model mode are
-    left as they were. With `by_cache` the model reads each token once and keeps keys and values, else it reads the
-    whole text again for each; None asks it (`goes_on_by_cache`).
+    Each `draw` has dice of its own. A continuation ends before the first of `end_token_ids`, and may be empty. Global
+    random state and model mode are left as they were. With `by_cache` the model reads each token once and keeps keys
+    and values, else it reads the whole text again for each; None asks it (`goes_on_by_cache`).
     """
     if by_cache is None:
         by_cache = goes_on_by_cache(model, device=device)
@@ -56,7 +57,7 @@ def sample_continuations(
                 cache, logits = output.past_key_values, output.logits
             else:
                 logits = logits_of(model, tokens)
-            noise = gumbel_noise(seed, position, len(continuations), logits.shape[-1])
+            noise = gumbel_noise(seed, position, len(continuations), logits.shape[-1], draw)
             chosen = choose_tokens(logits[:, -1], noise, settings.temperature, settings.top_p)
             for index in sorted(unfinished):
                 token = int(chosen[index])
@@ -95,13 +96,17 @@ def keep_nucleus(scores: Float[Tensor, "prompts vocabulary"], top_p: float) -> F
     return scores.masked_fill(dropped, -torch.inf)
 
 
-def gumbel_noise(seed: int, position: int, prompts: int, vocabulary: int) -> Float[Tensor, "{prompts} {vocabulary}"]:
+def gumbel_noise(
+    seed: int, position: int, prompts: int, vocabulary: int, draw: int = 0
+) -> Float[Tensor, "{prompts} {vocabulary}"]:
     """Standard Gumbel noise, -log(-log(u)), for the token at `position` of each prompt, in float64.
 
     A row depends on its own number alone, not on how many prompts there are; a token's noise not on how many tokens.
     The numbers are counter-based, as the corpus's order is: torch's CPU generator would keep 32 bits of a seed only.
     """
-    raw = [raw_numbers(seed, f"sampling noise of prompt {prompt}", position, vocabulary) for prompt in range(prompts)]
+    own = f", draw {draw}" if draw else ""
+    purposes = [f"sampling noise of prompt {prompt}{own}" for prompt in range(prompts)]
+    raw = [raw_numbers(seed, purpose, position, vocabulary) for purpose in purposes]
     # 52 bits and a half: u is never 0 or 1, so that the noise is finite.
     uniform = ((np.stack(raw) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return torch.from_numpy(uniform).log_().neg_().log_().neg_()

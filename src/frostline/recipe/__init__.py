@@ -13,7 +13,7 @@ from frostline.recipe.load import (
     variants_of,
     with_absolute_paths,
 )
-from frostline.recipe.model_source import model_folder, require_corpus, require_model
+from frostline.recipe.model_source import loading_judge, model_folder, require_corpus, require_model
 from frostline.recipe.place import PLACE_FILE, Place, place_content
 from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
@@ -31,7 +31,7 @@ from frostline.recipe.settings import (
     WindowSettings,
 )
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
-from frostline.recipe.signal_names import CHOOSING_SIGNALS, SIGNALS, require_choosing_signal, require_signal
+from frostline.recipe.signal_names import CHOOSING_SIGNALS, RANDOM, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
 
@@ -42,6 +42,7 @@ __all__ = [
     "HUB_PREFIX",
     "LEAF_ROLES",
     "PLACE_FILE",
+    "RANDOM",
     "ROLES",
     "SIGNALS",
     "ArmSettings",
@@ -73,6 +74,7 @@ __all__ = [
     "inspected_recipe",
     "is_template_file",
     "load_recipe",
+    "loading_judge",
     "model_folder",
     "parse_recipe",
     "parse_selector",

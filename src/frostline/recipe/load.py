@@ -86,6 +86,10 @@ def recipe_hash(recipe: Recipe) -> str:
                 corpus.pop(key, None)
     if values["windows"]["beginning"] == "auto":
         del values["windows"]["beginning"]
+    if values["measures"]["judge"] is None:
+        del values["measures"]["judge"]
+    if values["measures"]["sampling"]["draws"] == 1:
+        del values["measures"]["sampling"]["draws"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -185,6 +189,7 @@ def _place_of(recipe: Recipe, path: Path) -> Place:
         known = (recipe.corpus, recipe.retention_corpus)
         corpora = [corpus for corpus in known if corpus is not None and corpus.is_local]
         named = [recipe.model.source, *(corpus.source for corpus in corpora), *recipe.vary.get("model.source", ())]
+        named += recipe.vary.get("corpus.source", ())
         return sum(os.path.lexists(place.path_of(str(source))) for source in named)
 
     places = places_of(path)
@@ -207,14 +212,22 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             changed["template"] = path(settings.template)
         return settings.model_copy(update=changed) if changed else settings
 
+    judge = recipe.measures.judge
+    if judge is not None:
+        judge = judge.model_copy(update={"source": model(judge.source)})
+
+    def text(source: str | int) -> str | int:
+        return corpus(recipe.corpus.model_copy(update={"source": source})).source
+
+    varied = {"model.source": model, "corpus.source": text}
     return recipe.model_copy(
         update={
+            "measures": recipe.measures.model_copy(update={"judge": judge}),
             "model": recipe.model.model_copy(update={"source": model(recipe.model.source)}),
             "corpus": corpus(recipe.corpus),
             "retention": recipe.retention if recipe.retention_corpus is None else corpus(recipe.retention_corpus),
             "vary": {
-                key: tuple(map(model, values)) if key == "model.source" else values
-                for key, values in recipe.vary.items()
+                key: tuple(map(varied[key], values)) if key in varied else values for key, values in recipe.vary.items()
             },
         }
     )

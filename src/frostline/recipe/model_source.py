@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from frostline.errors import CorpusError, ModelError, nearest
@@ -12,6 +14,16 @@ from frostline.recipe.sources import EMBEDDED, CorpusSettings, ModelSettings
 
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]*(?<![.-])/)?(?=.{1,96}$)\w[\w.-]*(?<![.-])(?<!\.git)", re.ASCII)
 """What the hub takes for a name; its library raises an error of its own for any other."""
+
+
+@contextmanager
+def loading_judge() -> Iterator[None]:
+    """Errors in the block are the judge's: who loads a model takes it for the one that is trained."""
+    try:
+        yield
+    except ModelError as error:
+        error.keys = ("measures", "judge", *error.keys[1:])
+        raise
 
 
 def require_model(model: ModelSettings) -> None:

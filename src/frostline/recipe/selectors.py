@@ -129,13 +129,23 @@ class Choice:
     share: Decimal
     """Percent of the values of what the signal ranks."""
     signal: str
-    """Name of the signal; `random` or `random-NUMBER` draws instead."""
+    """Name of the signal; `random` draws instead, anew for each seed, and `random-NUMBER` the same for all."""
+
+    @property
+    def at_random(self) -> bool:
+        """Whether it draws, and no signal chooses."""
+        return self.signal.partition("-")[0] == RANDOM
+
+    @property
+    def for_each_seed(self) -> bool:
+        """Whether it is drawn anew for each replicate."""
+        return self.signal == RANDOM
 
     @property
     def random_number(self) -> int | None:
-        """The number that a random choice is drawn by; None where a signal chooses."""
-        word, _, number = self.signal.partition("-")
-        return int(number or 0) if word == RANDOM else None
+        """The number that a random choice is drawn by; None where a signal chooses, or each seed draws anew."""
+        _, _, number = self.signal.partition("-")
+        return int(number or 0) if self.at_random and not self.for_each_seed else None
 
     @property
     def text(self) -> str:

@@ -137,6 +137,8 @@ class SamplingSettings(Settings):
     new_tokens: PositiveCount = 100
     temperature: PositiveNumber = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    draws: PositiveCount = 1
+    """Texts that each trained model writes to each prompt, every one with dice of its own."""
 
 
 class MeasureSettings(Settings):
@@ -149,6 +151,8 @@ class MeasureSettings(Settings):
     common_tokens: PositiveCount = 100
     """Size of S, the corpus's most frequent tokens."""
     sampling: SamplingSettings = SamplingSettings()
+    judge: ModelSettings | None = None
+    """A model, no relative of the one that is trained, that judges generated text by its loss; null leaves that out."""
     memory: bool = True
     """Measure each arm's peak memory alone, in a process of its own."""
 
@@ -219,7 +223,7 @@ class ArmSettings(Settings):
         return self
 
 
-VARIABLE_KEYS = ("corpus.tokens", "model.source")
+VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source")
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
 
@@ -245,7 +249,7 @@ class Recipe(Settings):
     measures: MeasureSettings = MeasureSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     vary: dict[str, tuple[VariedValue, ...]] = Field(default={})
-    """Repeat the experiment over the values of one key: `corpus.tokens` or `model.source`."""
+    """Repeat the experiment over the values of one key: `corpus.tokens`, `corpus.source` or `model.source`."""
     save: tuple[str, ...] = ()
     """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
     margin_nats: PositiveNumber | None = None
@@ -357,8 +361,14 @@ class Recipe(Settings):
         """The same, with paths relative to `place`."""
         corpus = self.retention_corpus
         retention = self.retention if corpus is None else corpus.placed(place)
+        judge = None if self.measures.judge is None else self.measures.judge.placed(place)
         return self.model_copy(
-            update={"model": self.model.placed(place), "corpus": self.corpus.placed(place), "retention": retention}
+            update={
+                "model": self.model.placed(place),
+                "corpus": self.corpus.placed(place),
+                "retention": retention,
+                "measures": self.measures.model_copy(update={"judge": judge}),
+            }
         )
 
     @contextmanager

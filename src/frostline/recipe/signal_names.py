@@ -24,7 +24,7 @@ SIGNALS = (
 CHOOSING_SIGNALS = ("gradient-norm", "gradient-weight", "fisher", "snr", "ablation", "block-influence", "foreign")
 """Those that a plan can be chosen by: training is expected to pay where they are high."""
 RANDOM = "random"
-"""`by random`, `by random-7`: the control, drawn by the number behind it."""
+"""The control: `by random` is drawn anew for each seed, `by random-7` once, by the number behind it."""
 
 
 def require_signal(name: str) -> None:

@@ -6,6 +6,7 @@ The pages of a corpus, of an advice and of an inspection come with torch, and so
 from typing import TYPE_CHECKING
 
 from frostline.report import numbers
+from frostline.report.blind_page import BLIND_FILE, render_blind, write_blind
 from frostline.report.numbers import MISSING
 from frostline.report.opened import Run, open_run
 from frostline.report.page import SYMBOLS, alerts_of, row_facts
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from frostline.report.inspection_page import sentences_of, write_inspection
 
 __all__ = [
+    "BLIND_FILE",
     "MISSING",
     "SYMBOLS",
     "NothingMeasured",
@@ -28,11 +30,13 @@ __all__ = [
     "looks_sentence",
     "numbers",
     "open_run",
+    "render_blind",
     "render_report",
     "row_facts",
     "sentences_of",
     "sizes_of",
     "write_advice",
+    "write_blind",
     "write_corpora",
     "write_figures",
     "write_inspection",

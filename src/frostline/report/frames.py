@@ -18,6 +18,7 @@ from frostline.run_folder import (
     PeakMemory,
     Record,
     StepTaken,
+    TrueContinuation,
     WatchedMatrices,
     WeightChange,
 )
@@ -53,6 +54,11 @@ def evaluations_frame(lines: Lines) -> pl.DataFrame:
 def continuations_frame(lines: Lines) -> pl.DataFrame:
     """One row a sampled continuation: the fields of `Continuation`; `arm` is '' before training."""
     return _records(lines, Continuation)
+
+
+def true_continuations_frame(lines: Lines) -> pl.DataFrame:
+    """One row a prompt: the fields of `TrueContinuation`; `arm` is ''."""
+    return _records(lines, TrueContinuation)
 
 
 def memory_frame(lines: Lines) -> pl.DataFrame:
@@ -126,6 +132,9 @@ def estimates_frame(summary: RunSummary) -> pl.DataFrame:
     for variant in summary.variants:
         for name, found in variant.quality_before.items():
             rows.append({"variant": variant.variant, "arm": "", "measure": f"quality.{name}", **_estimate_row(found)})
+        for name, found in variant.quality_reference.items():
+            measure = f"quality_reference.{name}"
+            rows.append({"variant": variant.variant, "arm": "", "measure": measure, **_estimate_row(found)})
         for arm in variant.arms.values():
             for measure, found in _estimates_of(arm):
                 rows.append({"variant": variant.variant, "arm": arm.arm, "measure": measure, **_estimate_row(found)})

@@ -83,8 +83,9 @@ def _by_arm(facts: Facts, what: str, get: Callable[[ArmSummary], Estimate | None
 
 def _quality_caption(facts: Facts) -> str:
     return (
-        "Loss and text need not agree. The dashed line is the untouched model; perplexity is that of the generated "
-        f"text under the untouched model. {_replicates(facts)}. {_interval_note(facts)}"
+        "Loss and text need not agree. The dashed line is the untouched model, the solid one how the held-out text "
+        "itself goes on after the same prompts: nearer to that is nearer to the text, and more varied is not better. "
+        f"{_replicates(facts)}. {_interval_note(facts)}"
     )
 
 
@@ -199,11 +200,11 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind(
         "quality",
         "quality",
-        "Loss beside the quality of the text",
+        "Loss beside the text",
         lambda plots, variant, width: plots.quality(variant, width),
         _quality_caption,
         lambda facts: _by_arm(
-            facts, "Held-out loss beside text quality; held-out loss", lambda arm: arm.held_out_after
+            facts, "Held-out loss beside what the text is like; held-out loss", lambda arm: arm.held_out_after
         ),
     ),
     FigureKind(

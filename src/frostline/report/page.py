@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from frostline.errors import RunFolderError
 from frostline.report import gallery, numbers
 from frostline.report.gallery import Absent, Drawing
@@ -14,6 +12,7 @@ from frostline.report.measured import measured_tables
 from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
 from frostline.report.table import Table
+from frostline.report.texts import PromptSamples, TextTable, samples_of, text_table
 from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
 from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
@@ -22,13 +21,11 @@ SECTIONS = {
     "style": "Style",
     "weights": "Weights",
     "cost": "Time and memory",
-    "quality": "Quality beside loss",
+    "quality": "Text beside loss",
     "samples": "Generated samples",
     "forgetting": "Forgetting and overfitting",
 }
 SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
-CLIPPED_AT = 360
-"""Characters of a sample shown before the rest is folded away."""
 PROMPTS_SHOWN = 3
 KEY_FIGURES = frozenset({"loss", "scatter", "drift", "time", "quality", "forgetting"})
 """What each of several variants shows; the other figures are among the files of `frostline report --figures`."""
@@ -79,20 +76,6 @@ class ClaimGroup:
 
 
 @dataclass(frozen=True)
-class SampledText:
-    who: str
-    colour: str
-    head: str
-    rest: str
-
-
-@dataclass(frozen=True)
-class PromptSamples:
-    prompt: str
-    samples: list[SampledText]
-
-
-@dataclass(frozen=True)
 class Section:
     id: str
     heading: str
@@ -100,6 +83,7 @@ class Section:
     figures: list[Drawing]
     absent: list[Absent]
     samples: list[PromptSamples]
+    texts: TextTable | None
 
 
 @dataclass(frozen=True)
@@ -315,37 +299,12 @@ def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
     for id, heading in SECTIONS.items():
         figures = [one for one in drawn if isinstance(one, Drawing) and one.kind.section == id]
         absent = [one for one in drawn if isinstance(one, Absent) and one.kind.section == id]
-        samples = _samples(run, variant, style) if id == "samples" else []
+        samples = samples_of(run, variant, style) if id == "samples" else []
         tables = measured_tables(variant, run.summary.baseline) if id == "loss" else []
-        if figures or absent or samples or tables:
-            sections.append(Section(id, heading, tables, figures, absent, samples))
+        texts = text_table(variant, style) if id == "quality" else None
+        if figures or absent or samples or tables or texts:
+            sections.append(Section(id, heading, tables, figures, absent, samples, texts))
     return sections
-
-
-def _samples(run: Run, variant: VariantSummary, style: Style) -> list[PromptSamples]:
-    """The first replicate's continuations, prompt by prompt, before training first."""
-    found = run.continuations().filter(pl.col("variant") == variant.variant)
-    if found.is_empty():
-        return []
-    found = found.filter(pl.col("seed") == found.get_column("seed")[0]).sort("prompt_index", maintain_order=True)
-    order = ["", *style.arms]
-    prompts: dict[int, dict[str, tuple[str, str]]] = {}
-    for index, arm, prompt, text in found.select("prompt_index", "arm", "prompt", "text").iter_rows():
-        prompts.setdefault(index, {})[arm] = (prompt, text)
-    return [
-        PromptSamples(
-            next(iter(by_arm.values()))[0], [_sample(arm, by_arm[arm][1], style) for arm in order if arm in by_arm]
-        )
-        for by_arm in prompts.values()
-    ]
-
-
-def _sample(arm: str, text: str, style: Style) -> SampledText:
-    cut = len(text)
-    if cut > CLIPPED_AT:
-        cut = text.rfind(" ", CLIPPED_AT // 2, CLIPPED_AT) + 1 or CLIPPED_AT
-    colour = style.colour_name(arm) if arm else "muted"
-    return SampledText(arm or "before training", colour, text[:cut], text[cut:])
 
 
 def _recipe(run: Run) -> str:

@@ -92,11 +92,11 @@ class RunPlots:
         return cost.memory_chart(memory, self._style(variant), width)
 
     def quality(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
-        """Held-out loss beside the quality of the generated text."""
+        """Held-out loss beside what the generated text is like."""
         found = self._of(self.run.estimates(), variant)
         measured = found.filter(pl.col("measure").str.starts_with("quality.") & (pl.col("arm") != ""))
         if measured.get_column("value").drop_nulls().is_empty():
-            raise NothingMeasured("No text was sampled, so its quality was not measured.")
+            raise NothingMeasured("No text was sampled, so nothing was measured of it.")
         return outcome.quality_chart(found, self._style(variant), width)
 
     def forgetting(self, variant: str | None = None, width: int = WIDE) -> AnyChart:

@@ -57,8 +57,14 @@ class RunTables:
     def continuations(self) -> pl.DataFrame:
         """One row a sampled text: variant, seed, arm ('' before training), prompt_index, prompt, text, tokens,
         common_tokens, untouched_loss_nats, ngrams, copied_ngrams, distinct_1, distinct_2, distinct_3, repetition,
-        self_bleu."""
+        self_bleu, measured_tokens, judge_loss_nats, draw."""
         return frames.continuations_frame(self.lines)
+
+    def true_continuations(self) -> pl.DataFrame:
+        """One row a prompt, with how the held-out text itself goes on: variant, seed, arm (''), prompt_index, prompt,
+        text, tokens, common_tokens, untouched_loss_nats, ngrams, copied_ngrams, distinct_1, distinct_2, distinct_3,
+        repetition, self_bleu, judge_loss_nats."""
+        return frames.true_continuations_frame(self.lines)
 
     def times(self) -> pl.DataFrame:
         """One row a step: variant, seed, arm, step, seconds, untimed."""

@@ -28,7 +28,7 @@ from frostline.text import visible
 def write_report(run_folder: Path) -> Path:
     """Write `report.html` into the run folder and return its path. Raises `RunFolderError`."""
     target = run_folder / REPORT_FILE
-    _write(target, render_report(run_folder).encode("utf-8"))
+    write_file(target, render_report(run_folder).encode("utf-8"))
     return target
 
 
@@ -51,25 +51,26 @@ def write_figures(run_folder: Path, target: Path) -> list[Path]:
 
 def write_page(target: Path, plain: PlainPage) -> Path:
     """Write `plain` to the file `target` and return it. Raises `RunFolderError`."""
-    _write(target, render_page(plain).encode("utf-8"))
+    write_file(target, render_page(plain).encode("utf-8"))
     return target
 
 
 def render_page(plain: PlainPage) -> str:
     """The page as HTML text."""
-    return _template("sections.html.j2").render(page=plain, css=Markup(_css())) + "\n"
+    return template_of("sections.html.j2").render(page=plain, css=page_style()) + "\n"
 
 
 def render_report(run_folder: Path) -> str:
     """The report of `run_folder` as HTML text. Raises `RunFolderError` where it is no run."""
-    template = _template("report.html.j2")
+    template = template_of("report.html.j2")
     return (
-        template.render(page=page.page_of(open_run(run_folder)), css=Markup(_css()), inline=_inline, page_module=page)
+        template.render(page=page.page_of(open_run(run_folder)), css=page_style(), inline=_inline, page_module=page)
         + "\n"
     )
 
 
-def _template(name: str) -> Template:
+def template_of(name: str) -> Template:
+    """A template of this package, which escapes whatever it prints."""
     environment = Environment(
         loader=PackageLoader("frostline.report", "templates"),
         autoescape=True,
@@ -96,10 +97,11 @@ def _inline(drawing: Drawing, anchor: str) -> Markup:
     return Markup("".join(drawn))  # written by inline_svg from its allow-list, all text escaped
 
 
-def _css() -> str:
+def page_style() -> Markup:
+    """The style sheet of every page, in light and dark."""
     sheet = (files("frostline.report") / "templates" / "report.css").read_text(encoding="utf-8")
     light, dark = _variables(LIGHT), _variables(DARK)
-    return (
+    return Markup(
         f":root{{color-scheme:light dark;--font:{FONT};{light}}}\n"
         f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
         f"@media print{{:root{{color-scheme:light;{light}}}}}\n{sheet}"
@@ -116,12 +118,13 @@ def _write_figure(run: Run, kind: gallery.FigureKind, variant: VariantSummary, f
         return []
     svg = svg_of(drawn.charts[0])
     paths = [folder / f"{kind.name}.svg", folder / f"{kind.name}.png"]
-    _write(paths[0], svg.encode("utf-8"))
-    _write(paths[1], png_of(svg))
+    write_file(paths[0], svg.encode("utf-8"))
+    write_file(paths[1], png_of(svg))
     return paths
 
 
-def _write(target: Path, content: bytes) -> None:
+def write_file(target: Path, content: bytes) -> None:
+    """Write the whole of `target`, or nothing. Raises `RunFolderError`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)

@@ -14,7 +14,7 @@ DECIDING_FACTS = (
     "torch threads", "blas", "arithmetic", "gpu",
 )  # fmt: skip
 """What of `machine.describe_machine` may decide a bit of a result."""
-MAY_DIFFER = frozenset({"model", "schedule"})
+MAY_DIFFER = frozenset({"model", "schedule", "judge"})
 """What a model is called, and what `auto` settles by free memory; neither changes a result."""
 IN_WORDS = {
     "model_sha256": "the model's weights",
@@ -22,6 +22,7 @@ IN_WORDS = {
     "tokenizer_sha256": "the tokenizer",
     "corpus": "the corpus",
     "retention": "the retention corpus",
+    "judge_sha256": "the judge of generated text",
 }
 """Facts whose names and values would tell a reader nothing."""
 FOLLOWING = frozenset({"configuration_sha256", "tokenizer_sha256"})

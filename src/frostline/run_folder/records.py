@@ -11,6 +11,7 @@ from 0: record k describes the (k+1)-th optimizer step; evaluations count steps 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import NamedTuple, TypeVar, get_args
@@ -126,6 +127,12 @@ class VariantPrepared:
     """Hash of what decides the model's forward pass besides its weights; '' in journals of 0.1.0."""
     tokenizer_sha256: str = ""
     """Hash of what decides how text becomes tokens, and tokens text; '' in journals of 0.1.0."""
+    judge: str = ""
+    """The model that judges generated text, which is neither arm; '' where there is none."""
+    judge_sha256: str = ""
+    """Hash of what decides how the judge reads a text."""
+    chosen_by_seed: dict[str, dict[str, dict[str, list[str]]]] = field(default_factory=dict)
+    """For each seed, what selectors became that are drawn anew for it (`top:25% by random`), as in `chosen`."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +285,40 @@ class Continuation:
     distinct_3: float
     repetition: float
     self_bleu: float
-    """BLEU of this continuation against the others of the same arm and replicate."""
+    """BLEU of this continuation against the others of the same arm, replicate and draw."""
+    measured_tokens: int = 0
+    """Tokens over which distinct-n, repetition and self-BLEU are taken: no more than the held-out text goes on for; 0
+    in journals of 0.1.0, which took all."""
+    judge_loss_nats: float = math.nan
+    """Loss of the whole text, given the prompt, under the judge that the recipe names; NaN without one."""
+    draw: int = 0
+    """Which of the model's texts to this prompt it is, counted from 0."""
+
+
+@dataclass(frozen=True)
+class TrueContinuation:
+    """How the held-out text itself goes on after a prompt, measured as the sampled continuations are."""
+
+    variant: str
+    seed: int
+    arm: str
+    """Always '': no arm wrote it."""
+    prompt_index: int
+    prompt: str
+    text: str
+    tokens: int
+    """As many as were sampled, or fewer where the held-out window ends, or the model would have ended."""
+    common_tokens: int
+    untouched_loss_nats: float
+    ngrams: int
+    copied_ngrams: int
+    distinct_1: float
+    distinct_2: float
+    distinct_3: float
+    repetition: float
+    self_bleu: float
+    """BLEU against the true continuations of the other prompts."""
+    judge_loss_nats: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -345,6 +385,7 @@ Record = (
     | WeightChange
     | FinalWeights
     | Continuation
+    | TrueContinuation
     | PeakMemory
     | FrozenChecked
     | ArmFinished

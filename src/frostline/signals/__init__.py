@@ -1,7 +1,13 @@
 """What does the model say of itself?"""
 
 from frostline.signals.choose import as_selectors, choose_places, matrices_of
-from frostline.signals.chosen import Chosen, asks_for_signals, resolve_arm_choices, resolve_recipe_choices
+from frostline.signals.chosen import (
+    Chosen,
+    RecipeChoices,
+    asks_for_signals,
+    resolve_arm_choices,
+    resolve_recipe_choices,
+)
 from frostline.signals.general import own_text
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, states_of
 from frostline.signals.kept import signal_inputs_of, signals_of
@@ -13,6 +19,7 @@ __all__ = [
     "ADVISING",
     "KINDS",
     "Chosen",
+    "RecipeChoices",
     "Signal",
     "SignalInputs",
     "as_frame",

@@ -6,8 +6,8 @@ for the next that does, so that plans of equal share have nearly equal size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from frostline.corpus import raw_numbers
@@ -21,6 +21,17 @@ MeasureSignal = Callable[[str], Signal]
 
 
 @dataclass(frozen=True)
+class Draw:
+    """For whom a random choice without a number is drawn: each seed, arm and text has one of its own."""
+
+    seed: int
+    purpose: str
+    """The arm, and the text that it is trained on."""
+    like: Mapping[Decimal, Sequence[Place]] = field(default_factory=dict)
+    """By share, what a signal has chosen: as many values of each role are drawn. Other shares are drawn freely."""
+
+
+@dataclass(frozen=True)
 class ResolvedChoices:
     """A plan without selectors that compute."""
 
@@ -29,18 +40,23 @@ class ResolvedChoices:
     """For each selector that computed, the selectors that stand in its place."""
 
 
-def resolve_choices(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> ResolvedChoices:
-    """`plan` with every selector that computes replaced by what it chose. Raises `PlanError`."""
+def resolve_choices(
+    plan: Plan, model_map: ModelMap, measure: MeasureSignal, draw: Draw | None = None
+) -> ResolvedChoices:
+    """`plan` with every selector that computes replaced by what it chose. Raises `PlanError`.
+
+    What is drawn anew for each seed stays as it is written without a `draw`.
+    """
     chosen: dict[str, tuple[str, ...]] = {}
 
     def settle(selectors: Sequence[Selector]) -> tuple[Selector, ...]:
         settled: list[Selector] = []
         for selector in selectors:
-            if selector.choice is None:
+            if selector.choice is None or (selector.choice.for_each_seed and draw is None):
                 settled.append(selector)
                 continue
             with at(*selector.keys):
-                found = choose(selector.choice, model_map, measure)
+                found = choose(selector.choice, model_map, measure, draw)
             chosen[selector.text] = tuple(own.text for own in found)
             settled += found
         return tuple(settled)
@@ -61,28 +77,44 @@ def resolve_choices(plan: Plan, model_map: ModelMap, measure: MeasureSignal) -> 
 
 
 def signals_asked_for(plan: Plan) -> tuple[str, ...]:
-    """Names of the signals by which `plan` chooses."""
+    """Names of the signals by which `plan` chooses, chance among them."""
     return tuple(dict.fromkeys(own.choice.signal for own in plan.selectors if own.choice is not None))
 
 
-def choose(choice: Choice, model_map: ModelMap, measure: MeasureSignal) -> tuple[Selector, ...]:
+def drawn_for_each_seed(plan: Plan) -> bool:
+    """Whether `plan` chooses at random, anew for each seed."""
+    return any(own.choice is not None and own.choice.for_each_seed for own in plan.selectors)
+
+
+def choose(
+    choice: Choice, model_map: ModelMap, measure: MeasureSignal, draw: Draw | None = None
+) -> tuple[Selector, ...]:
     """The selectors of the places chosen. Raises `PlanError` where the signal is unknown or the share too small."""
-    places = choose_places(choice, model_map, measure)
+    places = choose_places(choice, model_map, measure, draw)
     return tuple(parse_selector(text) for text in as_selectors(places, model_map))
 
 
-def choose_places(choice: Choice, model_map: ModelMap, measure: MeasureSignal) -> list[Place]:
+def choose_places(choice: Choice, model_map: ModelMap, measure: MeasureSignal, draw: Draw | None = None) -> list[Place]:
     """The places themselves, in the model's order."""
     sizes = matrices_of(model_map)
-    if choice.random_number is not None:
-        draws = raw_numbers(choice.random_number, "random choice of places", 0, len(sizes))
-        values: dict[Place, float] = dict(zip(sizes, draws.astype(float).tolist(), strict=True))
-    else:
-        signal = measure(choice.signal)
-        if signal.kind.places == "layers":
+    if choice.for_each_seed and draw is not None:
+        wanted = draw.like.get(choice.share, ())
+        if any(role == WHOLE_LAYER for _, role in wanted):
             sizes = layers_of(model_map)
-        values = {place: value for place, value in signal.values.items() if place in sizes}
-    return _fill(choice, values, sizes)
+        drawn = _drawn(sizes, draw.seed, f"random choice of places for {draw.purpose}")
+        return _fill_alike(drawn, sizes, wanted) if wanted else _fill(choice, drawn, sizes)
+    if choice.at_random:
+        return _fill(choice, _drawn(sizes, choice.random_number or 0, "random choice of places"), sizes)
+    signal = measure(choice.signal)
+    if signal.kind.places == "layers":
+        sizes = layers_of(model_map)
+    return _fill(choice, {place: value for place, value in signal.values.items() if place in sizes}, sizes)
+
+
+def _drawn(sizes: Mapping[Place, int], key: int, purpose: str) -> dict[Place, float]:
+    """A random number for each place."""
+    draws = raw_numbers(key, purpose, 0, len(sizes)).astype(float).tolist()
+    return dict(zip(sizes, draws, strict=True))
 
 
 def matrices_of(model_map: ModelMap) -> dict[Place, int]:
@@ -140,6 +172,19 @@ def _fill(choice: Choice, values: dict[Place, float], sizes: dict[Place, int]) -
             f"'{choice.text}' is less than any one of the {len(sizes)} places that it chooses from.",
             f"The smallest is {least:.2g} % of them.",
         )
+    return [place for place in sizes if place in taken]
+
+
+def _fill_alike(values: Mapping[Place, float], sizes: Mapping[Place, int], like: Sequence[Place]) -> list[Place]:
+    """Places, highest first, that hold as many values of each role as those of `like`; no more, where they differ."""
+    room: dict[str, int] = {}
+    for place in like:
+        room[place[1]] = room.get(place[1], 0) + sizes[place]
+    taken = set()
+    for place in sorted(values, key=lambda place: -values[place]):
+        if sizes[place] <= room.get(place[1], 0):
+            taken.add(place)
+            room[place[1]] -= sizes[place]
     return [place for place in sizes if place in taken]
 
 

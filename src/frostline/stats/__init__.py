@@ -1,5 +1,6 @@
 """What does it mean? Paired comparisons, intervals, claims: from the journal of a run to its summary."""
 
+from frostline.stats.blind import BlindPair, BlindResult, BlindTest, blind_test, read_choices, result_of
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
@@ -16,19 +17,25 @@ __all__ = [
     "POPULATION",
     "SAME_SIZE",
     "ArmSummary",
+    "BlindPair",
+    "BlindResult",
+    "BlindTest",
     "ClaimResult",
     "Estimate",
     "RecordedRun",
     "RunSummary",
     "VariantRun",
     "VariantSummary",
+    "blind_test",
     "bootstrap",
     "check",
     "judge_claims",
     "noise_change",
     "ratio",
+    "read_choices",
     "read_run",
     "read_summary",
+    "result_of",
     "summarise",
     "verdict_label",
     "verdict_symbol",

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.run_folder import ArmFailed, Continuation
+from frostline.recipe import WrittenPlan
+from frostline.run_folder import ArmFailed, TrueContinuation
 from frostline.stats import scalars, text_scores, timing
 from frostline.stats.intervals import (
     OVER_BLOCKS,
@@ -35,9 +36,10 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
     optimizer = [run.finished.optimizer_bytes for run in finished if run.finished is not None]
     pairs = pairs_of(variant, arm)
     peak = variant.memory.get(arm)
+    drawn = {name for arms in variant.prepared.chosen_by_seed.values() for name in arms}
     return ArmSummary(
         arm=arm,
-        plan=first.started.plan,
+        plan=first.started.plan if arm not in drawn else WrittenPlan.from_settings(variant.recipe.arms[arm]).text,
         learning_rate=first.started.learning_rate,
         replicates=len(finished),
         reused_from=sorted({run.trained_by for run in every if run.trained_by}),
@@ -68,7 +70,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         saving=None if arm == variant.baseline else timing.saving(pairs).estimate("share", OVER_BLOCKS),
         tokens_per_second=timing.tokens_per_second(runs),
         peak_bytes=None if peak is None else peak.peak_bytes,
-        quality=quality([run.text for run in runs]),
+        quality=quality([run.text for run in runs]) | _distance([(run.text, run.true_text) for run in runs]),
         change_by_role=_by_role(runs, "norm", _mean_change),
         drift_by_role=_by_role(runs, "norm", lambda run: _final(run, "drift")),
         relative_drift_by_role=_by_role(runs, "share", lambda run: _final(run, "relative_drift")),
@@ -95,11 +97,32 @@ def over_replicates(runs: Sequence[ArmRun], measure: Callable[[ArmRun], float], 
     return t_interval([measure(run) for run in runs], unit)
 
 
-def quality(texts: Sequence[Sequence[Continuation]]) -> dict[str, Estimate]:
+def quality(texts: Sequence[text_scores.Text]) -> dict[str, Estimate]:
     """Every measure of text quality; empty where no text was sampled."""
     if not any(texts):
         return {}
     return {name: text_scores.estimate(texts, score) for name, score in text_scores.QUALITY.items()}
+
+
+def quality_before(runs: Sequence[ArmRun]) -> dict[str, Estimate]:
+    """Every measure of the untouched model's text."""
+    before = [(run.text_before, run.true_text) for run in runs]
+    return quality([text for text, _ in before]) | _distance(before)
+
+
+def quality_reference(runs: Sequence[ArmRun]) -> dict[str, Estimate]:
+    """The same of how the held-out text itself goes on, and its share of common tokens."""
+    texts = [run.true_text for run in runs]
+    if not any(texts):
+        return {}
+    share = text_scores.estimate(texts, text_scores.COMMON_SHARE)
+    return quality(texts) | {"common_share": share} | _distance([(text, text) for text in texts])
+
+
+def _distance(texts: Sequence[tuple[text_scores.Text, Sequence[TrueContinuation]]]) -> dict[str, Estimate]:
+    """Distance to the held-out text's own values, over replicates; nothing where it was not recorded."""
+    found = [text_scores.distance(text, truth) for text, truth in texts if text and truth]
+    return {text_scores.DISTANCE: t_interval(found, "share")} if found else {}
 
 
 def _loss_last(runs: Sequence[ArmRun]) -> Estimate:
@@ -132,7 +155,7 @@ def _by_overlap(variant: VariantRun, runs: Sequence[ArmRun]) -> dict[str, Estima
     return {key: estimate for key, estimate in found.items() if estimate.value is not None}
 
 
-def _share(texts: Sequence[Sequence[Continuation]]) -> Estimate | None:
+def _share(texts: Sequence[text_scores.Text]) -> Estimate | None:
     return text_scores.estimate(texts, text_scores.COMMON_SHARE) if any(texts) else None
 
 

@@ -53,6 +53,7 @@ MEASURES: dict[str, Compared] = {
     "forgetting": Compared(scalars.forgetting, "nats"),
     "common_share_after": Compared(text_scores.share_after, "share"),
     "step_seconds": Compared(scalars.step_seconds, "seconds", _step_seconds_within, of_time=True),
+    text_scores.DISTANCE: Compared(text_scores.text_distance, "share"),
 } | {name: Compared(text_scores.quality_of(name), score.unit) for name, score in text_scores.QUALITY.items()}
 """What is compared, by its key in `ArmSummary` or in its `quality`."""
 

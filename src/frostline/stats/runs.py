@@ -33,6 +33,7 @@ from frostline.run_folder import (
     RunStarted,
     StepsSettled,
     StepTaken,
+    TrueContinuation,
     VariantPrepared,
     WatchedMatrices,
     read_journal,
@@ -42,8 +43,18 @@ from frostline.run_folder import (
 Floats = NDArray[np.float64]
 Line = dict[str, object]
 Placed = TypeVar(
-    "Placed", ArmStarted, WatchedMatrices, FrozenChecked, ArmFinished, ArmFailed, Evaluation, Continuation, PlanChanged
+    "Placed",
+    ArmStarted,
+    WatchedMatrices,
+    FrozenChecked,
+    ArmFinished,
+    ArmFailed,
+    Evaluation,
+    Continuation,
+    PlanChanged,
+    TrueContinuation,
 )
+Written = TypeVar("Written", Continuation, TrueContinuation)
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,8 @@ class ArmRun:
     """Continuations after training, by prompt."""
     text_before: tuple[Continuation, ...]
     """Continuations of the untouched model to the same prompts."""
+    true_text: tuple[TrueContinuation, ...]
+    """How the held-out text itself goes on after these prompts; empty in journals of 0.1.0."""
     plan_changes: tuple[PlanChanged, ...]
     frozen: FrozenChecked | None
     finished: ArmFinished | None
@@ -219,6 +232,7 @@ def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
     changes = _by_place(by_kind.get("WeightChange", []))
     finals = _by_place(by_kind.get("FinalWeights", []))
     evaluations, text, plan_changes = all_of(Evaluation), all_of(Continuation), all_of(PlanChanged)
+    true_text = all_of(TrueContinuation)
     watched, frozen, finished, failed = last(WatchedMatrices), last(FrozenChecked), last(ArmFinished), last(ArmFailed)
     runs = {}
     for place, started in last(ArmStarted).items():
@@ -242,6 +256,7 @@ def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
             final=_final(finals.get(place, [])),
             text=_by_prompt(text.get(place, [])),
             text_before=_by_prompt(text.get(ArmPlace(variant, seed, ""), [])),
+            true_text=_by_prompt(true_text.get(ArmPlace(variant, seed, ""), [])),
             plan_changes=tuple(plan_changes.get(place, [])),
             frozen=frozen.get(place),
             finished=finished.get(place),
@@ -281,7 +296,7 @@ def _window_predictions(records: list[Evaluation]) -> Floats:
     return np.array(counts[-1] if counts else [], dtype=np.float64)
 
 
-def _by_prompt(records: list[Continuation]) -> tuple[Continuation, ...]:
+def _by_prompt(records: list[Written]) -> tuple[Written, ...]:
     return tuple(sorted(records, key=lambda record: record.prompt_index))
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from frostline.errors import RunFolderError
 from frostline.run_folder import SUMMARY_FILE
 from frostline.stats.answer import answer
-from frostline.stats.arms import quality, summarise_arm
+from frostline.stats.arms import quality_before, quality_reference, summarise_arm
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.comparisons import compare
@@ -95,9 +95,8 @@ def read_summary(run_folder: Path) -> RunSummary:
 def _summarise_variant(variant: VariantRun) -> VariantSummary:
     prepared, recipe = variant.prepared, variant.recipe
     windows_read = recipe.training.steps * recipe.training.batch * recipe.training.accumulation
-    untouched = {
-        run.seed: run.text_before for arm in variant.arms for run in variant.of(arm)
-    }  # one set of continuations a seed, whichever arm hands it out
+    # One set of continuations a seed, whichever arm hands it out.
+    untouched = list({run.seed: run for arm in variant.arms for run in variant.of(arm)}.values())
     return VariantSummary(
         variant=prepared.variant,
         model=prepared.model,
@@ -121,7 +120,9 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         schedule=prepared.schedule,
         common_share_of_corpus=prepared.common_share_of_corpus,
         checks=check(variant),
-        quality_before=quality(list(untouched.values())),
+        quality_before=quality_before(untouched),
+        quality_reference=quality_reference(untouched),
+        judge=prepared.judge,
         arms={arm: summarise_arm(variant, arm) for arm in variant.arms},
         comparisons=compare(variant),
         held_out_copied_windows=_copied_windows(variant),

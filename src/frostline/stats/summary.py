@@ -160,7 +160,8 @@ class ArmSummary:
     peak_bytes: int | None
     """Peak memory of the arm measured alone."""
     quality: dict[str, Estimate]
-    """distinct_1, distinct_2, distinct_3, repetition, self_bleu, length, perplexity, copied_share."""
+    """distinct_1, distinct_2, distinct_3, repetition, self_bleu, length, copied_share; distance to the held-out text's
+    own values; from_untouched, the loss under the untouched model; judge_loss, that under a judge."""
     change_by_role: dict[str, Estimate]
     """Mean Frobenius norm of the weight change per step over the watched matrices of each role."""
     drift_by_role: dict[str, Estimate]
@@ -254,6 +255,10 @@ class VariantSummary:
     """Held-out windows with a run of 16 tokens that also stands in the training text; None in journals of 0.1.0."""
     retention: str = ""
     """What forgetting was measured on; '' where it was not."""
+    quality_reference: dict[str, Estimate] = field(default_factory=dict)
+    """The same of how the held-out text itself goes on, with its `common_share`; empty for journals of 0.1.0."""
+    judge: str = ""
+    """The model that judges generated text; '' where there is none."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def plans_as_json(planned: Sequence[PlannedVariant]) -> list[dict[str, object]]:
 def _titled(planned: Sequence[PlannedVariant]) -> Iterator[tuple[str, PlannedArm]]:
     for variant in planned:
         for name, arm in variant.arms.items():
-            yield f"{name} ({variant.variant})" if variant.variant else name, arm
+            remarks = [variant.variant] if variant.variant else []
+            remarks += [f"as drawn for seed {variant.drawn[name]}"] if name in variant.drawn else []
+            yield f"{name} ({', '.join(remarks)})" if remarks else name, arm
 
 
 def draw_plan(resolved: ResolvedPlan, cost: PlanCost, name: str) -> RenderableType:

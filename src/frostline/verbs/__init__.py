@@ -6,13 +6,14 @@ They print nothing unless asked to by `progress`, and raise `FrostlineError` whe
 from frostline.verbs.corpus import read_corpus
 from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, load_model, load_tokenizer
 from frostline.verbs.recipes import advise, estimate, plan, time
-from frostline.verbs.runs import RunOutcome, resume, run, verify, write_report
+from frostline.verbs.runs import RunOutcome, blind, read_blind, resume, run, verify, write_report
 from frostline.verbs.work import ProgressWanted
 
 __all__ = [
     "ProgressWanted",
     "RunOutcome",
     "advise",
+    "blind",
     "estimate",
     "inspect_model",
     "inspect_run",
@@ -20,6 +21,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "plan",
+    "read_blind",
     "read_corpus",
     "resume",
     "run",

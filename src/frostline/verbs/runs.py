@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from frostline.experiment import Finding, RunResult
     from frostline.recipe import GivenRecipe, Overrides
     from frostline.report import Run
+    from frostline.stats import BlindResult
 
 SOMETHING_FAILED = 1
 """Exit code of a run that came to its end, but not whole."""
@@ -160,6 +161,35 @@ def write_report(folder: str | PathLike[str], *, figures: str | PathLike[str] | 
     write_summary(Path(folder))
     written = [report.write_report(Path(folder))]
     return written if figures is None else written + report.write_figures(Path(folder), Path(figures))
+
+
+def blind(
+    folder: str | PathLike[str],
+    arms: Sequence[str] | None = None,
+    *,
+    drawing: int = 0,
+    out: str | PathLike[str] | None = None,
+) -> Path:
+    """Write a page on which a person chooses between texts of two arms without knowing whose they are; its path.
+
+    The arms are the baseline and the first other unless named. `drawing` numbers the order in which texts are shown.
+    The page goes into the run folder unless `out` names a file.
+    """
+    from frostline.report import BLIND_FILE, write_blind
+    from frostline.stats import blind_test
+
+    target = Path(folder) / BLIND_FILE if out is None else Path(out)
+    return write_blind(blind_test(Path(folder), arms, drawing), target)
+
+
+def read_blind(folder: str | PathLike[str], choices: str | PathLike[str]) -> BlindResult:
+    """What was chosen on a page that `blind` made of the run in `folder`, with the exact sign test of it.
+
+    `choices` is the file that the page saved.
+    """
+    from frostline.stats import read_choices
+
+    return read_choices(Path(folder), Path(choices))
 
 
 def _reported(run_folder: Path, do: Callable[[Work], RunResult], work: Work) -> RunOutcome:

@@ -27,12 +27,15 @@ def meant(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None) -
 
     Raises `RecipeError`, `ModelError` or `CorpusError` for a model or a corpus that is not there.
     """
-    from frostline.recipe import given_recipe, require_corpus, require_model, trusting, variants_of
+    from frostline.recipe import given_recipe, loading_judge, require_corpus, require_model, trusting, variants_of
 
     wanted = given_recipe(recipe, overrides)
     for variant in variants_of(wanted):
         with variant.recipe.locating_errors():
             require_model(variant.recipe.model)
+            if variant.recipe.measures.judge is not None:
+                with loading_judge():
+                    require_model(variant.recipe.measures.judge)
             with at("corpus"):
                 require_corpus(variant.recipe.corpus)
             if variant.recipe.retention_corpus is not None:

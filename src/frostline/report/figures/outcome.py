@@ -23,7 +23,8 @@ from frostline.report.style import TEXT_SIZE, WIDE, Style
 
 QUALITY_TITLES = {
     "held_out_after": "held-out loss (nats)",
-    "quality.perplexity": "perplexity under the untouched model",
+    "quality.distance": "distance to the text itself",
+    "quality.judge_loss": "judge's loss (nats a byte)",
     "quality.distinct_1": "distinct-1 (tokens)",
     "quality.distinct_2": "distinct-2 (pairs)",
     "quality.distinct_3": "distinct-3 (triples)",
@@ -31,6 +32,7 @@ QUALITY_TITLES = {
     "quality.self_bleu": "self-BLEU (sameness)",
     "quality.length": "length (tokens)",
     "quality.copied_share": "share copied verbatim",
+    "quality.from_untouched": "distance from the untouched model (nats)",
 }
 
 
@@ -56,16 +58,22 @@ def change_chart(estimates: pl.DataFrame, measure: str, title: str, style: Style
 def quality_chart(estimates: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
     """Held-out loss beside each measure of the generated text, arms as dots with intervals.
 
-    The dashed line is the untouched model (rows with arm '' in `estimates`, one variant).
+    The dashed line is the untouched model, the solid one the held-out text itself (rows with arm '' in `estimates`, one
+    variant).
     """
     present = estimates.filter(pl.col("value").is_not_null()).get_column("measure").unique().to_list()
     measures = [measure for measure in QUALITY_TITLES if measure in present]
     columns = 3 if width > 500 else 1
     inner = (width - name_width(style) - 24 * columns) // columns
     before = estimates.filter(pl.col("arm") == "").select("measure", before="value")
+    prefix = "quality_reference."
+    itself = estimates.filter(pl.col("measure").str.starts_with(prefix)).select(
+        pl.col("measure").str.replace(prefix, "quality.", literal=True), itself="value"
+    )
     rows = (
         estimates.filter((pl.col("arm") != "") & pl.col("measure").is_in(measures))
         .join(before, on="measure", how="left", maintain_order="left")
+        .join(itself, on="measure", how="left", maintain_order="left")
         .with_columns(title=pl.col("measure").replace_strict(QUALITY_TITLES, return_dtype=pl.String()))
     )
     arms = rows.get_column("arm").unique().to_list()
@@ -76,6 +84,7 @@ def quality_chart(estimates: pl.DataFrame, style: Style, width: int = WIDE) -> A
     )
     layers = [
         alt.Chart().mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2).encode(x="before:Q"),
+        alt.Chart().mark_rule(color=style.palette.ink, strokeWidth=1).encode(x="itself:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.55).encode(x=low, x2="high:Q"),
         base.mark_circle(size=70, opacity=1).encode(x="value:Q"),
     ]
@@ -93,7 +102,8 @@ def _cut(rows: pl.DataFrame) -> pl.DataFrame:
     parts = []
     for (_,), group in rows.group_by("measure", maintain_order=True):
         reach = [*group.get_column("low"), *group.get_column("high")]
-        low, high = domain_of([*group.get_column("value"), *group.get_column("before")], reach=reach)
+        known = [value for name in ("value", "before", "itself") for value in group.get_column(name)]
+        low, high = domain_of(known, reach=reach)
         parts.append(group.with_columns(pl.col("low").clip(low, high), pl.col("high").clip(low, high)))
     return pl.concat(parts)
 

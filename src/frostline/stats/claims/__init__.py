@@ -32,7 +32,9 @@ def judge_claims(run: RecordedRun) -> list[ClaimResult]:
     """Every claim on every arm that it speaks of, in the order C1 to C12."""
     contexts = [context_of(variant) for variant in run.variants if variant.arms]
     found = [claim for judge in _PER_VARIANT for context in contexts for claim in judge(context)]
-    found += [*saving.judge_growth(contexts), *scarcity.judge_scarcity(contexts)]
+    found += [*choices.judge_looking(contexts), *saving.judge_growth(contexts)]
+    # Texts differ in more than in how much there is of them.
+    found += scarcity.judge_scarcity([] if "corpus.source" in run.recipe.vary else contexts)
     return [_completed(run, claim) for claim in sorted(found, key=lambda claim: int(claim.id[1:]))]
 
 

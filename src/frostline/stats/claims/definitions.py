@@ -31,8 +31,10 @@ CALM = 0.9
 """C10: 'less' means by a tenth at least."""
 SHARE_OF_GAIN = 0.05
 """C8: the margin, as a share of what full training gains in held-out loss."""
-INDEX_MARGIN = 0.02
-"""C9: text indices nearer than this are practically the same."""
+DISTANCE_MARGIN = 0.02
+"""C9: distances to the held-out text that differ by less are practically the same."""
+LEAST_PLANS = 19
+"""C11: the fewest random plans among which coming first has a chance of 0.05."""
 SAME_SIZE = 0.1
 """C11: largest relative difference of what two arms train, for one to be the other's control."""
 STUDY = "The study that Frostline grows from: GPT-Neo-125M on Moby-Dick, one run."
@@ -89,9 +91,10 @@ C2 = Definition(
 )
 C3 = Definition(
     "C3",
-    "Both arms learn the style: the share of common tokens rises.",
-    "delta p: share of the corpus's most frequent tokens in the continuations, after minus before training",
-    f"delta p is 0 ({_SIGN_FLIP})",
+    "Both arms learn the style: the share of common tokens moves to the text's own.",
+    "Distance of p, the share of the corpus's most frequent tokens in the continuations, to p of the corpus itself; "
+    "after minus before training",
+    f"The distance is what it was ({_SIGN_FLIP})",
     "none",
     STUDY,
     OVER,
@@ -99,7 +102,8 @@ C3 = Definition(
 C4 = Definition(
     "C4",
     "Where the frozen arm's share of common tokens exceeds the full arm's, sampling noise explains it.",
-    "Difference of p after training, frozen arm minus full arm, the same prompts and sampling noise",
+    "Difference of p after training, frozen arm minus full arm, the same prompts and sampling noise; all texts to a "
+    "prompt (measures.sampling.draws) together",
     "Refuted if the excess is more than noise (bootstrap over prompts, Holm over arms); supported if two one-sided "
     "tests place it within the margin",
     f"{SHARE_MARGIN:g}: three standard errors of a share over 1,000 tokens, what the study sampled",
@@ -175,11 +179,12 @@ C8 = Definition(
 C9 = Definition(
     "C9",
     "A lower loss does not imply better text.",
-    "Text index (mean of distinct-2, 1 - repetition, 1 - self-BLEU, 1 - copied share) of the arm with the lower "
-    "held-out loss minus that of the other, where the losses differ",
-    f"The arm with the lower loss writes better text by more than the margin (t interval over replicates; the losses "
-    f"must differ by the {_SIGN_FLIP})",
-    f"{INDEX_MARGIN:g} of an index from 0 to 1",
+    "Distance of the text to how the held-out text itself goes on (mean over distinct-1, distinct-2, repetition, "
+    "self-BLEU, copied share and share of common tokens of how far each is from the held-out text's own, the same "
+    "prompts and length), of the arm with the higher held-out loss minus that of the arm with the lower one",
+    "Refuted if the arm with the lower loss is nearer by more than the margin, supported if it is not (exact sign-flip "
+    f"test of the gain beyond the margin; the losses must differ, too: {_SIGN_FLIP})",
+    f"{DISTANCE_MARGIN:g} of a distance from 0 to 1",
     STUDY,
     OVER,
 )
@@ -195,10 +200,21 @@ C10 = Definition(
 )
 C11 = Definition(
     "C11",
-    "Which layers to freeze should be chosen by looking inside the model.",
-    "Held-out loss after training, arm chosen by a signal minus the mean of those chosen at random that train as many "
-    f"values, within {SAME_SIZE:.0%}",
+    "The choice of this signal beats the average random plan of its size.",
+    "Held-out loss after training, arm chosen by a signal minus the mean of those drawn at random, anew for each seed, "
+    f"that train as many values, within {SAME_SIZE:.0%}",
     f"The losses do not differ ({_SIGN_FLIP})",
+    "none",
+    "The study's outlook.",
+    OVER,
+)
+C11_LOOKING = Definition(
+    "C11",
+    "Which layers to freeze should be chosen by looking inside the model.",
+    "Rank of the chosen plan among random ones of its size in held-out loss; over texts (vary: corpus.source), the "
+    "chosen plan minus the average random one in each",
+    f"The signal is worth no more than chance (rank test, one-sided, {LEAST_PLANS} random plans or more; over texts "
+    f"the exact sign-flip test, texts with the same choice together, {MINIMUM_REPLICATES} or more; Holm over arms)",
     "none",
     "The study's outlook.",
     OVER,
@@ -215,4 +231,4 @@ C12 = Definition(
     OVER,
     of_rate=True,
 )
-DEFINITIONS = (C1, C2, C3, C4, C5, C6, C7, C7_AMOUNT, C7_GROWTH, C8, C9, C10, C11, C12)
+DEFINITIONS = (C1, C2, C3, C4, C5, C6, C7, C7_AMOUNT, C7_GROWTH, C8, C9, C10, C11, C11_LOOKING, C12)

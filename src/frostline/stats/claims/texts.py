@@ -7,7 +7,7 @@ import numpy as np
 from frostline.readable import loss, percent, points, significant
 from frostline.stats import scalars, text_scores
 from frostline.stats.claims.context import FINISH, Context, Obstacle
-from frostline.stats.claims.definitions import C3, C4, C9, INDEX_MARGIN, SHARE_MARGIN
+from frostline.stats.claims.definitions import C3, C4, C9, DISTANCE_MARGIN, SHARE_MARGIN
 from frostline.stats.claims.verdicts import (
     REFUTED,
     SUPPORTED,
@@ -24,11 +24,12 @@ from frostline.stats.comparisons import Measure
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, Floats, nothing, t_interval
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
-from frostline.stats.significance import ALPHA, holm, sign_flip_p
+from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import ClaimResult, Estimate
 from frostline.stats.wording import interval, p_text
 
 SAMPLE = "A run that samples text (measures.sampling.prompts above 0)."
+ANEW = "A run of this version; with prompts after which the held-out windows still go on."
 
 
 def judge_style(context: Context) -> list[ClaimResult]:
@@ -38,27 +39,35 @@ def judge_style(context: Context) -> list[ClaimResult]:
     runs = {arm: found for arm, found in runs.items() if found}
     if not runs:
         return [untested(C3, context, Obstacle("No text was sampled before and after training.", SAMPLE))]
-    changes = {arm: [text_scores.share_change(run) for run in found] for arm, found in runs.items()}
-    verdicts = over_replicates(list(changes.values()), 1)
+    target = context.variant.prepared.common_share_of_corpus
+    changes = {arm: [_style_change(run, target) for run in found] for arm, found in runs.items()}
+    verdicts = over_replicates(list(changes.values()), -1)
     results = []
     for (arm, found), verdict in zip(runs.items(), verdicts, strict=True):
-        effect = _style_effect(found)
+        effect = _style_effect(found, target)
         before = text_scores.estimate([run.text_before for run in found], text_scores.COMMON_SHARE)
         after = text_scores.estimate([run.text for run in found], text_scores.COMMON_SHARE)
         p = f" ({p_text(verdict.p_value)})" if verdict.p_value is not None else ""
+        side = "nearer to" if (effect.value or 0.0) < 0 else "farther from"
+        negate = (effect.value or 0.0) < 0
         sentence = (
             f"The share of common tokens went from {percent(before.value)} to {percent(after.value)} in {arm}: "
-            f"a change of {points(effect.value)}{interval(effect, as_percent=True)}, "
-            f"{replicates_text(len(found))}{p}."
+            f"{points(abs(effect.value or 0.0))}{interval(effect, as_percent=True, negate=negate)} {side} the "
+            f"{percent(target)} of the corpus, {replicates_text(len(found))}{p}."
         )
         results.append(result(C3, context, arm, verdict, effect, sentence))
     return results
 
 
-def _style_effect(runs: list[ArmRun]) -> Estimate:
+def _style_change(run: ArmRun, target: float) -> float:
+    """How much farther from the corpus's own p training has led."""
+    return abs(text_scores.share_after(run) - target) - abs(text_scores.share_before(run) - target)
+
+
+def _style_effect(runs: list[ArmRun], target: float) -> Estimate:
     if len(runs) > 1:
-        return t_interval([text_scores.share_change(run) for run in runs], "share")
-    found = text_scores.difference([(run.text, run.text_before) for run in runs])
+        return t_interval([_style_change(run, target) for run in runs], "share")
+    found = text_scores.difference([(run.text, run.text_before) for run in runs], target=target)
     return found.estimate("share", OVER_CONTINUATIONS, (-1.0, 1.0))
 
 
@@ -99,7 +108,7 @@ def _noise_verdict(found: Bootstrap, p: float | None) -> Verdict:
         low, high = found.interval(1 - 2 * ALPHA)
         if low > -SHARE_MARGIN and high < SHARE_MARGIN:
             return Verdict(SUPPORTED, p)
-    return Verdict(UNDECIDED, p, "More continuations (measures.sampling): the interval is wider than the margin.")
+    return Verdict(UNDECIDED, p, "More prompts or draws (measures.sampling): the interval is wider than the margin.")
 
 
 def judge_loss_against_text(context: Context) -> list[ClaimResult]:
@@ -107,46 +116,60 @@ def judge_loss_against_text(context: Context) -> list[ClaimResult]:
     arms = (*context.frozen, *context.reversed)
     if not arms:
         return [untested(C9, context, Obstacle("There is no second arm with another plan.", "An arm that freezes."))]
-    losses = [_paired(pairs, scalars.held_out_after) for pairs in arms]
-    indices = [_paired(pairs, text_scores.text_index) for pairs in arms]
-    if not any(len(own) for own in indices):
+    if not any(pair.arm.text and pair.baseline.text for pairs in arms for pair in pairs.pairs):
         return [untested(C9, context, Obstacle("No text was sampled after training.", SAMPLE))]
-    p_values = holm([sign_flip_p(own) for own in losses])
+    losses = {pairs.arm: _paired(pairs, scalars.held_out_after) for pairs in arms}
+    # How much nearer to the held-out text the arm of the lower loss is.
+    gains = {
+        pairs.arm: _paired(pairs, text_scores.text_distance) * (1 if losses[pairs.arm].sum() > 0 else -1)
+        for pairs in arms
+    }
+    if not any(len(own) for own in gains.values()):
+        return [untested(C9, context, Obstacle("It was not recorded how the held-out text itself goes on.", ANEW))]
+    of_loss = holm([guarded_p(own) for own in losses.values()])
+    of_text = holm([guarded_p(own - DISTANCE_MARGIN) for own in gains.values()])
     return [
-        _loss_against_text(context, pairs, own_losses, own_indices, p)
-        for pairs, own_losses, own_indices, p in zip(arms, losses, indices, p_values, strict=True)
+        _loss_against_text(context, pairs, losses[pairs.arm], gains[pairs.arm], p, p_text)
+        for pairs, p, p_text in zip(arms, of_loss, of_text, strict=True)
     ]
 
 
-def _loss_against_text(context: Context, pairs: Pairs, losses: Floats, indices: Floats, p: float | None) -> ClaimResult:
-    if not len(losses) or not len(indices):
+def _loss_against_text(
+    context: Context, pairs: Pairs, losses: Floats, gains: Floats, p_loss: float | None, p_gain: float | None
+) -> ClaimResult:
+    if not len(losses):
         return untested(C9, context, Obstacle(f"{pairs.arm} has no replicate with loss and text.", FINISH), pairs.arm)
     gap = float(losses.mean())
-    lower = pairs.arm if gap < 0 else pairs.baseline
-    effect = t_interval(indices if gap < 0 else -indices, "index") if gap else nothing("index")
-    verdict = Verdict(UNDECIDED, p, too_few(len(losses), len(context.frozen) + len(context.reversed)))
-    if p is not None and p < ALPHA and effect.low is not None and effect.high is not None:
-        verdict = Verdict(UNDECIDED, p, "More continuations, or more replicates: the text index is too uncertain.")
-        if effect.high < INDEX_MARGIN:
-            verdict = Verdict(SUPPORTED, p)
-        elif effect.low > INDEX_MARGIN:
-            verdict = Verdict(REFUTED, p)
+    effect = t_interval(gains, "share") if gap else nothing("share")
     if effect.value is None:
+        verdict = Verdict(UNDECIDED, p_loss, "Arms whose losses differ.")
         return result(C9, context, pairs.arm, verdict, effect, f"The losses of {pairs.arm} and the baseline are equal.")
-    better = "better" if effect.value > 0 else "worse"
+    lower, higher = (pairs.arm, pairs.baseline) if gap < 0 else (pairs.baseline, pairs.arm)
+    side = "nearer to" if effect.value > 0 else "farther from"
     sentence = (
-        f"{lower} had the lower held-out loss, by {loss(abs(gap))} nats, and its text index was "
-        f"{significant(abs(effect.value), 2)} {better}{interval(effect, decimals=3, negate=effect.value < 0)}, "
-        f"{replicates_text(len(indices))}."
+        f"{lower} had the lower held-out loss, by {loss(abs(gap))} nats, and its text was "
+        f"{significant(abs(effect.value), 2)}{interval(effect, decimals=3, negate=effect.value < 0)} {side} the "
+        f"held-out text's own values than that of {higher}, {replicates_text(len(gains))}."
     )
+    verdict = _text_verdict(gains, p_loss, p_gain, len(context.frozen) + len(context.reversed))
     return result(C9, context, pairs.arm, verdict, effect, sentence)
 
 
+def _text_verdict(gains: Floats, p_loss: float | None, p_gain: float | None, arms: int) -> Verdict:
+    if p_loss is None or p_gain is None or p_loss >= ALPHA:
+        return Verdict(UNDECIDED, p_loss, too_few(len(gains), arms))
+    p = max(p_loss, p_gain)
+    if p_gain >= ALPHA:
+        return Verdict(UNDECIDED, p, "More prompts or draws (measures.sampling), or more replicates.")
+    return Verdict(REFUTED if float(gains.mean()) > DISTANCE_MARGIN else SUPPORTED, p)
+
+
 def _paired(pairs: Pairs, measure: Measure) -> Floats:
-    """Differences of `measure` over those replicates that have both loss and text."""
+    """Differences of `measure`, arm minus baseline, over those replicates that have both loss and text."""
     both = [
         pair
         for pair in pairs.pairs
-        if np.isfinite(pair.difference(scalars.held_out_after)) and np.isfinite(pair.difference(text_scores.text_index))
+        if np.isfinite(pair.difference(scalars.held_out_after))
+        and np.isfinite(pair.difference(text_scores.text_distance))
     ]
     return np.array([pair.difference(measure) for pair in both], dtype=np.float64)
