@@ -44,6 +44,7 @@ from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH, deciding_windows, run_trial
 from frostline.arms.make import make_arm, shared_parts
 from frostline.arms.prepared import Prepared, prepare
+from frostline.arms.rates import FULL_RATE
 from frostline.cache import cache_folder
 from frostline.corpus import Batch
 from frostline.plans import ModelMap
@@ -165,7 +166,7 @@ def search_exhaustively(
 
 def at_each_rate(prepared: Prepared, kept: Kept, what: str, train: Callable[..., TrialFinished]) -> list[TrialFinished]:
     """Trials at learning rates up and down from `START`, until the best one is found."""
-    rates = rates_around(prepared.recipe.training.learning_rate)
+    rates = rates_around(FULL_RATE)
     start = rates[RATES.index(START)]
     trials: dict[float, TrialFinished] = {}
     losses: dict[float, float] = {}

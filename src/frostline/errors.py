@@ -111,6 +111,10 @@ class TrainingError(FrostlineError):
     """One arm cannot go on (loss not finite, out of memory); the other arms do."""
 
 
+class DivergedError(TrainingError):
+    """Loss or gradient are not finite any more: the learning rate is too high for the arm."""
+
+
 class MissingExtraError(FrostlineError):
     """An optional package is needed."""
 

@@ -61,6 +61,14 @@ def decimal(value: float, decimals: int = 1) -> str:
     return f"{value + 0.0:.{decimals}f}"
 
 
+def learning_rate(value: float) -> str:
+    """`value` as learning rates are written, to three significant digits at most: 2e-4, 1.75e-3, 0.016."""
+    if value >= 0.01:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
 def percent(value: float | None, decimals: int = 1) -> str:
     """A share in percent."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{decimal(100 * value, decimals)} %"

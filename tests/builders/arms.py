@@ -21,6 +21,7 @@ def make_arm(
 ) -> Arm:
     """An arm in fp32 on the CPU with a learning rate of 1e-2 unless `training` says otherwise."""
     settings = TrainingSettings.model_validate({"steps": 10, "learning_rate": 1e-2, "precision": "fp32", **training})
+    assert isinstance(settings.learning_rate, float)
     return Arm(
         name,
         model,

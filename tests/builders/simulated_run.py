@@ -149,7 +149,7 @@ def write_simulated_run(
 
 
 def _recipe(simulation: Simulation, variants: tuple[str, ...]) -> Recipe:
-    vary: dict[str, tuple[str | int, ...]] = {}
+    vary: dict[str, tuple[str | int | float, ...]] = {}
     if variants != ("",):
         key = variants[0].partition("=")[0]
         values = [variant.partition("=")[2] for variant in variants]

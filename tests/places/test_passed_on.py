@@ -48,7 +48,7 @@ def fail_in_the_arm(monkeypatch: pytest.MonkeyPatch, message: str) -> None:
         updates[0] += 1
         if updates[0] == 5:
             raise RuntimeError(message)
-        return original(self, *given, **named)  # type: ignore[arg-type]
+        return original(self, *given, **named)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
 

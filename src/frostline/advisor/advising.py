@@ -38,13 +38,14 @@ from frostline.advisor.race import (
 )
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.trial import deciding_windows, run_trial
-from frostline.arms import Prepared, facts_of, pinned, prepare, require_first_step, shared_parts
+from frostline.arms import FULL_RATE, Prepared, facts_of, pinned, prepare, require_first_step, shared_parts
 from frostline.corpus import Batch
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import (
+    BEST,
     PLACE_FILE,
     ArmSettings,
     Recipe,
@@ -299,7 +300,7 @@ def _race(
     settled = with_arms(prepared, arms)
     rungs = {rung.rung: rung for rung in advice.rungs}
     alive = list(racing)
-    base = prepared.recipe.training.learning_rate
+    base = _base_rate(prepared)
     with shared_parts(settled, cache) as sharing:
         planned = steps_of_rungs(advice.started.steps)
         for place, (rung, steps) in enumerate(planned.items()):
@@ -318,6 +319,12 @@ def _race(
             kept, dropped = decide(advice.trials, rung, racing)
             record(RungEnded(rung, steps, kept, dropped))
             alive = kept
+
+
+def _base_rate(prepared: Prepared) -> float:
+    """The rate of full training around which plans are raced: the recipe's, or where a race of its own would begin."""
+    rate = prepared.recipe.training.learning_rate
+    return FULL_RATE if rate == BEST else rate
 
 
 def _race_control(
@@ -341,7 +348,7 @@ def _race_control(
         record(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
     tried = losses_by_rate(advice.trials, RUNGS - 1, name)
-    rates = rates_around(prepared.recipe.training.learning_rate)
+    rates = rates_around(_base_rate(prepared))
     progress.say(f"A random choice of the size of {found.pick.candidate}")
     with shared_parts(settled, cache) as sharing:
         while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:

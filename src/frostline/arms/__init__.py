@@ -5,23 +5,40 @@ from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_byte
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import facts_of, pinned
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
-from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes, trained_values
+from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, require_first_step, tokens_of_a_step
+from frostline.arms.rates import (
+    DIVERGED_NATS,
+    FULL_RATE,
+    USUAL_TRIALS,
+    RateChoice,
+    choose_rate,
+    grid_of,
+    next_rate,
+    race_seed,
+    start_rate,
+    trial_training,
+)
 from frostline.arms.reading import ReadCorpora, read_corpora
+from frostline.arms.trained import trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
+    "DIVERGED_NATS",
     "FIRST_VISITS",
     "FP32_BYTES",
+    "FULL_RATE",
     "MEGABYTE",
     "MOMENTS_BYTES",
     "STEPS",
+    "USUAL_TRIALS",
     "MemoryMeasure",
     "OwnText",
     "PlannedArm",
     "Prepared",
+    "RateChoice",
     "ReadCorpora",
     "SettledSteps",
     "Visits",
@@ -29,27 +46,33 @@ __all__ = [
     "budget_sentence",
     "checkpoint_bytes",
     "choose_for",
+    "choose_rate",
     "epoch_steps",
     "facts_of",
     "forget_other_windows",
+    "grid_of",
     "journal_bytes",
     "make_arm",
     "measure_peak_memory",
     "model_for_arm",
+    "next_rate",
     "pinned",
     "plan_arms",
     "prepare",
     "process_bytes",
+    "race_seed",
     "read_corpora",
     "require_first_step",
     "run_folder_bytes",
     "saved_model_bytes",
     "settle_steps",
     "shared_parts",
+    "start_rate",
     "steps_within",
     "take_turns",
     "tensor_bytes",
     "tokens_of_a_step",
     "trained_values",
+    "trial_training",
     "with_steps",
 ]

@@ -87,5 +87,6 @@ def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusF
         held_out_overlap=corpus.held_out_overlap,
         held_out_window_overlap=list(corpus.held_out_window_overlap),
         cut=corpus.cut,
+        race_windows=corpus.race_windows,
         template_date=corpus.template_date,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from frostline.arms.prepared import Prepared
+from frostline.arms.trained import trained_values
 from frostline.engine import CHUNK_BYTES, trained_parameters
 from frostline.plans import ResolvedPlan
 
@@ -53,10 +54,3 @@ def _weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
         if frozen and head in portion.aliases and prepared.precision == "bf16":
             total += portion.values * BF16_BYTES  # a frozen head that is tied to the embeddings has a copy of its own
     return total + (FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0)
-
-
-def trained_values(resolved: ResolvedPlan) -> int:
-    """Weights that train at once, at most."""
-    if resolved.lora is not None:
-        return resolved.trained_values
-    return max(sum(p.values for p in resolved.trained_at(phase.at).values()) for phase in resolved.phases)

@@ -14,6 +14,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.arms.own_text import OwnText, write_own_text
+from frostline.arms.rates import start_rate
+from frostline.arms.trained import trained_values
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import PlanError, RecipeError, at
@@ -40,7 +42,7 @@ from frostline.plans import (
     require_peft,
     select,
 )
-from frostline.recipe import ArmSettings, CorpusSettings, Recipe, Variant, loading_judge
+from frostline.recipe import BEST, ArmSettings, CorpusSettings, Recipe, Variant, loading_judge
 from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
 ADAM_BYTES_PER_WEIGHT = 12
@@ -58,9 +60,12 @@ class PlannedArm:
     cost: PlanCost
     """Arithmetic of one step, as the plan begins."""
     learning_rate: float
+    """Peak learning rate; where a race is to find it, the rate at which the race begins."""
     weight_decay: float
     steps: int
     """Optimizer steps; 0 while a budget of time waits to be settled (see `arms.budget`)."""
+    raced: bool = False
+    """Whether the learning rate comes of a race before the run (`learning_rate: best`)."""
 
 
 @dataclass(frozen=True)
@@ -269,9 +274,10 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
             plan=plan,
             resolved=resolved,
             cost=plan_cost(model, resolved, tokens, sequence_length=length, places=places),
-            learning_rate=recipe.learning_rate_of(name),
+            learning_rate=start_rate(resolved) if (rate := recipe.learning_rate_of(name)) == BEST else rate,
             weight_decay=recipe.weight_decay_of(name),
             steps=recipe.training.steps if recipe.training.seconds is None else 0,
+            raced=rate == BEST,
         )
         for name, (plan, resolved) in plans.items()
     }
@@ -346,7 +352,13 @@ def _open(
 ) -> Corpus:
     with at("retention" if corpus is recipe.retention_corpus else "corpus"):
         opened = open_corpus(
-            corpus, recipe.windows, tokenizer, cache=cache, progress=reading, embeddings=_embeddings(model)
+            corpus,
+            recipe.windows,
+            tokenizer,
+            cache=cache,
+            progress=reading,
+            embeddings=_embeddings(model),
+            race=0 if corpus is recipe.retention else recipe.race_windows,
         )
     require_embedded_ids(model, tokenizer, opened)
     for sentence in remarks_on(opened, tokenizer):
@@ -363,8 +375,7 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     # The fast engine holds the base twice, in fp32 and in the precision in which it is used, and all arms share it.
     needed = 6 * weights if fast else 4 * weights
     for plan in (arm.resolved for arm in arms.values()):
-        trained = max(sum(p.values for p in plan.trained_at(phase.at).values()) for phase in plan.phases)
-        trained = plan.trained_values if plan.lora is not None else trained
+        trained = trained_values(plan)
         needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained
     # Activations and the logits of one step, which the arms use in turn.
     config = model.config.get_text_config()

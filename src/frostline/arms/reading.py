@@ -53,9 +53,9 @@ def read_corpora(
                 say("Converting the embedded model to safetensors, once")
             tokenizer = load_tokenizer(wanted.model, cache)
             read = partial(_read, wanted.windows, tokenizer, cache, first, check, say, reading)
-            corpus = read("corpus", wanted.corpus)
+            corpus = read(wanted.race_windows, "corpus", wanted.corpus)
             named = wanted.retention_corpus
-            retention = None if named is None else read("retention", named)
+            retention = None if named is None else read(0, "retention", named)
             found.append(ReadCorpora(variant.label, model_title(wanted.model), corpus, retention))
     return found
 
@@ -68,12 +68,13 @@ def _read(
     check: bool,
     say: Callable[[str], None],
     reading: Reading | None,
+    race: int,
     key: str,
     settings: CorpusSettings,
 ) -> CorpusPreview:
     with at(key):
         say(f"Reading {settings.source}")
-        corpus = open_corpus(settings, windows, tokenizer, cache=cache, progress=reading)
+        corpus = open_corpus(settings, windows, tokenizer, cache=cache, progress=reading, race=race)
         if check:
             say(f"Reading every row of {settings.source} again")
             check_corpus(corpus, settings, tokenizer, cache=cache, progress=reading)

@@ -8,7 +8,7 @@ does not allow it, it loses its beginning.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
@@ -124,7 +124,9 @@ class ConversationWindows:
     length: int
     """Tokens of the recipe's window."""
     copies: int = 0
-    """Windows that are neither trained on nor held out: they hold copies of held-out rows."""
+    """Windows that serve nothing: they hold copies of held-out rows."""
+    race: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Windows on which learning rates are raced."""
 
     @property
     def layout(self) -> str:

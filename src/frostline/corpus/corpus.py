@@ -24,7 +24,14 @@ from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import REPEATED, window_hashes
 from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
-from frostline.corpus.windows import NOT_COUNTED, Rows, TextWindows, choose_apart, lay_out_windows
+from frostline.corpus.windows import (
+    NOT_COUNTED,
+    Rows,
+    TextWindows,
+    choose_apart,
+    lay_out_windows,
+    set_apart_for_race,
+)
 from frostline.errors import CorpusError
 from frostline.readable import percent
 from frostline.recipe import CorpusSettings, WindowSettings
@@ -64,8 +71,9 @@ def open_corpus(
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
     embeddings: int | None = None,
+    race: int = 0,
 ) -> Corpus:
-    """Read, tokenise (or find in the cache) and lay out a corpus.
+    """Read, tokenise (or find in the cache) and lay out a corpus, `race` windows of which are set apart for a race.
 
     `embeddings`: how many token ids the model has embeddings for; what fills rows up is one of them.
     `progress(bytes_done, bytes_total)` is called while reading. Raises `CorpusError` for whatever is wrong with the
@@ -76,7 +84,7 @@ def open_corpus(
     if tokens.conversations is None:
         beginning = beginning_of(tokenizer) if windows.beginning == "auto" else ()
         text = lay_out_windows(
-            tokens.ids, windows, source.description, beginning, tokens.repeats, corpus.held_out_within
+            tokens.ids, windows, source.description, beginning, tokens.repeats, corpus.held_out_within, race
         )
         return Corpus(source.description, tokens, text, cache, source.revision)
     try:
@@ -92,7 +100,9 @@ def open_corpus(
     except TooLongError as error:
         raise error.placed(_place_of(source, error.row)) from None
     drop = corpus.duplicates == "drop"
-    laid_out, repeated = _apart(laid_out, source.description, drop=drop, within=corpus.held_out_within)
+    laid_out, repeated = _apart(
+        laid_out, source.description, windows, drop=drop, within=corpus.held_out_within, race=race
+    )
     tokens = replace(tokens, duplicates=repeated)
     if repeated and drop:
         tokens.tally.left_out[REPEATED] = repeated
@@ -128,6 +138,8 @@ class Corpus:
         self.windows = int(windows.training.size)
         """Training windows, an epoch's worth."""
         self.held_out_windows = int(windows.held_out.size)
+        self.race_windows = int(windows.race.size)
+        """Windows set apart for a race of learning rates."""
         self.window_length = windows.width
         """Tokens of a window, or of the longest one; what stands before its text is counted."""
         self.beginning: tuple[int, ...] = () if isinstance(windows, ConversationWindows) else windows.beginning
@@ -161,6 +173,11 @@ class Corpus:
         """All held-out windows in the order of the text, `size` at a time; the last batch may be smaller."""
         for start in range(0, self.held_out_windows, size):
             yield self._batch(self._windows.held_out[start : start + size])
+
+    def race_batches(self, size: int) -> Iterator[Batch]:
+        """All windows on which learning rates are raced, as `held_out_batches` has its own."""
+        for start in range(0, self.race_windows, size):
+            yield self._batch(self._windows.race[start : start + size])
 
     def first_windows(self, count: int) -> tuple[Rows, NDArray[np.bool_]]:
         """The first `count` windows in the order of the source, or all if there are fewer; which are held out."""
@@ -314,9 +331,17 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
 
 
 def _apart(
-    windows: ConversationWindows, source: str, *, drop: bool, within: int | None
+    windows: ConversationWindows,
+    source: str,
+    settings: WindowSettings,
+    *,
+    drop: bool,
+    within: int | None,
+    race: int,
 ) -> tuple[ConversationWindows, int]:
     """`windows` of which none that is held out has a copy to train on, and how many repeat an earlier one.
+
+    `race` of those to train on are set apart in the same way.
 
     What several answers of one row were read from is of one row, and so no more apart than copies. `drop` leaves out
     what repeats; with `within`, what is held out follows from the first so many tokens alone. Raises `CorpusError` if
@@ -339,15 +364,17 @@ def _apart(
         )
     rows = windows.conversations.rows[windows.numbers[numbers]]
     fit = _stand_once(hashes[:among]) & _stand_once(rows[:among])
-    if within is None and not repeated and bool(fit.all()):
-        return windows, 0
 
     def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.isin(hashes, hashes[chosen]) | np.isin(rows, rows[chosen])
 
-    chosen, training = choose_apart(numbers.size, held_out, fit, copies, source, None if within is None else among)
-    besides = int(numbers.size - chosen.size - training.size)
-    return replace(windows, training=numbers[training], held_out=numbers[chosen], copies=besides), repeated
+    chosen, training = windows.held_out, windows.training
+    if within is not None or repeated or not bool(fit.all()):
+        chosen, training = choose_apart(numbers.size, held_out, fit, copies, source, None if within is None else among)
+    raced, training = set_apart_for_race(training, race, _stand_once(hashes), copies, source, settings)
+    besides = int(numbers.size - chosen.size - training.size - raced.size)
+    apart = replace(windows, training=numbers[training], held_out=numbers[chosen], race=numbers[raced], copies=besides)
+    return apart, repeated
 
 
 def _windows_within(windows: ConversationWindows, numbers: NDArray[np.int64], tokens: int) -> int:

@@ -25,7 +25,7 @@ from frostline.recipe import WindowSettings
 NOT_COUNTED = -100
 """Label of a position that the loss leaves out (the convention of PyTorch and transformers)."""
 HELD_OUT_KEY = 0
-"""The choice of the held-out windows is the same in every replicate."""
+"""The choice of the held-out windows is the same in every replicate, and so is that of the windows of a race."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,17 @@ class Rows:
     """[rows, length], None where every position holds a token."""
 
 
-def choose_held_out(windows: int, held_out: int, fit: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """`held_out` of the windows 0 to windows - 1, sorted: one in each of as many equal stretches.
+def choose_held_out(
+    windows: int, held_out: int, fit: NDArray[np.bool_] | None = None, purpose: str = "held-out"
+) -> NDArray[np.int64]:
+    """`held_out` of the windows 0 to windows - 1, sorted: one in each of as many equal stretches, drawn by `purpose`.
 
     `fit` says which windows may be held out; `held_out` of them or more. One that may not is replaced by the next one
     of its stretch that may, and where none of it may, by one that is free elsewhere.
     """
     borders = np.arange(held_out + 1, dtype=np.int64) * windows // held_out
     sizes = np.diff(borders)
-    drawn = raw_numbers(HELD_OUT_KEY, "held-out", 0, held_out) % sizes.astype(np.uint64)
+    drawn = raw_numbers(HELD_OUT_KEY, purpose, 0, held_out) % sizes.astype(np.uint64)
     chosen = borders[:-1] + drawn.astype(np.int64)
     if fit is None or bool(fit[chosen].all()):
         return chosen
@@ -80,10 +82,12 @@ class TextWindows:
     """Token ids before the text of every window."""
     apart: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """First tokens of the windows that are neither: they hold copies of held-out rows."""
+    race: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """First tokens of the windows on which learning rates are raced, in the order of the text."""
 
     @property
     def copies(self) -> int:
-        """Number of windows that are neither trained on nor held out."""
+        """Number of windows that serve nothing."""
         return int(self.apart.size)
 
     @property
@@ -94,7 +98,7 @@ class TextWindows:
     @cached_property
     def training_stretches(self) -> NDArray[np.int64]:
         """[stretches, 2]: first token and end of what training may read, empty stretches left out."""
-        untrained = np.sort(np.concatenate((self.held_out, self.apart)))
+        untrained = np.sort(np.concatenate((self.held_out, self.apart, self.race)))
         begins = np.concatenate(([0], untrained + self.length))
         ends = np.concatenate((untrained, [self.ids.size]))
         stretches = np.stack((begins, ends), axis=1)
@@ -169,8 +173,9 @@ def lay_out_windows(
     beginning: tuple[int, ...] = (),
     repeats: NDArray[np.int64] | None = None,
     within: int | None = None,
+    race: int = 0,
 ) -> TextWindows:
-    """Cut `ids` into windows that start with `beginning`, and hold some out.
+    """Cut `ids` into windows that start with `beginning`, hold some out, and set `race` of the others apart.
 
     `repeats` ([spans, 3]: first token, end and number of each row that stands more than once; copies have one number)
     are not held out where there is enough else; where there is not, training does without their copies. With `within`
@@ -188,6 +193,8 @@ def lay_out_windows(
     if looked_at // length < held_out + 1:
         shortest = source if within is None else f"{source} at corpus.tokens={within}"
         raise _too_short(shortest, looked_at, settings, len(beginning))
+    if windows < held_out + race + 1:
+        raise too_few_to_race(source, windows - held_out, settings)
     repeated = np.empty((0, 3), dtype=np.int64) if repeats is None else repeats[repeats[:, 1] > repeats[:, 0]]
     first, last, numbers = repeated[:, 0] // length, (repeated[:, 1] - 1) // length, repeated[:, 2]
 
@@ -204,8 +211,18 @@ def lay_out_windows(
     fit = ~_touched(windows, first[unfit], last[unfit])
     among = None if within is None else looked_at // length
     chosen, training = choose_apart(windows, held_out, fit, copies, source, among)
-    apart = np.setdiff1d(np.arange(windows, dtype=np.int64), np.concatenate((chosen, training)))
-    return TextWindows(ids, length, settings.order, training * length, chosen * length, beginning, apart * length)
+    raced, training = set_apart_for_race(training, race, fit, copies, source, settings)
+    apart = np.setdiff1d(np.arange(windows, dtype=np.int64), np.concatenate((chosen, training, raced)))
+    return TextWindows(
+        ids,
+        length,
+        settings.order,
+        training * length,
+        chosen * length,
+        beginning,
+        apart * length,
+        race=raced * length,
+    )
 
 
 def choose_apart(
@@ -215,6 +232,7 @@ def choose_apart(
     copies: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     source: str,
     among: int | None = None,
+    purpose: str = "held-out",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(windows to hold out, windows to train on), both sorted, of which neither holds a copy of the other.
 
@@ -224,7 +242,7 @@ def choose_apart(
     """
     candidates = windows if among is None else among
     enough = int(np.count_nonzero(fit[:candidates])) >= held_out
-    chosen = choose_held_out(candidates, held_out, fit[:candidates] if enough else None)
+    chosen = choose_held_out(candidates, held_out, fit[:candidates] if enough else None, purpose)
     trained = np.ones(windows, dtype=np.bool_) if enough and among is None else ~copies(chosen)
     trained[chosen] = False
     if not trained.any():
@@ -234,6 +252,43 @@ def choose_apart(
             "Set corpus.duplicates to drop, or windows.held_out to fewer.",
         )
     return chosen, np.flatnonzero(trained)
+
+
+def set_apart_for_race(
+    training: NDArray[np.int64],
+    race: int,
+    fit: NDArray[np.bool_],
+    copies: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    source: str,
+    settings: WindowSettings,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(`race` of the windows `training`, what is left to train on), chosen as held-out windows are.
+
+    Raises `CorpusError` where there are too few.
+    """
+    if not race:
+        return np.empty(0, dtype=np.int64), training
+    if training.size < race + 1:
+        raise too_few_to_race(source, int(training.size), settings)
+    chosen, left = choose_apart(
+        training.size,
+        race,
+        fit[training],
+        lambda places: copies(training[places])[training],
+        source,
+        purpose="race",
+    )
+    return training[chosen], training[left]
+
+
+def too_few_to_race(source: str, left: int, settings: WindowSettings) -> CorpusError:
+    """What to say of a corpus whose windows do not suffice for a race of learning rates."""
+    fewer = f"Set windows.race to {left - 1} or fewer" if left > 1 else "Hold out fewer (windows.held_out)"
+    return CorpusError(
+        f"{source} has {left:,} windows besides the {settings.held_out:,} held-out ones, but a race of learning rates "
+        f"sets {settings.race:,} of them apart and leaves at least one to train on.",
+        f"{fewer}, or name a learning rate in place of best.",
+    )
 
 
 def _touched(windows: int, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import PrefixTrial
-from frostline.errors import TrainingError
+from frostline.errors import DivergedError
 from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan, apply_plan
 from frostline.recipe import TrainingSettings
 
@@ -135,7 +135,7 @@ class Arm:
     def take_step(self, batch: Batch, step: int) -> StepOutcome:
         """Train on `batch` (all windows of the step, cut into `accumulation` passes).
 
-        Raises `TrainingError` when the loss or the gradient is not finite.
+        Raises `DivergedError` when the loss or the gradient is not finite.
         """
         plan_step = self.follow_plan(step)
         passes = split_batch(batch, self.training.accumulation)
@@ -176,9 +176,9 @@ class Arm:
             plan_step=plan_step,
         )
         if not math.isfinite(outcome.loss_nats):
-            raise TrainingError(f"the loss is not a finite number at step {step}.", "Try a lower learning rate.")
+            raise DivergedError(f"the loss is not a finite number at step {step}.", "Try a lower learning rate.")
         if not math.isfinite(outcome.gradient_norm):
-            raise TrainingError(f"the gradient is not finite at step {step}.", "Try a lower learning rate.")
+            raise DivergedError(f"the gradient is not finite at step {step}.", "Try a lower learning rate.")
         return outcome
 
     def optimizer_bytes(self) -> int:

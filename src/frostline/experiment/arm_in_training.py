@@ -15,7 +15,7 @@ from frostline.engine import Arm, cause_of, restore, state_of
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import reads_an_epoch, record_evaluations
-from frostline.experiment.replicate import Replicate
+from frostline.experiment.replicate import Replicate, how_complete
 from frostline.measures import WeightWatch, state_tensors, tensor_digests
 from frostline.run_folder import (
     FAILURE_FOLDER,
@@ -126,6 +126,15 @@ def on_its_own(replicate: Replicate, name: str, arm: ArmInTraining | None = None
             arm.failed = True
         replicate.time_left.forget(replicate.journal_of(name).place)
         _record_failure(replicate, name, 0 if arm is None else arm.steps, error)
+
+
+def fail_before_training(replicate: Replicate, name: str, cause: str) -> None:
+    """Mark the arm as failed before its first step, unless an earlier process has."""
+    journal = replicate.journal_of(name)
+    replicate.time_left.forget(journal.place)
+    if how_complete(replicate, name) == "begun" or replicate.retry_failed:
+        replicate.begin_anew(name)
+        journal.append(ArmFailed(*journal.place, 0, cause))
 
 
 def _record_failure(replicate: Replicate, name: str, steps: int, error: Exception) -> None:

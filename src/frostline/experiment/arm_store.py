@@ -22,6 +22,8 @@ from frostline.recipe import CorpusSettings
 from frostline.storage import Facts, cached_entry, open_entry
 
 LINES_FILE = "journal.jsonl"
+RACE = "race of rates"
+"""What is kept of an arm beside its journal: the trials of its learning rates."""
 LARGEST_BYTES = 1_000_000_000
 """Bytes kept at most; what was not used for longest goes first."""
 
@@ -60,6 +62,8 @@ class ArmStore:
                 "weight_decay": recipe.weight_decay_of(arm),
                 "steps": prepared.arms[arm].steps,
             }
+        if what == RACE:
+            own["rates"] = recipe.training.rates
         return hashlib.sha256(f"{self.identity}\n{json.dumps(own, sort_keys=True)}".encode()).hexdigest()
 
     def holds(self, key: str) -> bool:
@@ -96,13 +100,13 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
     elif prepared.retention is not None and recipe.retention_corpus is not None:
         retention = _corpus_identity(prepared.retention, recipe.retention_corpus)
     # Device and precision are those that `auto` became; each arm has its own rate, decay and steps.
-    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay", "steps", "seconds"}
+    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay", "steps", "seconds", "rates"}
     identity = {
         **forward_conditions(prepared.identity, prepared.device, prepared.precision),
         "tokenizer": tokenizer_sha256(prepared.tokenizer),
         "corpus": _corpus_identity(prepared.corpus, recipe.corpus),
         "retention": retention,
-        "windows": recipe.windows.model_dump(mode="json"),
+        "windows": {**recipe.windows.model_dump(mode="json"), "race": prepared.corpus.race_windows},
         "training": recipe.training.model_dump(mode="json", exclude=elsewhere),
         # It changes no result, but arms that trained one after another have times that do not compare.
         "schedule": prepared.schedule,

@@ -31,6 +31,8 @@ from frostline.run_folder import (
     RUN_FILE,
     AdviceStarted,
     PeakMemory,
+    RateChosen,
+    RateTried,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -52,6 +54,8 @@ class Left:
 
     started: RunStarted | None
     variants: dict[str, VariantPrepared]
+    rates_tried: tuple[RateTried, ...]
+    rates_chosen: tuple[RateChosen, ...]
     memory: frozenset[tuple[str, str]]
     """Variants and arms whose memory was measured."""
     bytes_kept: int
@@ -66,7 +70,7 @@ class Left:
     """Whether an earlier process went on under other conditions than the run was begun."""
 
 
-NOTHING = Left(None, {}, frozenset(), 0)
+NOTHING = Left(None, {}, (), (), frozenset(), 0)
 
 
 def standing(run_folder: Path) -> RunState:
@@ -108,6 +112,8 @@ def read_left(run_folder: Path) -> Left:
     return Left(
         started=started,
         variants={facts.variant: facts for facts in records_of(lines, VariantPrepared)},
+        rates_tried=tuple(records_of(lines, RateTried)),
+        rates_chosen=tuple(records_of(lines, RateChosen)),
         memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
         bytes_kept=ends[kept[-1]] if kept else 0,
         fresh=started is not None and started.fresh,

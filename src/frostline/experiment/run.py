@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -33,10 +34,12 @@ from frostline.arms import (
     with_steps,
 )
 from frostline.errors import CacheError, TrainingError
+from frostline.experiment.arm_in_training import fail_before_training
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.measuring import evaluate_everywhere, reads_an_epoch
-from frostline.experiment.replicate import Replicate, expect_nothing_of
+from frostline.experiment.rates import Race, Raced, settle_rates
+from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
 from frostline.experiment.resume import (
     NOTHING,
     Left,
@@ -229,29 +232,21 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 trained = any(reads_an_epoch(prepared, arm) for arm in prepared.arms)
                 untouched_losses = remember(partial(evaluate_everywhere, prepared, prepared.model, trained=trained))
                 with shared_parts(prepared, variants.cache) as sharing:
-                    replicates = [
-                        Replicate(
-                            sharing,
-                            seed,
-                            journal,
-                            progress,
-                            untouched_losses,
-                            store,
-                            retry_failed,
-                            conditions_changed=bool(variants.changes) or left.went_on_changed,
-                            saving=saving,
-                            time_left=time_left,
-                        )
-                        for seed in variant.recipe.seeds
-                    ]
-                    for replicate in replicates:
-                        for arm in ("", *prepared.arms):
-                            expect_nothing_of(replicate, arm)
-                    progress.left(time_left.seconds())
-                    for replicate in replicates:
-                        run_replicate(replicate)
+                    base = Replicate(
+                        sharing,
+                        variant.recipe.seeds[0],
+                        journal,
+                        progress,
+                        untouched_losses,
+                        store,
+                        retry_failed,
+                        conditions_changed=bool(variants.changes) or left.went_on_changed,
+                        saving=saving,
+                        time_left=time_left,
+                    )
+                    settled = _run_variant(base, left)
                 if variant.recipe.measures.memory:
-                    _measure_memory(variants, prepared, journal, store, time_left)
+                    _measure_memory(variants, settled, journal, store, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
@@ -264,6 +259,58 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             with suppress(OSError):
                 folder.rmdir()  # unless something lies there: trained models, checkpoints of failed arms
     return RunResult(run_folder, status, exit_code)
+
+
+def _run_variant(base: Replicate, left: Left) -> Prepared:
+    """Race the rates that are asked for, then train every replicate; the arms come back at their rates.
+
+    `base` is the first replicate as the recipe has it; an arm without a rate fails in all of them.
+    """
+    replicates = [replace(base, seed=seed) for seed in base.prepared.recipe.seeds]
+    for replicate in replicates:
+        for arm in ("", *(name for name, own in base.prepared.arms.items() if not own.raced)):
+            expect_nothing_of(replicate, arm)
+    if any(planned.raced for planned in base.prepared.arms.values()):
+        base.progress.left(base.time_left.seconds())
+    raced = _settle_rates(replicates, left)
+    for name, cause in raced.failed.items():
+        base.progress.say(f"Arm {name} has no learning rate, the others go on: {cause}")
+        for replicate in replicates:
+            fail_before_training(replicate, name, cause)
+    if not raced.prepared.arms:
+        return raced.prepared
+    replicates = [replace(own, prepared=raced.prepared) for own in replicates]
+    for replicate in replicates:
+        for arm in raced.prepared.arms:
+            expect_nothing_of(replicate, arm)
+    base.progress.left(base.time_left.seconds())
+    for replicate in replicates:
+        run_replicate(replicate)
+    return raced.prepared
+
+
+def _settle_rates(replicates: Sequence[Replicate], left: Left) -> Raced:
+    """The arms at their rates. One that failed for want of a rate in an earlier process is tried again if asked for."""
+    base = replicates[0]
+    variant = base.prepared.variant
+    chosen = [one for one in left.rates_chosen if one.variant == variant]
+    given_up = [
+        name
+        for name, planned in base.prepared.arms.items()
+        if planned.raced and not base.retry_failed and all(one.arm != name for one in chosen)
+        if all(how_complete(replicate, name) == "failed" for replicate in replicates)
+    ]
+    race = Race(
+        base.prepared,
+        base.journal,
+        base.progress,
+        base.store,
+        base.time_left,
+        tried=[one for one in left.rates_tried if one.variant == variant],
+        chosen=chosen,
+        conditions_changed=base.conditions_changed,
+    )
+    return settle_rates(race, given_up)
 
 
 def _measure_memory(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.arms import Prepared, tokens_of_a_step
+from frostline.arms import USUAL_TRIALS, Prepared, tokens_of_a_step, trial_training
 from frostline.engine import measured_peak
 from frostline.run_folder import ArmPlace
 
@@ -123,9 +123,21 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
                 time_left.expect(place, Work("step", name), steps, step)
                 time_left.expect(place, Work("evaluate"), 1 + ((steps - 1) // every if every else 0), evaluation)
                 time_left.expect(place, Work("text"), int(sampling.prompts > 0), text)
+            if arm.raced:
+                race, trial = (
+                    of_the_race(variant, name),
+                    trial_training(recipe.training.of_steps(arm.steps), arm.resolved),
+                )
+                time_left.expect(race, Work("begin", name), USUAL_TRIALS, settling)
+                time_left.expect(race, Work("step", name), USUAL_TRIALS * trial.steps, step)
             memory = PROCESS_SECONDS + settling + 2 * step
             time_left.expect(of_the_run(variant, name), Work("memory", name), int(measures.memory), memory)
     time_left.expect(of_the_run(), Work("report"), 1, REPORT_SECONDS)
+
+
+def of_the_race(variant: str, arm: str) -> ArmPlace:
+    """The place of an arm's race of learning rates."""
+    return ArmPlace(variant, -2, arm)
 
 
 def of_the_run(variant: str = "", arm: str = "") -> ArmPlace:

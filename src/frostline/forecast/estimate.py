@@ -19,6 +19,7 @@ from frostline.arms import (
     FP32_BYTES,
     MEGABYTE,
     MOMENTS_BYTES,
+    USUAL_TRIALS,
     PlannedArm,
     Prepared,
     choose_for,
@@ -33,6 +34,7 @@ from frostline.arms import (
     steps_within,
     tensor_bytes,
     trained_values,
+    trial_training,
 )
 from frostline.arms import STEPS as MEMORY_STEPS
 from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, resolve_device
@@ -96,6 +98,8 @@ class RunEstimate:
     free_disk_bytes: int
     warnings: list[str]
     """What will not go well, in sentences; empty where everything fits."""
+    race_seconds: float = 0.0
+    """Seconds of racing learning rates first, in as many trials as it usually takes; 0 where all are given."""
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, and the fields of `ArmEstimate`."""
@@ -141,6 +145,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
             stored[resolved.prefix_layers] = windows * trial.row_bytes
     say("Calibrating evaluation and sampling")
     training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
+    race_seconds = sum(_race_seconds(prepared, arm) for arm in arms)
     prefix_disk = min(sum(stored.values()), disk_room)
     # The journal once more: it is kept for later runs as well.
     disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk
@@ -151,8 +156,9 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         device=str(prepared.device),
         precision=prepared.precision,
         arms=arms,
-        seconds=training_seconds + _seconds_around(prepared, arms),
+        seconds=training_seconds + race_seconds + _seconds_around(prepared, arms),
         training_seconds=training_seconds,
+        race_seconds=race_seconds,
         prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
         free_memory_bytes=free,
@@ -208,6 +214,16 @@ def _arm(
         optimizer_bytes=MOMENTS_BYTES * trained,
         saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
+
+
+def _race_seconds(prepared: Prepared, arm: ArmEstimate) -> float:
+    """The steps of an arm's race of learning rates; each first visit computes what the engine can store."""
+    planned = prepared.arms[arm.arm]
+    if not planned.raced:
+        return 0.0
+    trial = trial_training(prepared.recipe.training.of_steps(arm.steps), planned.resolved)
+    first = arm.step_seconds if arm.first_visit_seconds is None else arm.first_visit_seconds
+    return trial.steps * (first + (USUAL_TRIALS - 1) * arm.step_seconds)
 
 
 def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:

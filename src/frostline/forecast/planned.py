@@ -29,8 +29,9 @@ class PlannedVariant:
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, arm, plan, learning_rate, parameters, trained_parameters, layers, prefix_layers,
-        ceiling, ceiling_cached."""
-        return pl.DataFrame([_row(self.variant, arm) for arm in self.arms.values()])
+        ceiling, ceiling_cached. The rate is null where it is raced before the run."""
+        rows = [_row(self.variant, arm) for arm in self.arms.values()]
+        return pl.DataFrame(rows, schema_overrides={"learning_rate": pl.Float64})
 
 
 def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[PlannedVariant]:
@@ -64,7 +65,7 @@ def _row(variant: str, arm: PlannedArm) -> dict[str, object]:
         "variant": variant,
         "arm": arm.name,
         "plan": arm.plan.text,
-        "learning_rate": arm.learning_rate,
+        "learning_rate": None if arm.raced else arm.learning_rate,
         "parameters": arm.resolved.parameters,
         "trained_parameters": arm.resolved.trained_values,
         "layers": arm.resolved.layers,

@@ -1,5 +1,6 @@
 """What did the user ask for? Settings, the language of plans, YAML with overrides, the shipped recipes."""
 
+from frostline.recipe.fields import BEST, Best
 from frostline.recipe.given import GivenRecipe, given_recipe
 from frostline.recipe.inspected import inspected_recipe
 from frostline.recipe.load import (
@@ -36,6 +37,7 @@ from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
 
 __all__ = [
+    "BEST",
     "CHOOSING_SIGNALS",
     "EMBEDDED",
     "GROUP_ROLES",
@@ -46,6 +48,7 @@ __all__ = [
     "ROLES",
     "SIGNALS",
     "ArmSettings",
+    "Best",
     "Bound",
     "ChangeSettings",
     "CheckpointSettings",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -44,9 +45,25 @@ def as_yaml(value: object) -> str:
 
 
 def _text_or_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise mistake(f"a text or a whole number belongs here{as_found(value)}.")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise mistake(f"a text or a number belongs here{as_found(value)}.")
     return value
+
+
+def _rate(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != BEST and not (number and 0 < float(str(value)) < math.inf):
+        raise mistake(f"a number greater than 0 or the word best belongs here{as_found(value)}.")
+    return value
+
+
+def _grid(rates: tuple[float, ...]) -> tuple[float, ...]:
+    """Rates to race, as they are if they can be: a single one leaves nothing to choose."""
+    if len(rates) < 2:
+        raise mistake(f"a race needs two rates or more, found {as_yaml(list(rates))}.", "Leave the key out for a grid.")
+    if any(later <= earlier for earlier, later in pairwise(rates)):
+        raise mistake(f"rates stand in ascending order, each once, found {as_yaml(list(rates))}.")
+    return rates
 
 
 def _as_tuple(value: object) -> object:
@@ -100,7 +117,12 @@ LARGEST_SEED = 2**63 - 1
 PositiveCount = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-VariedValue = Annotated[str | int, BeforeValidator(_text_or_number)]
+VariedValue = Annotated[str | int | float, BeforeValidator(_text_or_number)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Best = Literal["best"]
+BEST: Best = "best"
+"""In place of a learning rate: the one that a race finds."""
+LearningRate = Annotated[float | Best, BeforeValidator(_rate)]
+RateGrid = Annotated[tuple[PositiveNumber, ...], AfterValidator(_grid)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -84,10 +84,10 @@ def recipe_hash(recipe: Recipe) -> str:
         for key, default in _LATER_KEYS.items():
             if corpus.get(key) == default:
                 corpus.pop(key, None)
-    if values["windows"]["beginning"] == "auto":
-        del values["windows"]["beginning"]
-    if values["measures"]["judge"] is None:
-        del values["measures"]["judge"]
+    for section, later in _LATER_KEYS_OF.items():
+        for name, usual in later.items():
+            if values[section][name] == usual:
+                del values[section][name]
     if values["measures"]["sampling"]["draws"] == 1:
         del values["measures"]["sampling"]["draws"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -104,6 +104,12 @@ _LATER_KEYS = {
     "template": None,
 }
 """Keys of a corpus that came after 0.1.0, with their defaults."""
+_LATER_KEYS_OF: dict[str, dict[str, object]] = {
+    "windows": {"beginning": "auto", "race": 16},
+    "training": {"rates": None},
+    "measures": {"judge": None},
+}
+"""The same of sections that every recipe has."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     def path(written: str) -> str:
         return str(recipe.place.path_of(written).absolute())
 
-    def model(source: str | int) -> str | int:
+    def model(source: str | float) -> str | float:
         is_folder = isinstance(source, str) and source != EMBEDDED and recipe.place.path_of(source).is_dir()
         return path(str(source)) if is_folder else source
 
@@ -216,7 +222,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if judge is not None:
         judge = judge.model_copy(update={"source": model(judge.source)})
 
-    def text(source: str | int) -> str | int:
+    def text(source: str | float) -> str | float:
         return corpus(recipe.corpus.model_copy(update={"source": source})).source
 
     varied = {"model.source": model, "corpus.source": text}

@@ -24,11 +24,15 @@ from frostline.errors import FrostlineError, nearest
 from frostline.recipe.base import PlacedSettings, Settings
 from frostline.recipe.explain import sentence_of
 from frostline.recipe.fields import (
+    BEST,
     LARGEST_COUNT,
+    Best,
     Count,
+    LearningRate,
     NonNegativeNumber,
     PositiveCount,
     PositiveNumber,
+    RateGrid,
     Seed,
     Selectors,
     Share,
@@ -50,6 +54,8 @@ class WindowSettings(Settings):
     """Tokens of a window, its beginning included; each predicts `length - 1` next tokens."""
     held_out: PositiveCount = 16
     """Windows kept for evaluation, spread over the corpus, never trained on."""
+    race: PositiveCount = 16
+    """Windows on which learning rates are raced, set apart where one is `best`: neither trained on nor held out."""
     order: Literal["epochs", "random"] = "epochs"
     """`epochs`: each window once an epoch, shuffled; `random`: offsets drawn anew each step (the original study)."""
     beginning: Literal["auto", "none"] = "auto"
@@ -76,8 +82,10 @@ class TrainingSettings(Settings):
     """Windows of one forward pass."""
     accumulation: PositiveCount = 1
     """Forward and backward passes before each optimizer step: a step reads `batch * accumulation` windows."""
-    learning_rate: PositiveNumber = 5e-4
-    """Peak learning rate; an arm may set its own."""
+    learning_rate: LearningRate = 5e-4
+    """Peak learning rate; an arm may set its own. `best` races several for each arm before the run, and takes one."""
+    rates: RateGrid | None = None
+    """Rates that are raced where one is `best`, ascending; null takes three around what the share that trains asks."""
     warmup: Count = 0
     """Steps in which the learning rate climbs linearly to its peak."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
@@ -208,8 +216,8 @@ class ArmSettings(Settings):
     """Plans that change over time."""
     lora: LoraSettings | None = None
     """Train low-rank adapters only (extra `lora`)."""
-    learning_rate: PositiveNumber | None = None
-    """This arm's own learning rate: a frozen arm's best rate differs."""
+    learning_rate: LearningRate | None = None
+    """This arm's own learning rate: a frozen arm's best rate differs. `best` finds it, as in `training`."""
     weight_decay: NonNegativeNumber | None = None
 
     @model_validator(mode="after")
@@ -223,7 +231,8 @@ class ArmSettings(Settings):
         return self
 
 
-VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source")
+VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source", "training.learning_rate")
+RATE_KEY = "training.learning_rate"
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
 
@@ -249,7 +258,10 @@ class Recipe(Settings):
     measures: MeasureSettings = MeasureSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     vary: dict[str, tuple[VariedValue, ...]] = Field(default={})
-    """Repeat the experiment over the values of one key: `corpus.tokens`, `corpus.source` or `model.source`."""
+    """Repeat the experiment over the values of one key.
+
+    `corpus.tokens`, `corpus.source`, `model.source` or `training.learning_rate`.
+    """
     save: tuple[str, ...] = ()
     """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
     margin_nats: PositiveNumber | None = None
@@ -294,7 +306,9 @@ class Recipe(Settings):
             raise ValueError("only one key can be varied in one experiment")
         for key, values in vary.items():
             if key not in VARIABLE_KEYS:
-                raise ValueError(f"{key!r} cannot be varied: use {' or '.join(VARIABLE_KEYS)}")
+                raise ValueError(
+                    f"{key!r} cannot be varied: use {', '.join(VARIABLE_KEYS[:-1])} or {VARIABLE_KEYS[-1]}"
+                )
             if len(set(values)) < len(values) or len(values) < 2:
                 raise ValueError(f"'vary: {key}' needs two or more values, all different")
         return vary
@@ -324,6 +338,23 @@ class Recipe(Settings):
                     problem, _ = sentence_of(first, (section, *first["loc"]), Recipe)
                     found = f"{as_yaml(value)} does not work as {key}: {problem}"
                     raise mistake(found, "", "vary", key, index) from error
+        return self
+
+    @model_validator(mode="after")
+    def _varied_rates_are_used(self) -> Self:
+        rates = self.vary.get(RATE_KEY, ())
+        if BEST in rates:
+            raise mistake(
+                "a rate that is varied is a number: best is a race of its own.",
+                "Set training.learning_rate to best instead, without vary.",
+                *("vary", RATE_KEY, rates.index(BEST)),
+            )
+        if rates and all(arm.learning_rate is not None for arm in self.arms.values()):
+            raise mistake(
+                "every arm has a learning rate of its own, so that varying that of training changes nothing.",
+                "Leave learning_rate out of an arm.",
+                *("vary", RATE_KEY),
+            )
         return self
 
     @model_validator(mode="after")
@@ -380,11 +411,13 @@ class Recipe(Settings):
             self._source.locate(error)
             raise
 
-    def varied(self, key: str, value: str | int) -> Recipe:
+    def varied(self, key: str, value: str | float) -> Recipe:
         """The recipe with one value of the key that it varies."""
         section, field = key.split(".")
-        settings: PlacedSettings = getattr(self, section)
-        changed = type(settings).model_validate({**settings.model_dump(), field: value}).placed(settings.place)
+        settings: Settings = getattr(self, section)
+        changed = type(settings).model_validate({**settings.model_dump(), field: value})
+        if isinstance(settings, PlacedSettings) and isinstance(changed, PlacedSettings):
+            changed = changed.placed(settings.place)
         return self.model_copy(update={section: changed, "vary": {}})
 
     @property
@@ -402,10 +435,15 @@ class Recipe(Settings):
         """Name of the arm that the others are compared with."""
         return self.baseline if self.baseline is not None else next(iter(self.arms))
 
-    def learning_rate_of(self, arm: str) -> float:
-        """Peak learning rate of `arm`."""
+    def learning_rate_of(self, arm: str) -> float | Best:
+        """Peak learning rate of `arm`; `best` where a race is to find it."""
         own = self.arms[arm].learning_rate
         return self.training.learning_rate if own is None else own
+
+    @property
+    def race_windows(self) -> int:
+        """How many windows are set apart for races of learning rates: none where no rate is `best`."""
+        return self.windows.race if any(self.learning_rate_of(arm) == BEST for arm in self.arms) else 0
 
     def weight_decay_of(self, arm: str) -> float:
         """Weight decay of `arm`."""

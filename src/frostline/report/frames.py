@@ -6,7 +6,7 @@ A number that was not finite is null. Frames of a run that lacks a kind of recor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Final
 
 import polars as pl
@@ -120,6 +120,19 @@ def claims_frame(summary: RunSummary) -> pl.DataFrame:
     schema: dict[str, pl.DataType] = {name: pl.String() for name in texts} | _ESTIMATE | {"p_value": pl.Float64()}
     schema |= {name: pl.String() for name in explained}
     return pl.DataFrame([_claim_row(claim, texts + explained) for claim in summary.claims], schema=schema)
+
+
+def rates_frame(summary: RunSummary) -> pl.DataFrame:
+    """One row a trial of a race of learning rates: variant, arm, learning_rate, loss_nats, diverged, steps, chosen."""
+    rows = [
+        {"variant": variant.variant, "arm": arm, **asdict(trial), "chosen": curve.chosen}
+        for variant in summary.variants
+        for arm, curve in variant.rates.items()
+        for trial in curve.trials
+    ]
+    kinds = {"learning_rate": "float", "loss_nats": "float", "diverged": "bool", "steps": "int", "chosen": "float"}
+    schema = {"variant": pl.String(), "arm": pl.String()} | {name: _TYPES[kind] for name, kind in kinds.items()}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def estimates_frame(summary: RunSummary) -> pl.DataFrame:

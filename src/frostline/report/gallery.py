@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from frostline.readable import learning_rate, plural
 from frostline.report import numbers
 from frostline.report.figures.loss import smoothing_window
 from frostline.report.figures.parts import AnyChart
@@ -94,6 +95,11 @@ def _counts(facts: Facts, get: Callable[[ArmSummary], Estimate | None]) -> str:
     return f"n = {found.n}, {found.method}" if found is not None and found.n else _replicates(facts)
 
 
+def _trial_steps(facts: Facts) -> str:
+    steps = sorted({max(own.steps for own in curve.trials) for curve in facts[1].rates.values()})
+    return plural(steps[0], "step") if len(steps) == 1 else f"{steps[0]} to {steps[-1]} steps"
+
+
 OVERVIEW = FigureKind(
     "variants",
     "overview",
@@ -138,6 +144,22 @@ FIGURES: tuple[FigureKind, ...] = (
             f"Colour runs from early to late steps. {_replicates(facts)} of {facts[0].steps} steps."
         ),
         lambda facts: f"Scatter of the losses of each arm against those of {facts[0].baseline}, with the line y = x.",
+    ),
+    FigureKind(
+        "rates",
+        "loss",
+        "Loss over the learning rate",
+        lambda plots, variant, width: plots.rates(variant, width),
+        lambda facts: (
+            f"Each arm raced a few rates before the run, {_trial_steps(facts)} each, judged on {facts[1].race_windows} "
+            "windows that serve nothing else. Dotted: the rate that it then trained at. Dashed: the untouched model; "
+            "crosses at the top diverged, or ended worse than it."
+        ),
+        lambda facts: (
+            "Line chart of the loss over the learning rate; rates chosen: "
+            + ", ".join(f"{name} {learning_rate(one.chosen)}" for name, one in facts[1].rates.items() if one.chosen)
+            + "."
+        ),
     ),
     FigureKind(
         "token_share",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frostline.errors import RunFolderError
+from frostline.readable import learning_rate
 from frostline.report import gallery, numbers
 from frostline.report.gallery import Absent, Drawing
 from frostline.report.measured import measured_tables
@@ -27,7 +28,7 @@ SECTIONS = {
 }
 SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 PROMPTS_SHOWN = 3
-KEY_FIGURES = frozenset({"loss", "scatter", "drift", "time", "quality", "forgetting"})
+KEY_FIGURES = frozenset({"loss", "rates", "scatter", "drift", "time", "quality", "forgetting"})
 """What each of several variants shows; the other figures are among the files of `frostline report --figures`."""
 MOST_VARIANTS_AT_BOTH_WIDTHS = 4
 """With more variants, figures are drawn once and scroll on a phone, so that the report stays quick to make."""
@@ -189,6 +190,8 @@ def _told_of_windows(variant: VariantSummary) -> str:
     told = [f"and {numbers.count(variant.held_out_windows)} held out"]
     if variant.beginning:
         told.append(f"every window begins with {variant.beginning}")
+    if variant.race_windows:
+        told.append(f"{numbers.count(variant.race_windows)} set apart to race learning rates")
     if variant.duplicates:
         told.append(f"{numbers.count(variant.duplicates)} rows or paragraphs of the text repeat")
     if variant.held_out_overlap:
@@ -276,6 +279,7 @@ def _card(arm: ArmSummary, style: Style) -> ArmCard:
     note = "\n".join(filter(None, [numbers.interval(after), f"from {numbers.number(arm.held_out_before.value)}"]))
     facts = [
         Fact("held-out loss", numbers.number(after.value), note),
+        Fact("learning rate", learning_rate(arm.learning_rate), arm.rate_chosen),
         Fact("time a step", numbers.seconds(arm.step_seconds.value), numbers.interval(arm.step_seconds)),
     ]  # fmt: skip
     facts.append(Fact("time in all, T", numbers.seconds(arm.total_seconds.value)))

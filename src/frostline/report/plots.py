@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from frostline.errors import RunFolderError, nearest
-from frostline.report.figures import cost, loss, outcome, variants, weights
+from frostline.report.figures import cost, loss, outcome, rates, variants, weights
 from frostline.report.figures.parts import AnyChart
 from frostline.report.style import LIGHT, WIDE, Palette, Style
 from frostline.report.tables import RunTables
@@ -51,6 +51,14 @@ class RunPlots:
         """Loss of each arm against the baseline's, one point a step, with y = x."""
         self._need_pairs(variant)
         return loss.scatter_chart(self._losses(variant), self._style(variant), width)
+
+    def rates(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Loss on the windows of the race over the learning rate, with the rate that each arm then trained at."""
+        trials = self._of(self.run.rates(), variant)
+        if trials.is_empty():
+            raise NothingMeasured("The recipe gives the learning rates: none was raced ('learning_rate: best').")
+        untouched = [curve.untouched for curve in self._variant(variant).rates.values() if curve.untouched is not None]
+        return rates.rates_chart(trials, untouched[0] if untouched else None, self._style(variant), width)
 
     def token_share(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
         """Share of common tokens before and after training."""

@@ -79,6 +79,11 @@ class RunTables:
         sentence, statistic, null, margin, decides."""
         return frames.claims_frame(self.summary)
 
+    def rates(self) -> pl.DataFrame:
+        """One row a trial of a race of learning rates: variant, arm, learning_rate, loss_nats, diverged, steps,
+        chosen (the rate that the arm trained at)."""
+        return frames.rates_frame(self.summary)
+
     def estimates(self) -> pl.DataFrame:
         """Every estimate of the summary: variant, arm ('' for the untouched model), measure, value, low, high, n, unit,
         method."""

@@ -94,6 +94,8 @@ class CorpusFacts:
     """The same share for each held-out window, in their order; none in journals of 0.1.0."""
     own_text: list[list[int]] = field(default_factory=list)
     """Token ids of each window, where the untouched model wrote them itself; none for any other corpus."""
+    race_windows: int = 0
+    """Windows set apart for a race of learning rates, neither trained on nor held out."""
     template_date: str | None = None
     """The day that the chat template takes for today, on whatever day the run goes on; None where it does not ask."""
 
@@ -143,6 +145,41 @@ class StepsSettled:
     arm: str
     steps: int
     seconds_per_step: float
+
+
+@dataclass(frozen=True)
+class RateTried:
+    """One trial of a race of learning rates, which comes before the replicates."""
+
+    variant: str
+    arm: str
+    learning_rate: float
+    steps: int
+    """Steps taken: fewer than the trial's own where it was stopped as diverged."""
+    loss_nats: float
+    """Mean loss on the windows of the race at the end; NaN where it diverged."""
+    diverged: bool
+    seconds: float = math.nan
+    """Seconds of the trial, evaluation included."""
+
+
+@dataclass(frozen=True)
+class RateChosen:
+    """What a race ended with; an arm of which every trial diverged has none."""
+
+    variant: str
+    arm: str
+    learning_rate: float
+    method: str
+    """How it follows from the trials, in a phrase."""
+    low: float
+    """The next lower rate that was tried; the best one itself where there is none."""
+    high: float
+    """The next higher rate."""
+    untouched_loss_nats: float = math.nan
+    """Mean loss of the untouched model on the windows of the race."""
+    reused_from: str = ""
+    """The run that held the race, name and time, where its trials were taken from there."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +414,8 @@ Record = (
     | RunResumed
     | VariantPrepared
     | StepsSettled
+    | RateTried
+    | RateChosen
     | ArmStarted
     | PlanChanged
     | StepTaken

@@ -6,9 +6,10 @@ from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
 from frostline.stats.crossed import POPULATION
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
+from frostline.stats.rates import at_rate, at_rates
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import read_summary, summarise, write_summary
-from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RunSummary, VariantSummary
+from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RateCurve, RunSummary, VariantSummary
 from frostline.stats.weight_noise import noise_change
 from frostline.stats.wording import verdict_label, verdict_symbol
 
@@ -22,10 +23,13 @@ __all__ = [
     "BlindTest",
     "ClaimResult",
     "Estimate",
+    "RateCurve",
     "RecordedRun",
     "RunSummary",
     "VariantRun",
     "VariantSummary",
+    "at_rate",
+    "at_rates",
     "blind_test",
     "bootstrap",
     "check",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frostline.readable import count, gigabytes, loss, percent, plural
+from frostline.readable import count, gigabytes, learning_rate, loss, percent, plural
 from frostline.stats.comparisons import MEASURES, difference
 from frostline.stats.pairs import Pairs, all_pairs
 from frostline.stats.runs import RecordedRun, VariantRun
@@ -74,12 +74,13 @@ def _arm_sentence(variant: VariantRun, summary: VariantSummary, pairs: Pairs) ->
         f"{count(arm.parameters)} parameters)"
     )
     other = _baseline_words(baseline)
-    parts = [part for part in (_loss_part(variant, pairs, other), _time_part(arm, other)) if part]
+    loss_part = _loss_part(variant, pairs, arm, baseline, other)
+    parts = [part for part in (loss_part, _time_part(arm, other)) if part]
     memory = _memory_part(arm, baseline)
     return f"{start} {', and '.join(parts) or 'was not measured'}{memory}."
 
 
-def _loss_part(variant: VariantRun, pairs: Pairs, other: str) -> str:
+def _loss_part(variant: VariantRun, pairs: Pairs, arm: ArmSummary, baseline: ArmSummary, other: str) -> str:
     held_out = difference(pairs, MEASURES["held_out_after"])
     measure, kind = ("held_out_after", "held-out") if held_out.value is not None else ("loss_last", "training")
     found = difference(pairs, MEASURES[measure])
@@ -89,7 +90,12 @@ def _loss_part(variant: VariantRun, pairs: Pairs, other: str) -> str:
     values = [(compared(pair.arm), compared(pair.baseline)) for pair in pairs.pairs]
     own = sum(first for first, _ in values) / len(values)
     theirs = sum(second for _, second in values) / len(values)
-    reached = f"reached a {kind} loss of {loss(own)} nats a token against {loss(theirs)} for {other}"
+    rates = f"at {learning_rate(arm.learning_rate)}", f"at {learning_rate(baseline.learning_rate)}"
+    if arm.rate_chosen and baseline.rate_chosen:
+        best = learning_rate(arm.learning_rate), learning_rate(baseline.learning_rate)
+        rates = f"at its best rate, {best[0]},", f"at its own, {best[1]}"
+    losses = f"{loss(own)} nats a token against {loss(theirs)} for {other} {rates[1]}"
+    reached = f"reached {rates[0]} a {kind} loss of {losses}"
     if found.value == 0 and not any(first != second for first, second in values):
         return f"{reached}: no difference at all"
     word = "worse" if found.value > 0 else "better"

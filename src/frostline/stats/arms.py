@@ -21,6 +21,7 @@ from frostline.stats.intervals import (
     t_interval,
 )
 from frostline.stats.pairs import pairs_of
+from frostline.stats.rates import rate_chosen
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.summary import ArmSummary, Estimate
 
@@ -79,6 +80,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         trained_before=_if_measured(runs, scalars.trained_before),
         trained_after=_if_measured(runs, scalars.trained_after),
         held_out_by_overlap=_by_overlap(variant, runs),
+        rate_chosen=rate_chosen(variant, arm),
     )
 
 

@@ -28,6 +28,8 @@ from frostline.run_folder import (
     FrozenChecked,
     PeakMemory,
     PlanChanged,
+    RateChosen,
+    RateTried,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -126,6 +128,10 @@ class VariantRun:
     memory: dict[str, PeakMemory]
     failed_to_begin: tuple[ArmFailed, ...] = ()
     """Arms that failed before their first record."""
+    rates_tried: tuple[RateTried, ...] = ()
+    """Trials of the races of learning rates."""
+    rates_chosen: tuple[RateChosen, ...] = ()
+    """What the races ended with."""
 
     @property
     def label(self) -> str:
@@ -201,7 +207,17 @@ def read_run(run_folder: Path) -> RecordedRun:
             record for record in records_of(lines, ArmFailed)
             if record.variant == label and (record.seed, record.arm) not in own
         ]  # fmt: skip
-        variants.append(VariantRun(prepared, recipes[label], own, peaks, tuple(unbegun)))
+        variants.append(
+            VariantRun(
+                prepared,
+                recipes[label],
+                own,
+                peaks,
+                tuple(unbegun),
+                rates_tried=tuple(one for one in records_of(lines, RateTried) if one.variant == label),
+                rates_chosen=tuple(one for one in records_of(lines, RateChosen) if one.variant == label),
+            )
+        )
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
     return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
 

@@ -24,7 +24,17 @@ jq '.variants[0].arms.freeze.saving' runs/demo/summary.json
 
 The file is a `RunSummary`. This page is made from the code by `python -m frostline.stats.schema_doc`.
 """
-ORDER = ("RunSummary", "VariantSummary", "ArmSummary", "Estimate", "Comparison", "ClaimResult", "Checks")
+ORDER = (
+    "RunSummary",
+    "VariantSummary",
+    "ArmSummary",
+    "RateCurve",
+    "RateTrial",
+    "Estimate",
+    "Comparison",
+    "ClaimResult",
+    "Checks",
+)
 
 
 def schema_page() -> str:

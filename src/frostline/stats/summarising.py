@@ -16,6 +16,7 @@ from frostline.stats.arms import quality_before, quality_reference, summarise_ar
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.comparisons import compare
+from frostline.stats.rates import rate_curves
 from frostline.stats.runs import VariantRun, read_run
 from frostline.stats.summary import FORMAT, RunSummary, VariantSummary
 from frostline.storage import replace_file
@@ -127,6 +128,8 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         comparisons=compare(variant),
         held_out_copied_windows=_copied_windows(variant),
         retention="" if prepared.retention is None else prepared.retention.description,
+        race_windows=prepared.corpus.race_windows,
+        rates=rate_curves(variant),
     )
 
 

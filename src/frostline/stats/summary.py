@@ -92,6 +92,42 @@ class ClaimResult:
 
 
 @dataclass(frozen=True)
+class RateTrial:
+    """One rate that an arm tried in its race."""
+
+    learning_rate: float
+    """Peak learning rate of the trial."""
+    loss_nats: float | None
+    """Loss on the windows of the race at its end; None where it diverged."""
+    diverged: bool
+    """Whether training diverged."""
+    steps: int
+    """Steps taken: fewer than the run's where it was stopped as diverged."""
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The race of learning rates that an arm held before the run, on windows that serve nothing else."""
+
+    arm: str
+    """Name of the arm."""
+    trials: list[RateTrial]
+    """The rates tried, ascending."""
+    chosen: float | None
+    """The rate that the arm trained at; None where every trial diverged, or the race did not end."""
+    method: str
+    """How that follows from the trials."""
+    low: float | None
+    """The next lower rate that was tried; the best one itself where there is none."""
+    high: float | None
+    """The next higher rate."""
+    untouched: float | None
+    """Loss of the untouched model on the same windows."""
+    reused_from: str
+    """The earlier run that the race was taken from, name and time; '' where it was this one."""
+
+
+@dataclass(frozen=True)
 class ArmSummary:
     """One arm over all replicates of one variant. Estimates run over replicates unless their `method` differs."""
 
@@ -179,6 +215,8 @@ class ArmSummary:
     held_out_by_overlap: dict[str, Estimate] = field(default_factory=dict)
     """Held-out loss of windows that hold a run of 16 tokens which also stands in the training text (`copied_before`,
     `copied_after`), and of the others (`new_before`, `new_after`); without what there are no windows of."""
+    rate_chosen: str = ""
+    """How its learning rate was found, such as `the best of 5 rates tried`; '' where the recipe gives it."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +297,10 @@ class VariantSummary:
     """The same of how the held-out text itself goes on, with its `common_share`; empty for journals of 0.1.0."""
     judge: str = ""
     """The model that judges generated text; '' where there is none."""
+    race_windows: int = 0
+    """Windows set apart for races of learning rates; 0 where every rate is given."""
+    rates: dict[str, RateCurve] = field(default_factory=dict)
+    """The race of each arm that held one, by name: `learning_rate: best`."""
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
         )
     prefixes = estimate.prefix_disk_bytes
     stored = f", of it {numbers.size(prefixes)} stored prefixes" if prefixes else ""
+    race = f", and {numbers.seconds(estimate.race_seconds)} racing learning rates" if estimate.race_seconds else ""
     told = [
         f"The run takes about {numbers.seconds(estimate.seconds)}, of it {numbers.seconds(estimate.training_seconds)} "
-        "training.",
+        f"training{race}.",
         f"Disk: up to {numbers.size(estimate.disk_bytes)}{stored}.",
     ]
     notes = [

@@ -17,6 +17,7 @@ from frostline.arms import PlannedArm
 from frostline.forecast import PlannedVariant
 from frostline.plans import Phase, PlanCost, Portion, ResolvedPlan, ceiling_sentence
 from frostline.readable import percent
+from frostline.recipe import BEST
 
 COLLAPSE_ABOVE_LAYERS = 16
 TRAINED, PARTLY, FROZEN, ADAPTER = "trained", "partly", "frozen", "adapter"
@@ -66,12 +67,15 @@ def drawn_rows(resolved: ResolvedPlan, *, collapse: bool = True) -> list[DrawnRo
 
 def draw_plans(planned: Sequence[PlannedVariant]) -> list[RenderableType]:
     """Every arm of every variant, one after another."""
-    return [draw_plan(arm.resolved, arm.cost, title) for title, arm in _titled(planned)]
+    return [draw_plan(arm.resolved, arm.cost, title, raced=arm.raced) for title, arm in _titled(planned)]
 
 
 def plans_as_json(planned: Sequence[PlannedVariant]) -> list[dict[str, object]]:
     """The same as plain values that `json.dumps` takes."""
-    return [plan_as_json(arm.resolved, arm.cost, title) for title, arm in _titled(planned)]
+    return [
+        plan_as_json(arm.resolved, arm.cost, title) | {"learning_rate": BEST if arm.raced else arm.learning_rate}
+        for title, arm in _titled(planned)
+    ]
 
 
 def _titled(planned: Sequence[PlannedVariant]) -> Iterator[tuple[str, PlannedArm]]:
@@ -82,9 +86,12 @@ def _titled(planned: Sequence[PlannedVariant]) -> Iterator[tuple[str, PlannedArm
             yield f"{name} ({', '.join(remarks)})" if remarks else name, arm
 
 
-def draw_plan(resolved: ResolvedPlan, cost: PlanCost, name: str) -> RenderableType:
-    """Everything that `frostline plan` says about the arm `name`, ready for `rich.print`."""
-    return _Drawing(resolved, cost, name)
+def draw_plan(resolved: ResolvedPlan, cost: PlanCost, name: str, *, raced: bool = False) -> RenderableType:
+    """Everything that `frostline plan` says about the arm `name`, ready for `rich.print`.
+
+    `raced`: whether its learning rate comes of a race.
+    """
+    return _Drawing(resolved, cost, name, raced)
 
 
 def plan_as_json(resolved: ResolvedPlan, cost: PlanCost, name: str) -> dict[str, object]:
@@ -130,11 +137,14 @@ class _Drawing:
     resolved: ResolvedPlan
     cost: PlanCost
     name: str
+    raced: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield Text.assemble((self.name, "bold"), ": ", self.resolved.text)
         yield _matches_table(self.resolved)
         yield from _facts(self.resolved, self.cost)
+        if self.raced:
+            yield Text("rate   best (raced before the run)")
         yield Text()
         yield Group(*_picture(self.resolved, ascii_only=options.ascii_only))
 

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from frostline.readable import learning_rate
 from frostline.report import MISSING, Run, alerts_of, numbers, open_run, row_facts
 from frostline.stats import RunSummary, VariantSummary, verdict_label, verdict_symbol
 from frostline.text import one_line
@@ -37,8 +38,8 @@ def show_run(run: Run | str | PathLike[str]) -> RenderableType:
 def _arms(variant: VariantSummary, baseline: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
-        ("arm", "left"), ("trained", "right"), ("held-out loss", "right"), ("time a step", "right"), ("T", "right"),
-        ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
+        ("arm", "left"), ("trained", "right"), ("rate", "right"), ("held-out loss", "right"), ("time a step", "right"),
+        ("T", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
     ):  # fmt: skip
         table.add_column(
             heading,
@@ -49,6 +50,7 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
         cells = [
             "\n".join([one_line(name)] + ["baseline"] * (name == baseline) + ["earlier run"] * bool(arm.reused_from)),
             numbers.count(arm.trained_parameters),
+            learning_rate(arm.learning_rate) + "\nraced" * bool(arm.rate_chosen),
             f"{numbers.number(arm.held_out_after.value)}\n{numbers.interval(arm.held_out_after)}".strip(),
             numbers.seconds(arm.step_seconds.value),
             numbers.seconds(arm.total_seconds.value),

@@ -15,14 +15,28 @@ from frostline.report.figures.parts import (
     side_by_side,
     stacked,
 )
+from frostline.report.figures.rates import MARGIN, RATE_AXIS
 from frostline.report.style import WIDE, Style
 from frostline.text import one_line
 
+RATE_KEY = "training.learning_rate"
 _PANELS = (
     ("saving", "saving r", "~%"),
     ("overfitting", "overfitting (nats)", "~g"),
     ("held_out_after", "held-out loss (nats)", "~g"),
 )
+
+
+def _across(key: str, values: list[str]) -> alt.X:
+    """The axis of the varied key: its values one beside another, learning rates to scale."""
+    if key == RATE_KEY:
+        rates = [float(value) for value in values]
+        scale = alt.Scale(type="log", domain=[min(rates) / MARGIN, max(rates) * MARGIN], nice=False)
+        return alt.X("rate:Q", scale=scale, title="learning rate (logarithmic)", axis=RATE_AXIS)
+    return alt.X(
+        "value_label:N", sort=values, title=key, scale=alt.Scale(domain=values, type="point", padding=0.5),
+        axis=alt.Axis(labelAngle=0 if max(map(len, values)) < 9 else -30, grid=False),
+    )  # fmt: skip
 
 
 def variants_chart(estimates: pl.DataFrame, variants: list[str], style: Style, width: int = WIDE) -> AnyChart:
@@ -41,12 +55,11 @@ def variants_chart(estimates: pl.DataFrame, variants: list[str], style: Style, w
         rows = found.filter(pl.col("measure") == measure).with_columns(
             value_label=pl.col("place").map_elements(values.__getitem__, return_dtype=pl.String())
         )
+        if key == RATE_KEY:
+            rows = rows.with_columns(rate=pl.col("value_label").cast(pl.Float64))
         reach = [*rows.get_column("low"), *rows.get_column("high")]
         up = alt.Scale(domain=domain_of(rows.get_column("value").to_list(), reach=reach), zero=False, nice=False)
-        x = alt.X(
-            "value_label:N", sort=values, title=key, scale=alt.Scale(domain=values, type="point", padding=0.5),
-            axis=alt.Axis(labelAngle=0 if max(map(len, values)) < 9 else -30, grid=False),
-        )  # fmt: skip
+        x = _across(key, values)
         base = alt.Chart(data_of(rows)).encode(x=x, color=colour)
         y = alt.Y("value:Q", scale=up, title=title, axis=alt.Axis(format=format, tickCount=5))
         ruled = base.mark_rule(strokeWidth=2, opacity=0.4, clip=True).encode(
