@@ -64,7 +64,7 @@ def test_comments_and_key_order_do_not_change_the_hash() -> None:
 
 
 def test_a_recipe_of_the_first_version_keeps_its_hash() -> None:
-    text = f"{MINIMAL}retention: {{source: embedded}}\n"
+    text = f"{MINIMAL}retention: {{source: embedded}}\nmargin_nats: 0.05\n"
     assert recipe_hash(parse_recipe(text)) == "738c91336ce9e3fef5bb8fc0182de00176070e1c9f2337267174a41744ed4d8e"
     hub = f"{MINIMAL}corpus: {{source: 'hub:owner/name'}}\n"
     pinned = f"{MINIMAL}corpus: {{source: 'hub:owner/name', revision: main}}\n"
@@ -88,7 +88,7 @@ def test_a_recipe_of_the_first_version_keeps_its_hash() -> None:
         (f"{MINIMAL}baseline: fulll\n", None, ["baseline", "fulll", "full, freeze"]),
         (f"{MINIMAL}save: [nobody]\n", None, ["save", "nobody"]),
         (f"training: {{learning_rate: -1}}\n{MINIMAL}", 1, ["learning_rate", "greater than 0", "-1"]),
-        (f"training: {{learning_rate: .inf}}\n{MINIMAL}", 1, ["learning_rate", "finite"]),
+        (f"training: {{epsilon: .inf}}\n{MINIMAL}", 1, ["epsilon", "finite"]),
         (f"training: {{precision: fp16}}\n{MINIMAL}", 1, ["precision", "'fp32' or 'bf16'", "fp16"]),
         (f"corpus: {{prompt: q}}\n{MINIMAL}", 1, ["corpus", "'prompt' and 'response' go together"]),
         (f"corpus: {{source: 'https://x.org/a.txt'}}\n{MINIMAL}", 1, ["corpus", "sha256"]),
@@ -225,7 +225,7 @@ def test_arbitrary_values_are_a_recipe_or_a_recipe_error(key: str, value: object
 
 
 def test_recipes_of_earlier_versions_keep_the_hash_that_their_journals_begin_with() -> None:
-    text = "arms: {full: {train: all}}\nretention: {source: embedded}\n"
+    text = "arms: {full: {train: all}}\nretention: {source: embedded}\nmargin_nats: 0.05\n"
     hash_of_version_0_1_0 = "f8e539181d779ebabd02b07b4441ff41477add6d9497654c1ceee52b269a2ea5"
     assert recipe_hash(parse_recipe(text)) == hash_of_version_0_1_0
     pinned = parse_recipe(text, ["retention.revision=main", "retention.source=hub:owner/name"])

@@ -79,7 +79,7 @@ def test_the_name_of_an_arm_is_what_stands_there(name: str) -> None:
         ("training: {steps: true}", "'training.steps': a whole number belongs here, found true."),
         ("training: {steps: 3.0}", "'training.steps': a whole number belongs here, found 3.0."),
         ("training: {steps: '3'}", "'training.steps': a whole number belongs here, found '3'."),
-        ("training: {learning_rate: .inf}", "'training.learning_rate': a finite number belongs here, found .inf."),
+        ("training: {epsilon: .inf}", "'training.epsilon': a finite number belongs here, found .inf."),
         ("training: {betas: [0.9]}", "'training.betas': a value is missing from this list."),
         ("name: 12345", "'name': a text belongs here, found 12345. Write it in quotes: '12345'."),
         ("model: {revision: 1e10}", "'model.revision': a text belongs here, found 10000000000.0. Write it in quotes."),
@@ -88,7 +88,7 @@ def test_the_name_of_an_arm_is_what_stands_there(name: str) -> None:
         (f"seeds: [{2**63}]", f"'seeds': a number of {2**63 - 1} or less belongs here, found {2**63}."),
         (f"seeds: [0, {2**70}]", f"'seeds': a number of {2**63 - 1} or less belongs here, found {2**70}."),
         ("windows: {length: 1e13}", "'windows.length': a whole number belongs here, found 10000000000000.0."),
-        ("vary: {model.source: [true, a]}", "'vary.model.source': a text or a whole number belongs here, found true."),
+        ("vary: {model.source: [true, a]}", "'vary.model.source': a text or a number belongs here, found true."),
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_told_in_the_words_of_a_recipe(lines: str, sentence: str) -> None:

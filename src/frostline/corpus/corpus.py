@@ -356,6 +356,8 @@ def _apart(
     if drop and repeated:
         numbers, hashes = numbers[np.sort(firsts)], hashes[np.sort(firsts)]
     among = numbers.size if within is None else _windows_within(windows, numbers, within)
+    if among <= held_out < numbers.size:  # the shortest variant itself is refused
+        within, among = None, numbers.size
     if among <= held_out:
         raise CorpusError(
             f"{source} has {among:,} different conversations, but {held_out:,} held-out ones and one to "

@@ -190,11 +190,12 @@ def lay_out_windows(
             f"Set windows.length to {len(beginning) + 2} or more, or windows.beginning to none.",
         )
     windows, looked_at = ids.size // length, ids.size if within is None else min(within, ids.size)
-    if looked_at // length < held_out + 1:
-        shortest = source if within is None else f"{source} at corpus.tokens={within}"
-        raise _too_short(shortest, looked_at, settings, len(beginning))
+    if windows < held_out + 1:
+        raise _too_short(source, ids.size, settings, len(beginning))
     if windows < held_out + race + 1:
         raise too_few_to_race(source, windows - held_out, settings)
+    if looked_at // length < held_out + 1:  # the shortest variant itself is refused
+        within, looked_at = None, ids.size
     repeated = np.empty((0, 3), dtype=np.int64) if repeats is None else repeats[repeats[:, 1] > repeats[:, 0]]
     first, last, numbers = repeated[:, 0] // length, (repeated[:, 1] - 1) // length, repeated[:, 2]
 

@@ -34,7 +34,7 @@ _KINDS = {
     "tuple_type": "a list",
 }
 """What belongs where another kind of value stands, by pydantic's name of the error."""
-_MEMBER = "CorpusSettings"
+_MEMBERS = ("CorpusSettings", "PrimaryClaim", "PrimaryComparison")
 """What pydantic puts into a place to say which of several types it means, and no one has written."""
 _LISTED_KEYS = 12
 _YES, _NO = ("yes", "on", "y", "True", "1"), ("no", "off", "n", "False", "none", "None", "false", "0")
@@ -42,7 +42,7 @@ _YES, _NO = ("yes", "on", "y", "True", "1"), ("no", "off", "n", "False", "none",
 
 def explain(error: ErrorDetails, settings: type[BaseModel], source: RecipeSource) -> RecipeError:
     """The sentence for an error of validating `settings`, with the place of its key in `source`."""
-    written = tuple(key for key in error["loc"] if _MEMBER not in str(key))
+    written = tuple(key for key in error["loc"] if not any(member in str(key) for member in _MEMBERS))
     keys: tuple[Key, ...] = (*written, *error.get("ctx", {}).get("keys", ()))
     message, hint = sentence_of(error, keys, settings)
     if keys[-1:] == ("[key]",):  # pydantic's way to speak of the key itself

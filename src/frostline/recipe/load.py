@@ -90,6 +90,8 @@ def recipe_hash(recipe: Recipe) -> str:
                 del values[section][name]
     if values["measures"]["sampling"]["draws"] == 1:
         del values["measures"]["sampling"]["draws"]
+    if values["primary"] is None:
+        del values["primary"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

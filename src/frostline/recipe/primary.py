@@ -6,9 +6,10 @@ a hint for the next one, and is shown as exploratory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Discriminator, Tag
 
 from frostline.errors import nearest
 from frostline.recipe.base import Settings
@@ -42,4 +43,12 @@ class PrimaryComparison(Settings):
     measure: Annotated[str, AfterValidator(_is_measure)] = "held_out_after"
 
 
-Primary = Annotated[str, AfterValidator(_is_claim)] | PrimaryComparison
+def _member(written: object) -> str:
+    return "PrimaryComparison" if isinstance(written, Mapping | PrimaryComparison) else "PrimaryClaim"
+
+
+Primary = Annotated[
+    Annotated[str, AfterValidator(_is_claim), Tag("PrimaryClaim")]
+    | Annotated[PrimaryComparison, Tag("PrimaryComparison")],
+    Discriminator(_member),
+]
