@@ -20,17 +20,23 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from frostline.stats import scalars
+from frostline.stats.claims.choices import rank_p, rank_verdict
 from frostline.stats.claims.definitions import (
     C1,
     C2,
+    C3,
     C5,
     C6,
     C7,
     C7_AMOUNT,
     C8,
+    C9,
     C10,
+    C11,
+    C11_LOOKING,
     C12,
     CALM,
+    DISTANCE_MARGIN,
     LEAST_SAVING,
     LOAD,
     SETTLED_STEPS,
@@ -39,11 +45,12 @@ from frostline.stats.claims.equivalence import equivalence_verdicts
 from frostline.stats.claims.losses import below, distance_ranks, scatter_verdicts
 from frostline.stats.claims.saving import saving_verdicts
 from frostline.stats.claims.scarcity import scarcity_verdicts
+from frostline.stats.claims.texts import text_verdict
 from frostline.stats.claims.verdicts import Series, judged, over_replicates
 from frostline.stats.claims.weights import shape_verdicts
 from frostline.stats.runs import ArmRun
 from frostline.stats.series import mean_test, without_pauses
-from frostline.stats.significance import MINIMUM_REPLICATES
+from frostline.stats.significance import MINIMUM_REPLICATES, guarded_p
 from frostline.stats.weight_noise import noise_curve
 
 Floats = NDArray[np.float64]
@@ -116,6 +123,50 @@ def offsets(generator: Generator, cell: Cell) -> Floats:
 def _run(losses: Floats) -> ArmRun:
     """As much of an `ArmRun` as the functions of the training loss read."""
     return cast("ArmRun", SimpleNamespace(losses=losses))
+
+
+def style(effect: float) -> Simulation:
+    """C3: training moves p nearer to the corpus's by `effect` standard deviations of what replicates differ by."""
+
+    def simulate(generator: Generator, cell: Cell) -> str:
+        before = 0.2 + 0.02 * draw(generator, cell.noise, cell.replicates)
+        after = 0.2 - 0.02 * math.sqrt(2) * effect + 0.02 * draw(generator, cell.noise, cell.replicates)
+        return over_replicates([np.abs(after) - np.abs(before)], -1)[0].verdict
+
+    return simulate
+
+
+def nearer(gain: float) -> Simulation:
+    """C9: the arm of the lower loss is nearer to the held-out text by `gain` margins; the losses surely differ."""
+
+    def simulate(generator: Generator, cell: Cell) -> str:
+        gains = DISTANCE_MARGIN * (gain + 0.5 * draw(generator, cell.noise, cell.replicates))
+        return text_verdict(gains, 0.0, guarded_p(gains - DISTANCE_MARGIN), 1).verdict
+
+    return simulate
+
+
+def beats(effect: float) -> Simulation:
+    """C11: this choice is lower than the average random plan by `effect` standard deviations of such plans."""
+
+    def simulate(generator: Generator, cell: Cell) -> str:
+        chosen = -effect + draw(generator, cell.noise, cell.replicates)
+        random = draw(generator, cell.noise, cell.replicates) + draw(generator, cell.noise, cell.replicates)
+        return over_replicates([chosen - random], -1)[0].verdict
+
+    return simulate
+
+
+def looking(effect: float) -> Simulation:
+    """C11: a signal's choice is a random plan, lower by `effect` standard deviations; seven random arms anew a seed."""
+
+    def simulate(generator: Generator, cell: Cell) -> str:
+        plan = draw(generator, cell.noise, 1) - effect + draw(generator, cell.noise, cell.replicates) / 2
+        others = draw(generator, cell.noise, cell.replicates, 7) + draw(generator, cell.noise, cell.replicates, 7) / 2
+        differences = (others - plan[:, None]).ravel().tolist()
+        return rank_verdict(differences, rank_p(differences)).verdict
+
+    return simulate
 
 
 def slope(effect: float) -> Simulation:
@@ -271,6 +322,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         scatter(0.0, 3.0),
     ),
     Scenario(
+        C3.id,
+        (Null("the distance stays", style(0.0)),),
+        "nearer by two standard deviations of its spread over replicates",
+        style(2.0),
+        over_steps=False,
+    ),
+    Scenario(
         C5.id,
         (Null("AdamW on gradients of noise", noise_only), Null("a fall, then nothing", shape(0.0))),
         "a fall by 1.6, then a creep of 25 %",
@@ -302,10 +360,35 @@ SCENARIOS: tuple[Scenario, ...] = (
         over_steps=False,
     ),
     Scenario(
+        C9.id,
+        (
+            Null("nearer by the margin", nearer(1.0)),
+            Null("nearer by two margins", nearer(2.0), SUPPORTED),
+            Null("no nearer", nearer(0.0), frozenset({"refuted"})),
+        ),
+        "no nearer, replicates differing by half of the margin",
+        nearer(0.0),
+        over_steps=False,
+    ),
+    Scenario(
         C10.id,
         (Null("on the margin", calm(CALM)), Null("on the other margin", calm(1 / CALM))),
         "half of the variance",
         calm(0.5),
+    ),
+    Scenario(
+        f"{C11.id} this choice",
+        (Null("an average choice", beats(0.0)),),
+        "three standard deviations of random plans",
+        beats(3.0),
+        over_steps=False,
+    ),
+    Scenario(
+        f"{C11_LOOKING.id} looking inside, by rank",
+        (Null("a worthless signal", looking(0.0)),),
+        "three standard deviations of random plans",
+        looking(3.0),
+        over_steps=False,
     ),
     Scenario(
         C12.id,
@@ -319,6 +402,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         over_steps=False,
     ),
 )
-"""Those of C3, C4, C9 and C11 (generated text, chosen plans) stand beside their claims' judges."""
+"""That of C4, whose units are prompts, stands beside its judge."""
 
 __all__ = ["NOISES", "SCENARIOS", "Cell", "Null", "Scenario", "below", "distance_ranks", "draw", "saved_ratios"]

@@ -93,6 +93,7 @@ WITH_JSON: dict[str, list[str]] = {
     "show": ["run"],
     "report": ["run"],
     "verify": ["run"],
+    "blind": ["run"],
     "inspect": ["run", "--signal", "snr"],
     "advise": ["recipe.yaml", "--out", "advice", "--steps", "3", "--signal", "snr"],
 }

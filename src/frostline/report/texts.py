@@ -20,7 +20,7 @@ CLIPPED_AT = 360
 ITSELF = "what the text itself goes on with"
 BEFORE = "before training"
 COLUMNS = {
-    "distance": "distance to the text itself",
+    "distance": "distance to the text",
     "common_share": "common tokens",
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
@@ -28,7 +28,7 @@ COLUMNS = {
     "self_bleu": "self-BLEU",
     "copied_share": "copied",
     "length": "tokens",
-    "from_untouched": "distance from the untouched model, nats",
+    "from_untouched": "from the untouched, nats",
     "judge_loss": "judge's loss, nats a byte",
 }
 """What the table tells, by key in the summary; a column that nothing has is left out."""
@@ -93,6 +93,7 @@ def _notes(variant: VariantSummary) -> list[str]:
         notes.append("The distance is the mean of how far the six shares beside it are from the first row's.")
     else:
         notes.append("This run did not record how the held-out text itself goes on.")
+    notes.append("How far a text is from what the untouched model expects is its loss there, and no fault.")
     if variant.judge:
         notes.append(f"The judge is {variant.judge}, which was not trained and reads the texts with its own tokenizer.")
     else:

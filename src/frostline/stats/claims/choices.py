@@ -110,10 +110,9 @@ def _by_rank(context: Context) -> list[ClaimResult]:
     for (choice, own), p in zip(plans.items(), p_values, strict=True):
         values = list(own.values())
         effect = t_interval([-value for value in values], "nats")
-        enough = len(values) >= LEAST_PLANS
-        verdict = Verdict(SUPPORTED, p) if enough and p is not None and p <= ALPHA else Verdict(UNDECIDED, p, LOOKING)
+        verdict = rank_verdict(values, p)
         better = sum(value <= 0 for value in values)
-        chance = f" (p = {p_value(p)})" if p is not None and enough else ""
+        chance = f" (p = {p_value(p)})" if p is not None and len(values) >= LEAST_PLANS else ""
         sentence = (
             f"{plural(better, 'random plan')} of {len(values)} of its size ended at or below the held-out loss of "
             f"{choice.arm}{chance}."
@@ -164,6 +163,12 @@ def rank_p(differences: Sequence[float]) -> float | None:
     if not differences:
         return None
     return (1 + sum(value <= 0 for value in differences)) / (len(differences) + 1)
+
+
+def rank_verdict(differences: Sequence[float], p: float | None) -> Verdict:
+    """Coming before enough random plans supports; a low rank decides nothing."""
+    enough = len(differences) >= LEAST_PLANS
+    return Verdict(SUPPORTED, p) if enough and p is not None and p <= ALPHA else Verdict(UNDECIDED, p, LOOKING)
 
 
 def choices_of(variant: VariantRun) -> tuple[list[Choice], Obstacle | None]:

@@ -151,11 +151,12 @@ def _loss_against_text(
         f"{significant(abs(effect.value), 2)}{interval(effect, decimals=3, negate=effect.value < 0)} {side} the "
         f"held-out text's own values than that of {higher}, {replicates_text(len(gains))}."
     )
-    verdict = _text_verdict(gains, p_loss, p_gain, len(context.frozen) + len(context.reversed))
+    verdict = text_verdict(gains, p_loss, p_gain, len(context.frozen) + len(context.reversed))
     return result(C9, context, pairs.arm, verdict, effect, sentence)
 
 
-def _text_verdict(gains: Floats, p_loss: float | None, p_gain: float | None, arms: int) -> Verdict:
+def text_verdict(gains: Floats, p_loss: float | None, p_gain: float | None, arms: int) -> Verdict:
+    """The verdict on C9 from how much nearer the lower loss's text is, and the p-values of loss and gain over arms."""
     if p_loss is None or p_gain is None or p_loss >= ALPHA:
         return Verdict(UNDECIDED, p_loss, too_few(len(gains), arms))
     p = max(p_loss, p_gain)
