@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import resource
 import shutil
@@ -9,24 +10,30 @@ import signal
 
 import torch
 
-from frostline.corpus import Batch
+from frostline.corpus import Batch, tokenise
 from frostline.engine import Arm, StepOutcome
 from frostline.storage import disk
 
 
-def install(name: str) -> None:
-    """Install the hook `KIND:ARM:STEP`, or a limit `largest-file:BYTES` or `free-bytes:BYTES`; '' is none.
+def install(names: str) -> None:
+    """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`.
 
     A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself
     in that step.
     """
-    kind, _, rest = name.partition(":")
+    for name in names.split():
+        _install(*name.split(":", 1))
+
+
+def _install(kind: str, rest: str) -> None:
     if kind == "largest-file":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(rest), int(rest)))
     elif kind == "free-bytes":
         usage = shutil.disk_usage("/")
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
-    elif kind:
+    elif kind == "today":
+        tokenise.today = lambda: datetime.date.fromisoformat(rest)  # type: ignore[assignment]
+    else:
         arm, _, step = rest.partition(":")
         _fail(kind, arm, int(step))
 

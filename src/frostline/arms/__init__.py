@@ -3,7 +3,7 @@
 from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, settle_steps, steps_within, with_steps
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
-from frostline.arms.facts import facts_of, pinned
+from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
 from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes
 from frostline.arms.own_text import OwnText
@@ -47,6 +47,7 @@ __all__ = [
     "checkpoint_bytes",
     "choose_for",
     "choose_rate",
+    "dated",
     "epoch_steps",
     "facts_of",
     "forget_other_windows",
@@ -57,6 +58,7 @@ __all__ = [
     "model_for_arm",
     "next_rate",
     "pinned",
+    "pinned_beside",
     "plan_arms",
     "prepare",
     "process_bytes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -11,7 +12,7 @@ from frostline.arms.own_text import OwnText
 from frostline.arms.prepared import Prepared, at_commits
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.loading import context_length, model_title
-from frostline.recipe import Variant
+from frostline.recipe import CorpusSettings, Recipe, Variant
 from frostline.run_folder import CorpusFacts, VariantPrepared
 
 
@@ -52,14 +53,42 @@ def pinned(variant: Variant, then: VariantPrepared) -> Variant:
     recipe = variant.recipe
     retention = None if then.retention is None else then.retention.revision
     recipe = at_commits(recipe, then.model_revision, then.corpus.revision, retention)
-    days = {"corpus": then.corpus, "retention": then.retention}
-    dated = {
-        key: settings.dated(date.fromisoformat(facts.template_date))
-        for key, facts in days.items()
-        if facts is not None and facts.template_date is not None and (settings := getattr(recipe, key)) is not None
+    days = {
+        "corpus": then.corpus.template_date,
+        "retention": None if then.retention is None else then.retention.template_date,
     }
     written = () if then.retention is None else tuple(map(tuple, then.retention.own_text))
-    return replace(variant, recipe=recipe.model_copy(update=dated) if dated else recipe, own_text=written)
+    return replace(variant, recipe=_dated(recipe, days), own_text=written)
+
+
+def pinned_beside(variant: Variant, begun: Sequence[VariantPrepared], day: date) -> Variant:
+    """`variant`, which has not begun, of a run that began on `day`: with the day and the commits of those that have.
+
+    One experiment reads one state of the hub and writes one date, however often it was stopped.
+    """
+    recipe = variant.recipe
+    for other in begun:
+        if other.model == model_title(recipe.model):
+            recipe = at_commits(recipe, other.model_revision, None, None)
+        retention = None if other.retention is None else other.retention.revision
+        recipe = at_commits(recipe, None, other.corpus.revision, retention)
+        days = [facts.template_date for facts in (other.corpus, other.retention) if facts is not None]
+        day = next((date.fromisoformat(known) for known in days if known is not None), day)
+    return replace(variant, recipe=dated(recipe, day))
+
+
+def dated(recipe: Recipe, day: date) -> Recipe:
+    """`recipe` with `day` as what chat templates take for today."""
+    return _dated(recipe, {"corpus": day.isoformat(), "retention": day.isoformat()})
+
+
+def _dated(recipe: Recipe, days: Mapping[str, str | None]) -> Recipe:
+    changed = {
+        key: settings.dated(date.fromisoformat(day))
+        for key, day in days.items()
+        if day is not None and isinstance(settings := getattr(recipe, key), CorpusSettings)
+    }
+    return recipe.model_copy(update=changed) if changed else recipe
 
 
 def _retention_facts(prepared: Prepared) -> CorpusFacts | None:

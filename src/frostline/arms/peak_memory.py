@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from frostline.errors import TrainingError
@@ -35,7 +36,8 @@ def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
         recipe_file = Path(folder) / "recipe.yaml"
         recipe_file.write_text(dump_recipe(with_absolute_paths(recipe)), encoding="utf-8")
         command = [sys.executable, "-m", "frostline.arms.peak_memory", str(recipe_file), arm, str(cache)]
-        command.append(recipe.model.trusted_code or "")
+        day = recipe.corpus.template_date
+        command += [recipe.model.trusted_code or "", "" if day is None else day.isoformat()]
         finished = subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
         )
@@ -72,6 +74,9 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
 
 
 if __name__ == "__main__":
-    recipe_file, arm, cache, trusted_code = sys.argv[1:]
+    from frostline.arms.facts import dated
+
+    recipe_file, arm, cache, trusted_code, day = sys.argv[1:]
     wanted = trusting(load_recipe(Path(recipe_file)), trusted_code or None)
+    wanted = dated(wanted, date.fromisoformat(day)) if day else wanted
     print(json.dumps(asdict(measure_here(wanted, arm, Path(cache)))))

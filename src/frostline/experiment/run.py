@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache as remember
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,11 @@ from frostline.arms import (
     MemoryMeasure,
     Prepared,
     SettledSteps,
+    dated,
     facts_of,
     measure_peak_memory,
     pinned,
+    pinned_beside,
     prepare,
     require_first_step,
     run_folder_bytes,
@@ -180,8 +182,7 @@ class _Variants:
 
     def _prepare(self, variant: Variant) -> Prepared:
         then = self.left.variants.get(variant.label)
-        wanted = variant if then is None else pinned(variant, then)
-        prepared = prepare(wanted, self.cache, say=self.progress.say, reading=self.progress.reading)
+        prepared = prepare(self._as_begun(variant), self.cache, say=self.progress.say, reading=self.progress.reading)
         if then is None:
             require_first_step(prepared)
         prepared = with_steps(prepared, self._steps(prepared))
@@ -202,6 +203,15 @@ class _Variants:
             with prepared.recipe.locating_errors():
                 self.settled[prepared.variant] = settle_steps(prepared, self.progress.say)
         return {arm: own.steps for arm, own in self.settled[prepared.variant].items()}
+
+    def _as_begun(self, variant: Variant) -> Variant:
+        """With the day and the commits of the hub that the run was begun with."""
+        if variant.label in self.left.variants:
+            return pinned(variant, self.left.variants[variant.label])
+        if self.left.started is None:
+            return variant
+        day = datetime.fromisoformat(self.left.started.at).astimezone().date()
+        return pinned_beside(variant, list(self.left.variants.values()), day)
 
 
 def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool = False) -> RunResult:
@@ -343,7 +353,10 @@ def _peak_memory(variants: _Variants, prepared: Prepared, arm: str, store: ArmSt
         return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
     variants.progress.say(f"Memory of {arm}, alone in a process of its own")
     training = prepared.recipe.training.of_steps(prepared.arms[arm].steps)
-    measured = measure_peak_memory(prepared.recipe.model_copy(update={"training": training}), arm, variants.cache)
+    recipe = prepared.recipe.model_copy(update={"training": training})
+    if prepared.corpus.template_date is not None:
+        recipe = dated(recipe, date.fromisoformat(prepared.corpus.template_date))
+    measured = measure_peak_memory(recipe, arm, variants.cache)
     if store is not None and key is not None:
         try:
             store.keep(key, json.dumps(asdict(measured)).encode())
