@@ -175,3 +175,30 @@ def test_a_dumped_recipe_keeps_its_texts() -> None:
     again = parse_recipe(dump_recipe(recipe))
     assert again == recipe
     assert recipe_hash(again) == recipe_hash(recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "recipe: nothing is written in this file."),
+        ("# a comment\n", "recipe: nothing is written in this file."),
+        (
+            f"{ARMS}name: !!python/object/apply:os.system [ls]\n",
+            "recipe:3: tags such as !!python/object/apply:os.system",
+        ),
+        (f"{ARMS}training: !!set {{steps}}\n", "recipe:3: tags such as !!set are not read."),
+        (f"{ARMS}seeds: !own [1]\n", "recipe:3: tags such as !own are not read."),
+        (f"{ARMS}!!python/name:os.system name: a\n", "recipe:3: tags such as !!python/name:os.system are not read."),
+        (f"{ARMS}seeds: [{'9' * 5000}]\n", "recipe:3: a number of 5,000 digits."),
+        (f"{ARMS}---\n{ARMS}", "recipe:3: not valid YAML: another document begins."),
+        (f"{ARMS}name: a\x00b\n", "recipe:3: not valid YAML: U+0000 stands there."),
+        (f'{ARMS}name: "\\UFFFFFFFF"\n', "recipe: not valid YAML: there is no such character."),
+        (f"{ARMS}name: &a b\nquestion: &a c\n", "recipe:4: not valid YAML: two anchors have one name."),
+        (f"{ARMS}corpus: {{sha256: 0{'1' * 63}}}\n", "recipe:3: '01111111111111111111...' could be read as a number."),
+        (f"a: {'[' * 3000}\n", "recipe: not valid YAML: nested more than 20 levels deep."),
+    ],
+)
+def test_what_is_no_recipe_is_told_with_its_line(text: str, sentence: str) -> None:
+    told = error_of(text)
+    assert told.startswith(sentence)
+    assert len(told) < 300

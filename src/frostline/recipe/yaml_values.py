@@ -8,7 +8,7 @@ readers of YAML would take for another number is refused, with its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import cast
 
 import yaml
@@ -17,6 +17,8 @@ from frostline.errors import RecipeError
 
 MAXIMUM_VALUES = 20_000
 MAXIMUM_DEPTH = 20
+MAXIMUM_DIGITS = 80
+"""More than any number has that is meant as one; a SHA-256 has 64."""
 _TAG = "tag:yaml.org,2002:"
 _NULL, _BOOL = re.compile(r"(?:~|null|Null|NULL|)$"), re.compile(r"(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*|[1-9][0-9]{0,2}(?:_[0-9]{3})+)$")
@@ -32,6 +34,7 @@ _RESOLVED = (
     ("float", _FLOAT, list(_DIGITS)),
     ("merge", re.compile(r"<<$"), ["<"]),
 )
+_OF_SCALARS = ("str", *(name for name, _, _ in _RESOLVED))
 _UNICODE_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _OTHER_NUMBER = re.compile(
     r"(?P<octal>[-+]?0[0-7_]*[0-9_])$"
@@ -81,6 +84,8 @@ Lines = dict[tuple[str | int, ...], int]
 def read_yaml(text: str, where: str) -> tuple[dict[str, object], Lines]:
     """The mapping written in `text`, and the line of each of its keys and items. Raises `RecipeError`."""
     node = _compose(text, where)
+    if node is None:
+        raise RecipeError(f"{where}: nothing is written in this file.", "See 'frostline init'.")
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(f"{where}: a recipe is a mapping of keys, such as 'arms:'.", "See 'frostline init'.")
     lines: Lines = {}
@@ -105,7 +110,11 @@ def write_yaml(values: object) -> str:
 def _compose(text: str, where: str) -> yaml.Node | None:
     try:
         return yaml.compose(text.removeprefix("\ufeff"), Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.reader.ReaderError as error:
+        line = "" if where.startswith("--set") else f":{len(text[: error.position].splitlines() or [''])}"
+        found = f"U+{ord(error.character):04X}" if isinstance(error.character, str) else f"U+{error.character:04X}"
+        raise RecipeError(f"{where}{line}: not valid YAML: {found} stands there.", "Save it as UTF-8 text.") from error
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise _not_yaml(where, error) from error
 
 
@@ -121,6 +130,16 @@ def _not_yaml(where: str, error: Exception) -> RecipeError:
     line = f":{mark.line + 1}" if mark is not None and not where.startswith("--set") else ""
     problem = str(getattr(error, "problem", None) or error).splitlines()[0]
     hint = "Put a selector that ends with ':' in brackets or quotes." if "mapping values" in problem else ""
+    if hint:
+        hint = f"{hint[:-1]}, and a blank after the ':' of a key."
+    if isinstance(error, RecursionError):
+        problem = f"nested more than {MAXIMUM_DEPTH} levels deep"
+    elif isinstance(error, OverflowError):
+        problem = "there is no such character"
+    elif problem == "second occurrence":
+        problem = "two anchors have one name"
+    elif problem == "but found another document":
+        problem, hint = "another document begins", "A recipe is one document: leave out all from '---' on."
     if "'\\t'" in problem:
         problem, hint = "a tab stands where blanks belong", "Indent with blanks."
     return RecipeError(f"{where}{line}: not valid YAML: {problem}.", hint)
@@ -136,6 +155,8 @@ def _record_lines(
     if len(lines) > MAXIMUM_VALUES:  # aliases of aliases would grow without end
         raise RecipeError(f"{where}: a recipe has at most {MAXIMUM_VALUES} values; this one has more.")
     lines.setdefault(keys, node.start_mark.line + 1)
+    if not isinstance(node, yaml.ScalarNode):
+        _require_no_tag(node, ("map", "seq"), place)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
@@ -143,6 +164,7 @@ def _record_lines(
             place = f"{where}:{line}" if tell_lines else where
             if not isinstance(key_node, yaml.ScalarNode):
                 raise RecipeError(f"{place}: a key must be a word.")
+            _require_no_tag(key_node, _OF_SCALARS, place)
             key = str(key_node.value)
             if key in seen:
                 what = "two arms have one name" if keys == ("arms",) else "the key is given twice"
@@ -162,12 +184,22 @@ def _require_plain(node: yaml.ScalarNode, place: str) -> None:
     text = str(node.value)
     if node.tag.removeprefix(_TAG) != "str" and node.style is not None:
         raise RecipeError(f"{place}: tags such as {node.tag.replace(_TAG, '!!')} are not read.", "Leave the tag out.")
-    if node.tag.removeprefix(_TAG) not in ("str", *(name for name, _, _ in _RESOLVED)):
-        raise RecipeError(f"{place}: tags such as {node.tag.replace(_TAG, '!!')} are not read.", "Leave the tag out.")
+    _require_no_tag(node, _OF_SCALARS, place)
+    if len(text) > MAXIMUM_DIGITS and node.tag == f"{_TAG}int":
+        raise RecipeError(f"{place}: a number of {len(text):,} digits.", "Write it in quotes if it is a text.")
     if node.style is None and (other := _OTHER_NUMBER.match(text)):
         if _INT.match(text):  # grouped by thousands, as it is read
             return
+        if len(text) > MAXIMUM_DIGITS // 2:
+            raise RecipeError(f"{place}: '{text[:20]}...' could be read as a number.", "Write it in quotes.")
         raise RecipeError(f"{place}: {text} is one number or another, or none.", _way_out(text, other.lastgroup or ""))
+
+
+def _require_no_tag(node: yaml.Node, usual: Sequence[str], place: str) -> None:
+    if node.tag.removeprefix(_TAG) not in usual:
+        raise RecipeError(
+            f"{place}: tags such as {node.tag.replace(_TAG, '!!')[:80]} are not read.", "Leave the tag out."
+        )
 
 
 def _way_out(text: str, kind: str) -> str:
