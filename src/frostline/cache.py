@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frostline.errors import CacheError
+from frostline.text import is_utf8
 
 VARIABLE = "FROSTLINE_CACHE"
 _WAY_OUT = f"Name a folder that can be written, by the variable {VARIABLE}."
@@ -37,6 +38,8 @@ def cache_folder() -> Path:
 
 def usable_cache(folder: Path) -> Path:
     """`folder`, created if missing. Raises `CacheError` where it cannot be made or written."""
+    if not is_utf8(folder):
+        raise CacheError(f"the name of the cache folder '{folder}' is not UTF-8.", _WAY_OUT)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -46,6 +49,14 @@ def usable_cache(folder: Path) -> Path:
             return folder
     except OSError as error:
         raise _unusable(folder, "written", error) from error
+
+
+def settle_temporary_files(folder: Path) -> None:
+    """Let temporary files be made in `folder` where the system has no place for them."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder.absolute())
 
 
 def settle_other_caches(folder: Path | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from pathlib import Path
 
 _ACTING = re.compile(
@@ -56,3 +57,19 @@ def home_folder(*, resolved: bool = True) -> Path | None:
 def with_short_paths(text: str) -> str:
     """`text` in which of every run of more than 80 letters, such as a path, the middle is left out."""
     return _LONG.sub(lambda found: f"{found.group()[:_BEGINNING]}...{found.group()[-_END:]}", text)
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the bytes of `path` are UTF-8, as libraries that are not written in Python want them."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def utf8_way_out() -> str:
+    """What to do about a path that is not."""
+    if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
+        return "Set PYTHONUTF8=1: this Python takes names of files for ASCII."
+    return "Rename it."

@@ -163,11 +163,16 @@ FREEZE = "variant0-seed0-freeze.jsonl"
     ],
 )
 def test_what_is_not_as_it_was_is_found(whole: Path, tmp_path: Path, damage: Callable[[Path], None], what: str) -> None:
-    shutil.copytree(whole / "run", tmp_path / "run")
-    shutil.copytree(whole / "cache", tmp_path / "cache")
-    damage(tmp_path / "run")
+    damage(copied(whole, tmp_path))
     found = "\n".join(broken(verify(tmp_path)))
     assert re.search(what, found), found
+
+
+def test_a_run_folder_that_cannot_be_written_to_is_checked_too(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [finding.what for finding in verify(whole)]
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("frostline.experiment.verify.run_lock", lambda *_: pytest.fail("the folder was written to"))
+    assert [finding.what for finding in verify(whole)] == expected
 
 
 def test_what_cannot_be_loaded_is_said_to_be_unchecked(whole: Path, tmp_path: Path) -> None:
@@ -181,8 +186,8 @@ def test_what_cannot_be_loaded_is_said_to_be_unchecked(whole: Path, tmp_path: Pa
 
 
 def copied(whole: Path, folder: Path) -> Path:
-    shutil.copytree(whole / "run", folder / "run")
-    shutil.copytree(whole / "cache", folder / "cache")
+    """The run folder in a copy of all: where it alone was moved, model and corpus are not found."""
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
     return folder / "run"
 
 

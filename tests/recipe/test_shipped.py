@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from pathlib import Path
 
 import pytest
@@ -50,4 +52,21 @@ def test_copying_never_overwrites(tmp_path: Path) -> None:
 def test_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="'moby-dick'"):
         copy_recipe("mobydick", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_a_full_disk_took_half_of_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened(path: Path, _: str) -> Full:
+        path.touch(exist_ok=False)
+        return Full()
+
+    known = shipped_recipes()
+    monkeypatch.setattr("frostline.recipe.shipped.shipped_recipes", lambda: known)
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(RecipeError, match="No space left on device"):
+        copy_recipe("demo", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -135,7 +135,7 @@ def test_two_threads_at_work_would_share_random_numbers_and_the_second_is_refuse
 def test_a_run_is_verified_and_its_report_written_anew(
     recipe: Path, outcome: frostline.verbs.RunOutcome, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
+    folder = outcome.folder.parent / "copy"  # where the way to the recipe is the same
     shutil.copytree(outcome.folder, folder)
     (folder / "report.html").unlink()
     (folder / "summary.json").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ def main() -> None:
     interruption = Interruption()
     try:
         require_supported_system()
+        _require_present_folder()
         settle_other_caches()
         with interruption.listening():
             app(obj=interruption)
@@ -42,6 +44,14 @@ def main() -> None:
         console.print("[bold red]error:[/] ", end="")
         console.print(visible(str(error)), markup=False, highlight=False, soft_wrap=True)
         sys.exit(MISTAKE)
+
+
+def _require_present_folder() -> None:
+    """Raise `FrostlineError` where it is gone: libraries end the process with sentences of their own."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise FrostlineError("the present folder is not there any more.", "Go to one that is (cd).") from error
 
 
 def _show_what_can_be_shown() -> None:

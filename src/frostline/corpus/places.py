@@ -6,7 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from frostline.errors import CorpusError, nearest
+from frostline.errors import CorpusError
+from frostline.recipe import similar_name
 
 
 def shown(path: Path) -> str:
@@ -23,13 +24,5 @@ def unreachable(path: Path, error: OSError | ValueError) -> CorpusError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if path.is_symlink():
             return CorpusError(f"{shown(path)} is a symbolic link to nothing.")
-        return CorpusError(f"there is no file or folder {shown(path)}.", _similar_name(path))
+        return CorpusError(f"there is no file or folder {shown(path)}.", similar_name(path))
     return CorpusError(f"{shown(path)} cannot be read: {(error.strerror or str(error)).lower()}.")
-
-
-def _similar_name(path: Path) -> str:
-    try:
-        close = nearest(path.name, sorted(other.name for other in path.parent.iterdir()), count=1)
-    except OSError:
-        return "Paths in a recipe are relative to its folder."
-    return close or "Paths in a recipe are relative to its folder."

@@ -14,7 +14,7 @@ from frostline.recipe.load import (
     variants_of,
     with_absolute_paths,
 )
-from frostline.recipe.model_source import loading_judge, model_folder, require_corpus, require_model
+from frostline.recipe.model_source import loading_judge, model_folder, require_corpus, require_model, similar_name
 from frostline.recipe.place import PLACE_FILE, Place, place_content
 from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
@@ -89,6 +89,7 @@ __all__ = [
     "require_model",
     "require_signal",
     "shipped_recipes",
+    "similar_name",
     "trusting",
     "variants_of",
     "with_absolute_paths",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +12,11 @@ from pathlib import Path
 from frostline.errors import CorpusError, ModelError, nearest
 from frostline.hub import require_within_reach
 from frostline.recipe.sources import EMBEDDED, CorpusSettings, ModelSettings
+from frostline.text import is_utf8, utf8_way_out
 
+_NEAR = 0.75
+"""Share of letters that a name has in common with what it is taken for."""
+_NO_TEXT = (".py", ".yaml", ".yml", ".toml", ".html", ".safetensors")
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]*(?<![.-])/)?(?=.{1,96}$)\w[\w.-]*(?<![.-])(?<!\.git)", re.ASCII)
 """What the hub takes for a name; its library raises an error of its own for any other."""
 
@@ -48,14 +53,30 @@ def require_corpus(corpus: CorpusSettings) -> None:
     except ValueError:  # no name that a file could have
         return
     if missing:
-        try:
-            close = nearest(path.name, sorted(other.name for other in path.parent.iterdir()), count=1)
-        except OSError:
-            close = ""
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise CorpusError(
-            f"there is no file or folder '{shown}'.", close or "Paths in a recipe are relative to its folder."
-        ).at("source")
+        raise CorpusError(f"there is no file or folder '{shown}'.", similar_name(path)).at("source")
+
+
+def similar_name(path: Path) -> str:
+    """A sentence naming what beside the missing `path` could be meant by it, else where paths begin.
+
+    Nearly the same name, or the same one with another ending; never a file that cannot be a text.
+    """
+    try:
+        beside = sorted(other for other in path.parent.iterdir() if not other.name.startswith("."))
+    except OSError:
+        beside = []
+    texts = [other for other in beside if other.suffix.lower() not in _NO_TEXT]
+    choices = {other.name for other in texts if _stem(other) == _stem(path) or _is_near(path.name, other.name)}
+    return nearest(path.name, sorted(choices), count=1) or "Paths in a recipe are relative to its folder."
+
+
+def _stem(path: Path) -> str:
+    return path.name.lower().partition(".")[0]
+
+
+def _is_near(name: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, name, other).ratio() >= _NEAR
 
 
 def model_folder(model: ModelSettings) -> Path | None:
@@ -68,6 +89,8 @@ def model_folder(model: ModelSettings) -> Path | None:
     path = model.place.path_of(model.source)
     try:
         if model.source and path.is_dir():
+            if not is_utf8(path):
+                raise ModelError(f"the name of '{path}' is not UTF-8, and no tokenizer is read there.", utf8_way_out())
             return path
         is_file = path.is_file()
     except OSError:  # no name that a file could have

@@ -41,13 +41,16 @@ def copy_recipe(name: str, folder: str | PathLike[str] = ".") -> Path:
             f"there is no shipped recipe '{name}'.",
             nearest(name, recipes) or f"There are: {', '.join(recipes)}.",
         )
-    target = Path(folder) / f"{name}.yaml"
+    target, made = Path(folder) / f"{name}.yaml", False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
-            file.write(recipes[name].text)
+        with target.open("xb") as file:
+            made = True
+            file.write(recipes[name].text.encode())
     except OSError as error:
-        if target.exists():
+        if made:
+            target.unlink(missing_ok=True)  # a full disk has taken half of it
+        elif target.exists():
             raise RecipeError(
                 f"{target} exists already and is not overwritten.", "Rename or remove it first."
             ) from error

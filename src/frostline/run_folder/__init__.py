@@ -25,6 +25,7 @@ from frostline.run_folder.folder import (
     SUMMARY_FILE,
     holds_run,
     refuse_existing,
+    require_can_be_made,
     saved_model_folder,
     usual_folder,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "record_of",
     "records_of",
     "refuse_existing",
+    "require_can_be_made",
     "require_same_facts",
     "run_lock",
     "saved_model_folder",

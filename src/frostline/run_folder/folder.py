@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from frostline.errors import RunFolderError
+from frostline.text import is_utf8, utf8_way_out
 
 RECIPE_FILE = "experiment.yaml"
 """The resolved recipe, every default written out."""
@@ -39,6 +41,26 @@ def refuse_existing(run_folder: Path) -> None:
             f"{run_folder} exists already and a run never overwrites another.",
             "Choose another folder with --out, or remove this one.",
         )
+
+
+def require_can_be_made(run_folder: Path) -> None:
+    """Raise `RunFolderError` where `run_folder` could not be filled, before anything slow is done for it.
+
+    What is of no permission (a full disk, a quota) is told when it is met.
+    """
+    if not is_utf8(run_folder):
+        raise RunFolderError(f"{run_folder}: its name is not UTF-8, and no weights are saved there.", utf8_way_out())
+    there = run_folder
+    try:
+        while not os.path.lexists(there) and there != there.parent:
+            there = there.parent
+        reason = "" if there.is_dir() else f"'{there}' is not a folder"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    if not reason and not os.access(there, os.W_OK | os.X_OK):
+        reason = f"no right to write into '{there}'"
+    if reason:
+        raise RunFolderError(f"{run_folder}: cannot be made: {reason}.", "Choose another folder with --out.")
 
 
 def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:

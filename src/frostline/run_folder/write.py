@@ -37,6 +37,8 @@ class JournalPosition:
     """SHA-256 of everything before the place."""
 
 
+_AS_JSON = "backslashreplace"
+"""Halves of characters, of file names that are not UTF-8, become what JSON reads back as them."""
 BEGINNING = JournalPosition(0, 0, hashlib.sha256().hexdigest())
 
 
@@ -129,7 +131,7 @@ class Journal:
         with self._whole():
             file = self._open(path)
             line = {"sequence": file.lines, **{key: value for key, value in values.items() if key != "sequence"}}
-            file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode(errors=_AS_JSON))
 
     def _open(self, path: Path) -> _OpenFile:
         if path not in self._files:

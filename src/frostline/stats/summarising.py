@@ -62,7 +62,7 @@ def write_summary(run_folder: Path) -> RunSummary:
     summary = summarise(run_folder)
     text = json.dumps(asdict(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        replace_file(run_folder / SUMMARY_FILE, text.encode())
+        replace_file(run_folder / SUMMARY_FILE, text.encode(errors="backslashreplace"))  # JSON reads it back
     except OSError as error:
         raise RunFolderError(
             f"{run_folder / SUMMARY_FILE}: cannot be written ({error.strerror}).", "Make room, or fix its permissions."

@@ -70,13 +70,14 @@ def run(
     """
     wanted = meant(recipe, set, trusted_code)
 
-    from frostline.run_folder import refuse_existing, usual_folder
+    from frostline.run_folder import refuse_existing, require_can_be_made, usual_folder
 
     run_folder = usual_folder(wanted.name) if folder is None else Path(folder)
     if resume not in ("never", "auto"):
         raise FrostlineError(f"resume='{resume}' is not understood.", "Use 'never' or 'auto'.")
     if resume == "never":
         refuse_existing(run_folder)
+    require_can_be_made(run_folder)
 
     def fill(work: Work) -> RunResult:
         from frostline.experiment import resume_experiment, run_experiment, standing

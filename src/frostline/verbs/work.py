@@ -66,9 +66,10 @@ def at_work(cache: Path | str | None, progress: ProgressWanted) -> Iterator[Work
             "Wait for it, or give each a process of its own.",
         )
     try:
-        from frostline.cache import cache_folder, settle_other_caches, usable_cache
+        from frostline.cache import cache_folder, settle_other_caches, settle_temporary_files, usable_cache
 
         folder = cache_folder() if cache is None else usable_cache(Path(cache))
+        settle_temporary_files(folder)
         settle_other_caches(folder)
         with _watching(progress) as watching:
             yield Work(folder, watching)
