@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,17 @@ def test_every_command_that_loads_a_model_has_the_option() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
         loads = name in ("corpus", "plan", "run", "resume", "estimate", "time", "advise", "inspect", "verify")
         assert any("--trust-remote-code" in parameter.opts for parameter in command.params) == loads, name
+
+
+def test_a_varied_model_keeps_the_pin_and_the_others_need_none(recipe: Path) -> None:
+    pin = pin_of(recipe)
+    write_experiment(recipe.parent / "plain")
+    varied = trusting(load_recipe(recipe, ["vary.model.source=[model, plain/model, other]"]), pin)
+    own, plain, other = (variant.recipe.model for variant in variants_of(varied))
+    assert type(load_model(own, recipe.parent)).__name__ == "StrangerForCausalLM"
+    assert type(load_model(plain, recipe.parent)).__name__ == "LlamaForCausalLM"
+    shutil.copytree(recipe.parent / "model", recipe.parent / "other")
+    with (recipe.parent / "other" / "stranger.py").open("a", encoding="utf-8") as file:
+        file.write("# another\n")
+    with pytest.raises(ModelError, match="One experiment trusts one code: give this model an experiment of its own"):
+        load_model(other, recipe.parent)

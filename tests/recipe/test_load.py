@@ -100,7 +100,7 @@ def test_a_recipe_of_the_first_version_keeps_its_hash() -> None:
         ("arms:\n  a: {train: [\n", 3, ["not valid YAML"]),
         ("arms:\n  a:\n    train: attn@50%:\n", 3, ["not valid YAML", "brackets or quotes"]),
         ("- a\n", None, ["mapping of keys"]),
-        ("", None, ["mapping of keys"]),
+        ("", None, ["nothing is written"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(
@@ -239,3 +239,33 @@ def test_keys_of_conversations_count_where_they_are_set() -> None:
     assert recipe_hash(parse_recipe(MINIMAL, {f"corpus.{key}": value for key, value in keys.items()})) == plain
     others = {"messages": "turns", "learn": "all", "too_long": "drop", "template": "own.jinja"}
     assert len({recipe_hash(parse_recipe(MINIMAL, {f"corpus.{key}": value})) for key, value in others.items()}) == 4
+
+
+def test_a_recipe_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes("arms: {full: {train: all}}\nname: caf\xe9\n".encode("latin-1"))
+
+    def refused(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    for path, found in (
+        (file, "recipe.yaml:2: not UTF-8 text"),
+        (tmp_path, "a folder, not a recipe file"),
+        (tmp_path / ("a" * 300), "cannot be read: file name too long"),
+        ("~nobody-of-this-name/recipe.yaml", "cannot be read: could not determine home directory"),
+    ):
+        with pytest.raises(RecipeError, match=found):
+            load_recipe(path)
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(RecipeError, match="cannot be read: permission denied"):
+        load_recipe(file)
+
+
+def test_a_recorded_or_varied_recipe_leaves_open_what_the_recipe_left_open() -> None:
+    recipe = parse_recipe("arms: {full: {train: all}}\ncorpus: {source: chat.jsonl}\nvary: {corpus.tokens: [5, 6]}\n")
+    said = parse_recipe("arms: {full: {train: all}}\ncorpus: {source: chat.jsonl, column: text}\n")
+    assert parse_recipe(dump_recipe(recipe)).corpus.column is None
+    assert [variant.recipe.corpus.column for variant in variants_of(recipe)] == [None, None]
+    assert parse_recipe(dump_recipe(said)).corpus.column == "text"
+    # Recipes of earlier versions were recorded with the default.
+    assert recipe_hash(said) == recipe_hash(parse_recipe(dump_recipe(said).replace("column: text", "column: null")))

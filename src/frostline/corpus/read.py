@@ -134,7 +134,7 @@ def _hub_source(settings: CorpusSettings, cache: Path) -> Source:
         sha256=None,
         bytes=0,
         is_table=True,
-        blocks=lambda tally: _row_blocks(rows((settings.column,), tally), settings.column, tally),
+        blocks=lambda tally: _row_blocks(rows((settings.text_column,), tally), settings.text_column, tally),
         rows=rows,
         column_names=partial(hub_columns, settings, commit, cache),
         revision=commit,
@@ -182,7 +182,7 @@ def _file_source(
         bytes=sum(file.bytes for file in files),
         is_table=is_table or not whole,
         blocks=lambda tally: (
-            _row_blocks(_rows_of(files, (settings.column,), tally), settings.column, tally)
+            _row_blocks(_rows_of(files, (settings.text_column,), tally), settings.text_column, tally)
             if is_table
             else _text_blocks(files)
         ),

@@ -127,9 +127,7 @@ def _chat_reader(source: Source, settings: CorpusSettings, tokenizer: PreTrained
             f"{source.description} is plain text, which has no columns for prompts and responses.",
             "Give jsonl, csv, parquet or a hub data set.",
         )
-    if not wanted and (
-        settings.format not in ("auto", "jsonl", "csv", "parquet") or "column" in settings.model_fields_set
-    ):
+    if not wanted and (settings.format not in ("auto", "jsonl", "csv", "parquet") or settings.column is not None):
         return None
     columns = chat_columns(
         settings, () if settings.prompt is not None and settings.format != "chat" else source.column_names()
@@ -325,7 +323,7 @@ def _limit_while_reading(source: Source, settings: CorpusSettings) -> int | None
 def _key(
     source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase, reader: ChatReader | None
 ) -> str:
-    text_columns = [settings.column] if source.rows is not None else []
+    text_columns = [settings.text_column] if source.rows is not None else []
     parts = {
         "code": code_sha256(("corpus",)),
         "source": source.identity,

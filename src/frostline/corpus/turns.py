@@ -71,12 +71,12 @@ def chat_columns(settings: CorpusSettings, available: Sequence[str]) -> ChatColu
         return ChatColumns("messages", (settings.messages,), besides)
     found = next((name for name in MESSAGES if name in available), None)
     if not asked:
-        if found not in MESSAGES[:2] or "column" in settings.model_fields_set:
+        if found not in MESSAGES[:2] or settings.column is not None:
             return None
-        if settings.column in available:
+        if settings.text_column in available:
             raise CorpusError(
-                f"the table has a column '{settings.column}' and a column '{found}'.",
-                f"Say which is read: 'column: {settings.column}', or 'format: chat'.",
+                f"the table has a column '{settings.text_column}' and a column '{found}'.",
+                f"Say which is read: 'column: {settings.text_column}', or 'format: chat'.",
             )
     if found is not None:
         return ChatColumns("messages", (found,), besides)

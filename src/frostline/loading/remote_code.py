@@ -28,7 +28,7 @@ def may_run_code(settings: ModelSettings, source: str) -> bool:
     configuration, _ = PretrainedConfig.get_config_dict(source, revision=settings.revision)
     modules = configuration.get("auto_map")
     if not modules or configuration.get("model_type") in CONFIG_MAPPING:
-        if settings.trusted_code is not None:
+        if settings.trusted_code is not None and not settings.is_one_of_several:
             raise ModelError(f"'{settings.source}' needs no code of its own.", "Leave out --trust-remote-code.")
         return False
     if "--" in str(modules):
@@ -44,6 +44,12 @@ def may_run_code(settings: ModelSettings, source: str) -> bool:
             "--trust-remote-code.",
         )
     if settings.trusted_code != pin:
+        if settings.trusted_code is not None and settings.is_one_of_several:
+            raise ModelError(
+                f"'{settings.source}' comes with code of its own, which is not what was trusted "
+                f"('{settings.trusted_code}').",
+                f"One experiment trusts one code: give this model an experiment of its own, with {pin}.",
+            )
         other = "" if settings.trusted_code is None else f", and is not what was trusted ('{settings.trusted_code}')"
         raise ModelError(
             f"'{settings.source}' comes with code of its own, which Frostline does not run unasked{other}.",

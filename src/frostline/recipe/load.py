@@ -31,19 +31,29 @@ def load_recipe(path: str | PathLike[str], overrides: Overrides = ()) -> Recipe:
 
     Raises `RecipeError` naming file, line and key.
     """
-    path = Path(path).expanduser()
+    try:
+        path = Path(path).expanduser()
+        content = _content_of(path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of nobody
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
+        raise RecipeError(f"{str(path)[:100]}: cannot be read: {reason}.") from error
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path}:{line}: not UTF-8 text.", "A recipe is a YAML file: save it as UTF-8.") from error
+    return parse_recipe(text, overrides, path=path)
+
+
+def _content_of(path: Path) -> bytes:
     if not path.is_file():
+        what = "a folder, not a recipe file" if path.is_dir() else "there is no such recipe file"
         raise RecipeError(
-            f"{path}: there is no such recipe file.",
-            "List the shipped ones with 'frostline init', and copy one with 'frostline init NAME'.",
+            f"{path}: {what}.", "List the shipped ones with 'frostline init', and copy one with 'frostline init NAME'."
         )
     if path.stat().st_size > MAXIMUM_BYTES:
         raise RecipeError(f"{path}: a recipe has at most {MAXIMUM_BYTES} bytes; this file is larger.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start}).", "A recipe is a YAML file.") from error
-    return parse_recipe(text, overrides, path=path)
+    return path.read_bytes()
 
 
 def parse_recipe(text: str, overrides: Overrides = (), *, path: Path | None = None) -> Recipe:
@@ -84,6 +94,8 @@ def recipe_hash(recipe: Recipe) -> str:
         for key, default in _LATER_KEYS.items():
             if corpus.get(key) == default:
                 corpus.pop(key, None)
+        if corpus.get("column", "") is None:
+            corpus["column"] = "text"
     for section, later in _LATER_KEYS_OF.items():
         for name, usual in later.items():
             if values[section][name] == usual:

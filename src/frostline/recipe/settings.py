@@ -294,7 +294,7 @@ class Recipe(Settings):
         for name in arms:
             if not _ARM_NAME.fullmatch(name):
                 raise ValueError(
-                    f"arm name {name!r} does not work: up to 40 letters, digits, '.', '_', '+' and '-', "
+                    f"arm name {name[:60]!r} does not work: up to 40 letters, digits, '.', '_', '+' and '-', "
                     "beginning with a letter or digit"
                 )
         return arms
@@ -416,6 +416,10 @@ class Recipe(Settings):
         section, field = key.split(".")
         settings: Settings = getattr(self, section)
         changed = type(settings).model_validate({**settings.model_dump(), field: value})
+        if isinstance(settings, ModelSettings) and isinstance(changed, ModelSettings):
+            changed = changed.trusting(settings.trusted_code, one_of_several=True)
+        elif isinstance(settings, CorpusSettings) and isinstance(changed, CorpusSettings):
+            changed = changed.dated(settings.template_date)
         if isinstance(settings, PlacedSettings) and isinstance(changed, PlacedSettings):
             changed = changed.placed(settings.place)
         return self.model_copy(update={section: changed, "vary": {}})

@@ -30,16 +30,22 @@ class ModelSettings(PlacedSettings):
     revision: str | None = None
     """Commit, branch or tag of a hub id."""
     _trusted_code: str | None = PrivateAttr(default=None)
+    _is_one_of_several: bool = PrivateAttr(default=False)
 
     @property
     def trusted_code(self) -> str | None:
         """Pin of the code that comes with the model and may run; never from a recipe, see `loading.remote_code`."""
         return self._trusted_code
 
-    def trusting(self, pin: str | None) -> ModelSettings:
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether an experiment has other models beside it, so that the pin may be meant for one of those."""
+        return self._is_one_of_several
+
+    def trusting(self, pin: str | None, *, one_of_several: bool = False) -> ModelSettings:
         """The same, with code of this pin trusted."""
         trusted = self.model_copy()
-        trusted._trusted_code = pin
+        trusted._trusted_code, trusted._is_one_of_several = pin, one_of_several
         return trusted
 
 
@@ -64,8 +70,11 @@ class CorpusSettings(PlacedSettings):
     """
     encoding: str = "auto"
     """`auto` is UTF-8, or UTF-16 and UTF-32 with a byte order mark; others by name, such as `cp1252`."""
-    column: str = "text"
-    """The text column of jsonl, json, csv, parquet, arrow and hub data sets."""
+    column: str | None = None
+    """The text column of jsonl, json, csv, parquet, arrow and hub data sets: `text` unless said.
+
+    Where it is said, a table that holds conversations too is read as text.
+    """
     prompt: str | None = None
     """Column of the prompts of prompt/response pairs: the tokenizer's chat template is applied to each pair."""
     response: str | None = None
@@ -97,6 +106,11 @@ class CorpusSettings(PlacedSettings):
     def template_date(self) -> date | None:
         """What a chat template that asks takes for today; None for today. Never from a recipe, see `arms.pinned`."""
         return self._template_date
+
+    @property
+    def text_column(self) -> str:
+        """The column that running text is in."""
+        return "text" if self.column is None else self.column
 
     def dated(self, day: date | None) -> CorpusSettings:
         """The same, with this day as today."""
