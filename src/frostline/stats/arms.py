@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from frostline.recipe import WrittenPlan
 from frostline.run_folder import ArmFailed, TrueContinuation
-from frostline.stats import scalars, text_scores, timing
+from frostline.stats import scalars, stability, text_scores, timing, trade
 from frostline.stats.intervals import (
     OVER_BLOCKS,
     OVER_CONTINUATIONS,
@@ -21,6 +21,7 @@ from frostline.stats.intervals import (
     t_interval,
 )
 from frostline.stats.pairs import pairs_of
+from frostline.stats.per_seed import by_seed
 from frostline.stats.rates import rate_chosen
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.summary import ArmSummary, Estimate
@@ -38,6 +39,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
     pairs = pairs_of(variant, arm)
     peak = variant.memory.get(arm)
     drawn = {name for arms in variant.prepared.chosen_by_seed.values() for name in arms}
+    is_baseline, comparable = arm == variant.baseline, pairs.side_by_side()
     return ArmSummary(
         arm=arm,
         plan=first.started.plan if arm not in drawn else WrittenPlan.from_settings(variant.recipe.arms[arm]).text,
@@ -68,7 +70,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         common_share_change=_share_change(runs),
         step_seconds=timing.step_seconds(runs),
         total_seconds=timing.total_seconds(runs),
-        saving=None if arm == variant.baseline else timing.saving(pairs).estimate("share", OVER_BLOCKS),
+        saving=None if is_baseline else timing.saving(pairs).estimate("share", OVER_BLOCKS),
         tokens_per_second=timing.tokens_per_second(runs),
         peak_bytes=None if peak is None else peak.peak_bytes,
         quality=quality([run.text for run in runs]) | _distance([(run.text, run.true_text) for run in runs]),
@@ -81,6 +83,16 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         trained_after=_if_measured(runs, scalars.trained_after),
         held_out_by_overlap=_by_overlap(variant, runs),
         rate_chosen=rate_chosen(variant, arm),
+        training_seconds=trade.over_seeds([trade.training_seconds(run) for run in timing.of_one_run(runs)], "seconds"),
+        at_equal_time=None if is_baseline else trade.at_equal_cost(comparable, "seconds", trade.over_seconds),
+        at_equal_flops=None if is_baseline else trade.at_equal_cost(pairs, "flops", trade.over_flops),
+        seconds_to_loss=None if is_baseline else trade.seconds_to_loss(comparable),
+        share_of_gain_kept=None if is_baseline else trade.share_of_gain_kept(pairs),
+        widest_gap=None if is_baseline else trade.widest_gap(pairs),
+        diverged=[run.seed for run in every if stability.diverged(run)],
+        clipped_share=stability.clipped_share(runs, variant.recipe.training.gradient_clipping),
+        seed_spread=stability.seed_spread(runs),
+        by_seed=by_seed(variant, arm, pairs),
     )
 
 

@@ -25,16 +25,9 @@ jq '.variants[0].arms.freeze.saving' runs/demo/summary.json
 The file is a `RunSummary`. This page is made from the code by `python -m frostline.stats.schema_doc`.
 """
 ORDER = (
-    "RunSummary",
-    "VariantSummary",
-    "ArmSummary",
-    "RateCurve",
-    "RateTrial",
-    "Estimate",
-    "Comparison",
-    "ClaimResult",
-    "Checks",
-)
+    "RunSummary", "VariantSummary", "ArmSummary", "RateCurve", "RateTrial", "AtEqualCost", "ToLoss", "SeedResult",
+    "FrontPoint", "Estimate", "Comparison", "ClaimResult", "Checks",
+)  # fmt: skip
 
 
 def schema_page() -> str:

@@ -13,12 +13,14 @@ from frostline.errors import RunFolderError
 from frostline.run_folder import SUMMARY_FILE
 from frostline.stats.answer import answer
 from frostline.stats.arms import quality_before, quality_reference, summarise_arm
+from frostline.stats.bottom_line import bottom_line, cost_details
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.comparisons import compare
+from frostline.stats.front import fronts
 from frostline.stats.rates import rate_curves
 from frostline.stats.runs import VariantRun, read_run
-from frostline.stats.summary import FORMAT, RunSummary, VariantSummary
+from frostline.stats.summary import FORMAT, RULES, RunSummary, VariantSummary
 from frostline.storage import replace_file
 
 _SUMMARY = TypeAdapter(RunSummary)
@@ -54,6 +56,7 @@ def summarise(run_folder: Path) -> RunSummary:
         claims=judge_claims(run),
         variants=variants,
         budget_seconds=recipe.training.seconds,
+        judged_by=RULES,
     )
 
 
@@ -98,6 +101,7 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
     windows_read = recipe.training.steps * recipe.training.batch * recipe.training.accumulation
     # One set of continuations a seed, whichever arm hands it out.
     untouched = list({run.seed: run for arm in variant.arms for run in variant.of(arm)}.values())
+    arms = {arm: summarise_arm(variant, arm) for arm in variant.arms}
     return VariantSummary(
         variant=prepared.variant,
         model=prepared.model,
@@ -124,12 +128,15 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         quality_before=quality_before(untouched),
         quality_reference=quality_reference(untouched),
         judge=prepared.judge,
-        arms={arm: summarise_arm(variant, arm) for arm in variant.arms},
+        arms=arms,
         comparisons=compare(variant),
         held_out_copied_windows=_copied_windows(variant),
         retention="" if prepared.retention is None else prepared.retention.description,
         race_windows=prepared.corpus.race_windows,
         rates=rate_curves(variant),
+        bottom_line=bottom_line(arms, variant.baseline),
+        cost_details=cost_details(arms, variant.baseline),
+        fronts=fronts(variant),
     )
 
 

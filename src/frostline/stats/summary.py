@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FORMAT = 1
+RULES = "0.2.0"
+"""The version that began to judge by the rules that hold now."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Estimate:
     """`nats`, `seconds`, `share`, `bytes`, ..."""
     method: str
     """How the interval was made, e.g. `t over replicates`, `moving-block bootstrap over steps`."""
+
+
+NOT_MEASURED = Estimate(None, None, None, 0, "", "not measured")
+"""What stands in a summary of an earlier Frostline that did not measure it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,86 @@ class RateCurve:
 
 
 @dataclass(frozen=True)
+class AtEqualCost:
+    """An arm beside the baseline at a cost that both reached, read off between evaluations."""
+
+    axis: str
+    """`seconds` of the steps, untimed ones at the mean, or `flops` that the steps need by analysis."""
+    shorter: str
+    """The arm or the baseline, whichever cost less in all: what it cost is what both are compared at."""
+    cost: float
+    """The cost at which they are compared, mean over replicates."""
+    loss: float
+    """Held-out loss of the arm there, nats, mean over replicates."""
+    baseline_loss: float
+    """Held-out loss of the baseline there."""
+    difference: Estimate
+    """Arm minus baseline, paired; without an interval where there are three replicates or fewer."""
+    least: float
+    """The difference if the longer one's loss were that of the evaluation before or after, whichever is less."""
+    most: float
+    """The same, whichever is more: the truth lies between, whatever the curve does between the two."""
+    by_seed: list[float]
+    """Difference of each replicate that has one, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class ToLoss:
+    """Time in which an arm and the baseline first reached a held-out loss that both reach."""
+
+    loss: float
+    """The worse of the two last held-out losses, nats, mean over replicates."""
+    seconds: float
+    """Seconds of steps until the arm was there, mean over replicates."""
+    baseline_seconds: float
+    """Until the baseline was."""
+    difference: Estimate
+    """Arm minus baseline, paired; without an interval where there are three replicates or fewer."""
+    by_seed: list[float]
+    """Difference of each replicate that has one, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One arm of one replicate: the numbers behind the intervals. None where not measured."""
+
+    seed: int
+    """Seed of the replicate."""
+    held_out_before: float | None
+    """Held-out loss before training."""
+    held_out_after: float | None
+    """Held-out loss at the end."""
+    difference: float | None
+    """Held-out loss at the end minus the baseline's; None for the baseline."""
+    share_of_gain_kept: float | None
+    """Fall of the held-out loss over that of the baseline; None for the baseline."""
+    training_seconds: float | None
+    """Seconds of all steps, untimed ones at the mean."""
+    clipped_share: float | None
+    """Share of the steps whose gradient was clipped."""
+    diverged: bool
+    """Whether a loss was not finite, or the held-out loss ended above where it began."""
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """Where an arm stands in the trade of loss against a cost."""
+
+    axis: str
+    """`seconds` of all steps, or `bytes` of peak memory."""
+    arm: str
+    """Name of the arm."""
+    cost: Estimate
+    """What it cost."""
+    loss: Estimate
+    """Held-out loss at the end."""
+    beaten_by: list[str]
+    """Arms that end at a loss as low or lower and cost as little or less; empty on the front."""
+    surely_beaten_by: list[str]
+    """Those of them whose lead is more than chance, by the 95 % intervals of the paired differences."""
+
+
+@dataclass(frozen=True)
 class ArmSummary:
     """One arm over all replicates of one variant. Estimates run over replicates unless their `method` differs."""
 
@@ -217,6 +303,26 @@ class ArmSummary:
     `copied_after`), and of the others (`new_before`, `new_after`); without what there are no windows of."""
     rate_chosen: str = ""
     """How its learning rate was found, such as `the best of 5 rates tried`; '' where the recipe gives it."""
+    training_seconds: Estimate = NOT_MEASURED
+    """Seconds of all steps of a replicate, untimed ones at the mean."""
+    at_equal_time: AtEqualCost | None = None
+    """Beside the baseline in the time of the one that took less; None where times do not compare."""
+    at_equal_flops: AtEqualCost | None = None
+    """Beside the baseline at the operations of the one that needed fewer."""
+    seconds_to_loss: ToLoss | None = None
+    """Time to a loss that arm and baseline both reach; None where times do not compare."""
+    share_of_gain_kept: Estimate | None = None
+    """Fall of the held-out loss over that of the baseline, after all steps of each; None for the baseline."""
+    widest_gap: Estimate | None = None
+    """How far apart the held-out curves of arm and baseline ever are, with the reach of their simultaneous band."""
+    diverged: list[int] = field(default_factory=list)
+    """Seeds whose loss was not finite, or whose held-out loss ended above where it began."""
+    clipped_share: Estimate | None = None
+    """Share of the steps whose gradient was clipped; None where the recipe clips none."""
+    seed_spread: Estimate = NOT_MEASURED
+    """Standard deviation over replicates of the held-out loss at the end."""
+    by_seed: list[SeedResult] = field(default_factory=list)
+    """The replicates one by one."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +407,12 @@ class VariantSummary:
     """Windows set apart for races of learning rates; 0 where every rate is given."""
     rates: dict[str, RateCurve] = field(default_factory=dict)
     """The race of each arm that held one, by name: `learning_rate: best`."""
+    bottom_line: list[str] = field(default_factory=list)
+    """What freezing costs and saves, in sentences for who knows nothing of the experiment; the first says most."""
+    cost_details: list[str] = field(default_factory=list)
+    """Each arm beside the baseline at equal time, and down to an equal loss, one sentence each."""
+    fronts: list[FrontPoint] = field(default_factory=list)
+    """Every arm in the trade of loss against time and against memory."""
 
 
 @dataclass(frozen=True)
@@ -349,3 +461,5 @@ class RunSummary:
     """One where nothing varies."""
     budget_seconds: float | None = None
     """Step time that every arm was given, from which its number of steps follows; None where the steps were named."""
+    judged_by: str = "0.1.0"
+    """The version whose rules judged the claims and gave the answer."""

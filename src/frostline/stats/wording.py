@@ -81,7 +81,7 @@ def describe_plan(plan: str, layers: int) -> str:
     try:
         written = WrittenPlan.parse(plan)
         selectors = written.train or written.freeze or written.targets
-        named = _listed([_selector(selector, layers) for selector in selectors])
+        named = listed([_selector(selector, layers) for selector in selectors])
     except (PlanError, KeyError):
         return f"Training by the plan '{plan}'"
     changes = len(written.changes)
@@ -106,5 +106,6 @@ def _selector(selector: Selector, layers: int) -> str:
     return f"{words} of layers {chosen[0]}, {chosen[1]}, ..., {chosen[-1]}"
 
 
-def _listed(phrases: list[str]) -> str:
+def listed(phrases: list[str]) -> str:
+    """`one`, `one and two`, `one, two and three`."""
     return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]

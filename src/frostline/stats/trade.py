@@ -1,0 +1,243 @@
+"""What does a loss cost? Held-out loss over seconds, operations, steps and epochs, and what one arm has at equal cost.
+
+Per step an arm that trains less almost always loses; people pay in seconds. So arms are compared at the time of the
+one that took less: its last evaluation there, the other's loss interpolated between two evaluations. A loss curve
+bends, and a straight line between evaluations lies above it, to the disadvantage of the longer arm: a monotone cubic is
+taken (Fritsch and Carlson 1980, *SIAM J. Numer. Anal.* 17:238), and the two evaluations around it bound the difference.
+
+Few seeds are shown as they are: a t interval of two or three says more of Student than of the arms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+
+from frostline.stats import scalars
+from frostline.stats.intervals import LEVEL, nothing, t_interval
+from frostline.stats.pairs import Pair, Pairs
+from frostline.stats.runs import ArmRun
+from frostline.stats.summary import AtEqualCost, Estimate, ToLoss
+
+Floats = NDArray[np.float64]
+SEEDS_SHOWN = 3
+"""Up to so many replicates stand as they are, without an interval."""
+AS_THEY_ARE = "the seeds' own values, too few for an interval"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Held-out loss over what it had cost by then, at each evaluation of one arm of one replicate."""
+
+    costs: Floats
+    """[evaluations], rising from 0."""
+    losses: Floats
+    """[evaluations], nats."""
+
+    @property
+    def last(self) -> float:
+        """Cost of the last evaluation."""
+        return float(self.costs[-1]) if len(self.costs) else math.nan
+
+    def at(self, cost: float) -> float:
+        """Loss at `cost`; NaN beyond the last evaluation."""
+        if len(self.costs) < 2 or not 0 <= cost <= self.last:
+            return math.nan
+        return float(PchipInterpolator(self.costs, self.losses)(cost))
+
+    def around(self, cost: float) -> tuple[float, float]:
+        """Losses of the evaluations before and after `cost`; twice the same where `cost` is that of one."""
+        after = int(np.searchsorted(self.costs, cost))
+        if after >= len(self.costs):
+            return math.nan, math.nan
+        before = after if self.costs[after] == cost else after - 1
+        return float(self.losses[before]), float(self.losses[after])
+
+    def first_at(self, loss: float) -> float:
+        """Cost at which the loss was first no higher than `loss`; NaN where it never was."""
+        reached = np.flatnonzero(self.losses <= loss)
+        if not len(reached):
+            return math.nan
+        first = int(reached[0])
+        if first == 0:
+            return float(self.costs[0])
+        smooth = PchipInterpolator(self.costs, self.losses)
+        low, high = float(self.costs[first - 1]), float(self.costs[first])
+        for _ in range(60):  # it falls monotonically from one evaluation to the next
+            middle = (low + high) / 2
+            low, high = (low, middle) if smooth(middle) <= loss else (middle, high)
+        return high
+
+
+def seconds_spent(seconds: ArrayLike, timed: ArrayLike) -> Floats:
+    """Seconds after 0, 1, 2, ... steps, [steps + 1]; an untimed step counts as much as a timed one does on average."""
+    taken, counts = np.asarray(seconds, dtype=np.float64), np.asarray(timed, dtype=np.bool_)
+    mean = float(taken[counts].mean()) if counts.any() else math.nan
+    return np.concatenate([[0.0], np.cumsum(np.where(counts, taken, mean))])
+
+
+def training_seconds(run: ArmRun) -> float:
+    """Seconds of all steps, untimed ones at the mean."""
+    return float(seconds_spent(run.seconds, run.timed)[-1]) if run.timed.any() else math.nan
+
+
+def over_seconds(run: ArmRun) -> Curve:
+    """Held-out loss over the seconds of the steps before it."""
+    spent = seconds_spent(run.seconds, run.timed)
+    return _curve(run, lambda step: float(spent[step]) if step < len(spent) else math.nan)
+
+
+def over_flops(run: ArmRun) -> Curve:
+    """Held-out loss over the floating-point operations that the steps before it need by analysis.
+
+    Those of a plan that changes on the way are not known, and its curve is empty.
+    """
+    return _curve(run, lambda step: math.nan if run.plan_changes else step * run.started.step_flops)
+
+
+def at_equal_cost(pairs: Pairs, axis: str, curve_of: Callable[[ArmRun], Curve]) -> AtEqualCost | None:
+    """Arm beside baseline at the cost of the one that cost less, in each replicate; None where that cannot be read.
+
+    The longer curve needs an evaluation between its first and its last.
+    """
+    found = [one for pair in pairs.pairs if (one := _of_pair(pair, curve_of)) is not None]
+    if not found:
+        return None
+    costs, own, others, least, most, arm_is_shorter = (np.array(column) for column in zip(*found, strict=True))
+    differences = own - others
+    shorter = pairs.arm if arm_is_shorter.mean() >= 0.5 else pairs.baseline
+    return AtEqualCost(
+        axis=axis,
+        shorter=shorter,
+        cost=float(costs.mean()),
+        loss=float(own.mean()),
+        baseline_loss=float(others.mean()),
+        difference=over_seeds(differences, "nats"),
+        least=float(least.mean()),
+        most=float(most.mean()),
+        by_seed=[float(value) for value in differences],
+    )
+
+
+def seconds_to_loss(pairs: Pairs) -> ToLoss | None:
+    """Time in which arm and baseline first reached the worse of their last held-out losses, in each replicate."""
+    levels, own, others = [], [], []
+    for pair in pairs.pairs:
+        curves = over_seconds(pair.arm), over_seconds(pair.baseline)
+        if any(len(curve.losses) < 3 for curve in curves):
+            continue
+        level = max(float(curve.losses[-1]) for curve in curves)
+        reached = [curve.first_at(level) for curve in curves]
+        if all(math.isfinite(seconds) for seconds in reached) and min(reached) > 0:
+            levels.append(level)
+            own.append(reached[0])
+            others.append(reached[1])
+    if not levels:
+        return None
+    differences = np.array(own) - np.array(others)
+    return ToLoss(
+        loss=float(np.mean(levels)),
+        seconds=float(np.mean(own)),
+        baseline_seconds=float(np.mean(others)),
+        difference=over_seeds(differences, "seconds"),
+        by_seed=[float(value) for value in differences],
+    )
+
+
+def gain(run: ArmRun) -> float:
+    """Fall of the held-out loss from the start to the end, nats."""
+    return scalars.held_out_before(run) - scalars.held_out_after(run)
+
+
+def share_of_gain_kept(pairs: Pairs) -> Estimate:
+    """The arm's gain over the baseline's, after all steps of each; nothing where the baseline gained nothing."""
+    gains = np.array([(gain(pair.arm), gain(pair.baseline)) for pair in pairs.pairs], dtype=np.float64).reshape(-1, 2)
+    known = gains[np.isfinite(gains).all(axis=1)]
+    if not len(known) or known[:, 1].mean() <= 0:
+        return nothing("share")
+    return ratio_of_means(known[:, 0], known[:, 1], "share")
+
+
+def widest_gap(pairs: Pairs) -> Estimate:
+    """How far apart two held-out curves ever are: the largest mean difference over the evaluations after the first.
+
+    The interval's upper end is the farthest that the simultaneous 95 % band of the paired curve reaches from zero
+    (Bonferroni over evaluations), the lower end 0: curves coincide within any margin above it.
+    """
+    steps = _common_steps(pairs)
+    if not steps:
+        return nothing("nats")
+    table = np.array(
+        [[pair.arm.held_out[step] - pair.baseline.held_out[step] for step in steps] for pair in pairs.pairs]
+    )
+    means, n = table.mean(axis=0), len(table)
+    value = float(np.abs(means).max())
+    if n <= SEEDS_SHOWN:
+        return Estimate(value, None, None, n, "nats", AS_THEY_ARE)
+    reach = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * len(steps)), n - 1)) / math.sqrt(n)
+    high = float((np.abs(means) + reach * table.std(axis=0, ddof=1)).max())
+    return Estimate(value, 0.0, high, n, "nats", "simultaneous t band over replicates")
+
+
+def over_seeds(values: ArrayLike, unit: str) -> Estimate:
+    """Mean over replicates with its t interval, or without where there are at most `SEEDS_SHOWN`."""
+    found = t_interval(values, unit)
+    if found.n > SEEDS_SHOWN or found.value is None:
+        return found
+    return Estimate(found.value, None, None, found.n, unit, AS_THEY_ARE)
+
+
+def ratio_of_means(above: Floats, below: Floats, unit: str) -> Estimate:
+    """Mean of `above` over mean of `below`, paired, with Fieller's interval (1954, *JRSS B* 16:175).
+
+    None for its ends where `below` is not told from 0, so that the ratio has no bounds.
+    """
+    n, value = len(above), float(above.mean() / below.mean())
+    if n <= SEEDS_SHOWN:
+        return Estimate(value, None, None, n, unit, AS_THEY_ARE)
+    method = "Fieller's interval over replicates"
+    covariance = np.cov(above, below) / n
+    over, under, both = float(covariance[0, 0]), float(covariance[1, 1]), float(covariance[0, 1])
+    t = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1))
+    unsure = t**2 * under / float(below.mean()) ** 2
+    if unsure >= 1:
+        return Estimate(value, None, None, n, unit, f"{method}: unbounded")
+    rest = over - both**2 / under if under > 0 else over
+    spread = max(0.0, over - 2 * value * both + value**2 * under - unsure * rest)
+    centre = value - (unsure * both / under if under > 0 else 0.0)
+    half = t / abs(float(below.mean())) * math.sqrt(spread)
+    return Estimate(value, (centre - half) / (1 - unsure), (centre + half) / (1 - unsure), n, unit, method)
+
+
+def _curve(run: ArmRun, cost_of: Callable[[int], float]) -> Curve:
+    points = [(cost_of(step), loss) for step, loss in sorted(run.held_out.items())]
+    known = np.array([point for point in points if all(map(math.isfinite, point))], dtype=np.float64).reshape(-1, 2)
+    return Curve(known[:, 0], known[:, 1])
+
+
+def _of_pair(pair: Pair, curve_of: Callable[[ArmRun], Curve]) -> tuple[float, float, float, float, float, bool] | None:
+    """Cost, the two losses there, the least and the most that their difference can be, whether the arm is shorter."""
+    own, others = curve_of(pair.arm), curve_of(pair.baseline)
+    arm_is_shorter = own.last <= others.last
+    longer = others if arm_is_shorter else own
+    cost = min(own.last, others.last)
+    if not cost > 0 or (len(longer.costs) < 3 and longer.last != cost):
+        return None
+    before, after = longer.around(cost)
+    if arm_is_shorter:
+        ends = own.at(cost) - before, own.at(cost) - after
+    else:
+        ends = before - others.at(cost), after - others.at(cost)
+    return cost, own.at(cost), others.at(cost), min(ends), max(ends), arm_is_shorter
+
+
+def _common_steps(pairs: Pairs) -> list[int]:
+    """Evaluations after training began that every replicate of both arms has."""
+    evaluated: Sequence[set[int]] = [set(run.held_out) for pair in pairs.pairs for run in (pair.arm, pair.baseline)]
+    return sorted(step for step in set.intersection(*evaluated) if step > 0) if evaluated else []
