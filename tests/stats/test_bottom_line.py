@@ -46,8 +46,9 @@ def test_the_first_sentence_says_where_both_stood_in_the_same_time(variant: Vari
     arm = replace(variant.arms["freeze"], at_equal_time=found([0.1, 0.2], 0.05, 0.3))
     lead = bottom_line(variant.arms | {"freeze": arm}, "full")[0]
     assert lead == (
-        "Given the same time, full training got further than freeze: in the 48 s that freeze took, freeze reached a "
-        "held-out loss of 2.950 nats a token and full training 2.800, a difference of 0.150 (seeds: 0.100, 0.200)."
+        "Given the same time in these 2 runs, full training got further than freeze: in the 48 s that freeze took, "
+        "freeze reached a held-out loss of 2.950 nats a token and full training 2.800, a difference of 0.150 "
+        "(seeds: 0.100, 0.200)."
     )
 
 
@@ -70,7 +71,8 @@ def test_evaluations_too_far_apart_leave_it_open(variant: VariantSummary) -> Non
 def test_several_arms_share_the_first_sentence(tmp_path: Path) -> None:
     run = write_simulated_run(tmp_path / "run", seeds=tuple(range(5)), with_watch=False, with_sampling=False)
     variant = summarise(run).variants[0]
-    assert variant.bottom_line[0].startswith("Given the same time, in held-out loss (nats a token): freeze (by 0.0")
+    lead = variant.bottom_line[0]
+    assert lead.startswith("Given the same time in these 5 runs, in held-out loss (nats a token): freeze got further")
     assert "reversed and full training are not told apart" in variant.bottom_line[0]
     assert any("coincide: they never lay more than" in sentence for sentence in variant.cost_details)
 

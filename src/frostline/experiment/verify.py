@@ -30,7 +30,7 @@ from frostline.run_folder import (
     run_lock,
     saved_model_folder,
 )
-from frostline.stats import RecordedRun, VariantRun, check, read_run, read_summary, summarise
+from frostline.stats import RULES, RecordedRun, VariantRun, check, judged_by, read_run, read_summary, summarise
 from frostline.storage import LOCK_FILE, SealBrokenError, open_sealed
 
 
@@ -251,6 +251,9 @@ def _derived(run_folder: Path, render_report: Callable[[Path], str]) -> Iterator
     for file, make in ((SUMMARY_FILE, _summary_follows), (REPORT_FILE, report_follows)):
         if not (run_folder / file).exists():
             yield Finding(file, None, "It has not been written: 'frostline report' does.")
+            continue
+        if (version := judged_by(run_folder)) not in ("", RULES):
+            yield Finding(file, None, f"It was judged by the rules of {version}, which are not those of today.")
             continue
         try:
             follows = make(run_folder)

@@ -8,24 +8,43 @@ from frostline.stats.crossed import POPULATION
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.rates import at_rate, at_rates
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
-from frostline.stats.summarising import read_summary, summarise, write_summary
-from frostline.stats.summary import ArmSummary, ClaimResult, Estimate, RateCurve, RunSummary, VariantSummary
+from frostline.stats.summarising import judged_by, read_summary, summarise, summary_in_its_time, write_summary
+from frostline.stats.summary import (
+    RULES,
+    ArmSummary,
+    AtEqualCost,
+    ClaimResult,
+    Estimate,
+    FrontPoint,
+    RateCurve,
+    RunSummary,
+    SeedResult,
+    ToLoss,
+    VariantSummary,
+)
+from frostline.stats.trade import SEEDS_SHOWN, seconds_spent
 from frostline.stats.weight_noise import noise_change
 from frostline.stats.wording import verdict_label, verdict_symbol
 
 __all__ = [
     "OVER_BLOCKS",
     "POPULATION",
+    "RULES",
     "SAME_SIZE",
+    "SEEDS_SHOWN",
     "ArmSummary",
+    "AtEqualCost",
     "BlindPair",
     "BlindResult",
     "BlindTest",
     "ClaimResult",
     "Estimate",
+    "FrontPoint",
     "RateCurve",
     "RecordedRun",
     "RunSummary",
+    "SeedResult",
+    "ToLoss",
     "VariantRun",
     "VariantSummary",
     "at_rate",
@@ -34,13 +53,16 @@ __all__ = [
     "bootstrap",
     "check",
     "judge_claims",
+    "judged_by",
     "noise_change",
     "ratio",
     "read_choices",
     "read_run",
     "read_summary",
     "result_of",
+    "seconds_spent",
     "summarise",
+    "summary_in_its_time",
     "verdict_label",
     "verdict_symbol",
     "write_summary",

@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from frostline.readable import gigabytes, loss, percent, seconds
+from frostline.stats.significance import MINIMUM_REPLICATES
 from frostline.stats.summary import ArmSummary, AtEqualCost, Estimate
 from frostline.stats.trade import SEEDS_SHOWN
 from frostline.stats.wording import interval, listed
 
 AHEAD, BEHIND, LEVEL, OPEN = "ahead", "behind", "level", "open"
+_FURTHER = {
+    AHEAD: "{arm} got further than {base} (by {apart})",
+    BEHIND: "{base} got further than {arm} (by {apart})",
+    LEVEL: "{arm} and {base} are not told apart",
+    OPEN: "for {arm} it is open, as the evaluations lie too far apart",
+}
 COINCIDE = 0.05
 """Curves that are never farther apart than this share of the baseline's gain are said to coincide."""
 
@@ -74,25 +81,22 @@ def _lead(others: Sequence[ArmSummary], base: ArmSummary) -> str:
     timed = [arm for arm in others if arm.at_equal_time is not None]
     if len(timed) < 2:
         return _at_equal_time(timed[0], base) if timed else ""
-    by_standing: dict[str, list[str]] = {}
-    for arm in timed:
-        assert arm.at_equal_time is not None
-        where = standing(arm.at_equal_time)
-        apart = "" if where in (LEVEL, OPEN) else f" (by {loss(abs(arm.at_equal_time.difference.value or 0.0))})"
-        by_standing.setdefault(where, []).append(f"{arm.arm}{apart}")
-    words = {
-        AHEAD: "{arms} got further than {base}",
-        BEHIND: "{base} got further than {arms}",
-        LEVEL: "{arms} and {base} are not told apart",
-        OPEN: "for {arms} it is open, as the evaluations lie too far apart",
-    }
-    parts = [
-        text.format(base=words_for(base), arms=listed(by_standing[where]))
-        for where, text in words.items()
-        if where in by_standing
-    ]
-    runs = {1: " in this one replicate"}.get(max(arm.replicates for arm in timed), "")
-    return f"Given the same time{runs}, in held-out loss (nats a token): {'; '.join(parts)}."
+    parts = []
+    for where, words in _FURTHER.items():
+        for arm in timed:
+            assert arm.at_equal_time is not None
+            if standing(arm.at_equal_time) == where:
+                apart = loss(abs(arm.at_equal_time.difference.value or 0.0))
+                parts.append(words.format(arm=arm.arm, base=words_for(base), apart=apart))
+    return f"Given the same time{_where(timed)}, in held-out loss (nats a token): {'; '.join(parts)}."
+
+
+def _where(arms: Sequence[ArmSummary]) -> str:
+    """Of which runs alone it is said, where they are too few to say more."""
+    replicates = min(arm.at_equal_time.difference.n for arm in arms if arm.at_equal_time is not None)
+    if replicates >= MINIMUM_REPLICATES:
+        return ""
+    return " in this one run" if replicates == 1 else f" in these {replicates} runs"
 
 
 def _at_equal_time(arm: ArmSummary, base: ArmSummary) -> str:
@@ -106,21 +110,21 @@ def _at_equal_time(arm: ArmSummary, base: ArmSummary) -> str:
         f"in the {seconds(found.cost)} that {shorter} took, {arm.arm} reached a held-out loss of {loss(found.loss)} "
         f"nats a token and {other} {loss(found.baseline_loss)}"
     )
-    where = standing(found)
+    where, same = standing(found), f"Given the same time{_where([arm])}"
     if where == LEVEL:
-        return f"Given the same time, {arm.arm} and {other} are not told apart: {reached}{_differing(found)}."
+        return f"{same}, {arm.arm} and {other} are not told apart: {reached}{_differing(found)}."
     if where == OPEN:
         return (
-            f"Given the same time, it is open whether {arm.arm} or {other} got further: {reached}, read off between "
+            f"{same}, it is open whether {arm.arm} or {other} got further: {reached}, read off between "
             "evaluations that lie too far apart (measures.evaluate_every)."
         )
     first, second = (arm.arm, other) if where == AHEAD else (other, arm.arm)
-    return f"Given the same time, {first} got further than {second}: {reached}{_differing(found)}."
+    return f"{same}, {first} got further than {second}: {reached}{_differing(found)}."
 
 
 def _differing(found: AtEqualCost) -> str:
     if found.difference.n == 1:
-        return ", in this one replicate"
+        return ""
     return f", a difference of {loss(found.difference.value)}{with_seeds(found.difference, found.by_seed)}"
 
 
@@ -134,7 +138,8 @@ def _kept(others: Sequence[ArmSummary], base: ArmSummary) -> str:
         known = [one.share_of_gain_kept for one in arm.by_seed if one.share_of_gain_kept is not None]
         timed = arm.saving is not None and arm.saving.value is not None
         time = f" in {percent(1 - (arm.saving.value or 0.0))} of the time" if timed and arm.saving is not None else ""
-        parts.append(f"{arm.arm} keeps {percent(kept.value)}{with_seeds(kept, known, as_percent=True)}{time}")
+        word = "keeps" if kept.value <= 1 else "gains"
+        parts.append(f"{arm.arm} {word} {percent(kept.value)}{with_seeds(kept, known, as_percent=True)}{time}")
     if not parts:
         return ""
     return f"Step for step, of what {words_for(base)} gains in held-out loss, {listed(parts)}."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from frostline.errors import RunFolderError
+from frostline.errors import FrostlineError, RunFolderError
 from frostline.run_folder import SUMMARY_FILE
 from frostline.stats.answer import answer
 from frostline.stats.arms import quality_before, quality_reference, summarise_arm
@@ -20,10 +20,11 @@ from frostline.stats.comparisons import compare
 from frostline.stats.front import fronts
 from frostline.stats.rates import rate_curves
 from frostline.stats.runs import VariantRun, read_run
-from frostline.stats.summary import FORMAT, RULES, RunSummary, VariantSummary
+from frostline.stats.summary import FIRST_RULES, FORMAT, RULES, ClaimResult, RunSummary, VariantSummary
 from frostline.storage import replace_file
 
 _SUMMARY = TypeAdapter(RunSummary)
+_ANSWER, _CLAIMS = TypeAdapter(list[str]), TypeAdapter(list[ClaimResult])
 
 
 def summarise(run_folder: Path) -> RunSummary:
@@ -94,6 +95,47 @@ def read_summary(run_folder: Path) -> RunSummary:
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise RunFolderError(f"{path}, key '{place}': not what a summary has there.", remedy) from error
+
+
+def judged_by(run_folder: Path) -> str:
+    """The version whose rules judged what `summary.json` says; '' where there is none that can be read."""
+    values = _values(run_folder)
+    return str(values.get("judged_by", FIRST_RULES)) if values.get("format") == FORMAT else ""
+
+
+def summary_in_its_time(run_folder: Path) -> RunSummary:
+    """What a reader of the run is told: `summary.json`, or the summary made anew from the journal if there is none.
+
+    Of a summary that earlier rules judged, answer and verdicts stand as they were; all other numbers are made anew.
+    Raises `RunFolderError` as `read_summary` and `summarise` do.
+    """
+    if not (run_folder / SUMMARY_FILE).is_file():
+        return summarise(run_folder)
+    version = judged_by(run_folder)
+    if version in ("", RULES):
+        return read_summary(run_folder)
+    values = _values(run_folder)
+    try:
+        answers, claims = _ANSWER.validate_python(values.get("answer")), _CLAIMS.validate_python(values.get("claims"))
+    except ValidationError as error:
+        raise RunFolderError(
+            f"{run_folder / SUMMARY_FILE}: its claims are not what a summary has there.",
+            "Move it away, and write it anew with 'frostline report'.",
+        ) from error
+    try:
+        anew = summarise(run_folder)
+    except FrostlineError:  # a recipe that means nothing today: what was said then is still to be read
+        return read_summary(run_folder)
+    return replace(anew, answer=answers, claims=claims, judged_by=version)
+
+
+def _values(run_folder: Path) -> dict[str, object]:
+    """`summary.json` as a mapping; empty where it cannot be read as one."""
+    try:
+        values = json.loads((run_folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _summarise_variant(variant: VariantRun) -> VariantSummary:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FORMAT = 1
+FIRST_RULES = "0.1.0"
+"""The version whose rules judged a summary that names none."""
 RULES = "0.2.0"
 """The version that began to judge by the rules that hold now."""
 
@@ -152,7 +154,7 @@ class AtEqualCost:
     least: float
     """The difference if the longer one's loss were that of the evaluation before or after, whichever is less."""
     most: float
-    """The same, whichever is more: the truth lies between, whatever the curve does between the two."""
+    """The same, whichever is more: the truth lies between, if the loss goes from one to the other without a detour."""
     by_seed: list[float]
     """Difference of each replicate that has one, in the order of the seeds."""
 
@@ -461,5 +463,5 @@ class RunSummary:
     """One where nothing varies."""
     budget_seconds: float | None = None
     """Step time that every arm was given, from which its number of steps follows; None where the steps were named."""
-    judged_by: str = "0.1.0"
+    judged_by: str = FIRST_RULES
     """The version whose rules judged the claims and gave the answer."""

@@ -154,12 +154,14 @@ def verify(
 def write_report(folder: str | PathLike[str], *, figures: str | PathLike[str] | None = None) -> list[Path]:
     """Write `summary.json` and `report.html` of the run in `folder` anew from its journal.
 
+    A summary that earlier rules judged is kept, and the report says by whose rules; moved away, it is judged anew.
     With `figures`, a folder, also every figure as SVG and PNG. Paths of the report and of the figures come back.
     """
     from frostline import report
-    from frostline.stats import write_summary
+    from frostline.stats import RULES, judged_by, write_summary
 
-    write_summary(Path(folder))
+    if judged_by(Path(folder)) in ("", RULES):
+        write_summary(Path(folder))
     written = [report.write_report(Path(folder))]
     return written if figures is None else written + report.write_figures(Path(folder), Path(figures))
 
