@@ -7,14 +7,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+import frostline
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.report import NothingMeasured, Run, open_run, write_figures
 from frostline.report.style import DARK, LIGHT, Style
+from frostline.stats import RULES, write_summary
+from tests.builders.simulated_run import write_simulated_run
+from tests.builders.simulated_truth import ArmTruth
 from tests.report.sample_run import Shape, write_run
 
 PLACE = ["variant", "seed", "arm"]
@@ -29,6 +35,11 @@ COLUMNS: dict[str, list[str]] = {
                       "ngrams", "copied_ngrams", "distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu",
                       "measured_tokens", "judge_loss_nats", "draw"],
     "times": [*PLACE, "step", "seconds", "untimed"],
+    "curves": [*PLACE, "step", "epoch", "seconds", "flops", "loss_nats"],
+    "seeds": ["variant", "arm", "seed", "held_out_before", "held_out_after", "difference", "share_of_gain_kept",
+              "training_seconds", "clipped_share", "diverged"],
+    "front": ["variant", "axis", "arm", "cost", "cost_low", "cost_high", "loss", "loss_low", "loss_high", "beaten",
+              "surely_beaten"],
     "memory": ["variant", "arm", "method", "peak_bytes", "model_bytes"],
     "claims": ["id", "claim", "variant", "arm", "verdict", "scope", "at_rates", *ESTIMATE, "p_value", "sentence",
                "statistic", "null",
@@ -36,9 +47,13 @@ COLUMNS: dict[str, list[str]] = {
                "decides"],
     "estimates": ["variant", "arm", "measure", *ESTIMATE],
 }  # fmt: skip
+LATER_KEYS = (
+    "training_seconds", "at_equal_time", "at_equal_flops", "seconds_to_loss", "share_of_gain_kept", "widest_gap",
+    "diverged", "clipped_share", "seed_spread", "by_seed",
+)  # fmt: skip
 CHARTS = (
     "loss", "loss_difference", "scatter", "token_share", "weight_change", "drift", "time", "memory", "quality",
-    "forgetting", "overfitting",
+    "forgetting", "overfitting", "loss_over_time", "front", "gradient_norm",
 )  # fmt: skip
 
 
@@ -49,7 +64,9 @@ def test_a_frame_has_the_documented_columns(plain_run: Run, name: str) -> None:
     assert frame.height > 0
 
 
-@pytest.mark.parametrize("name", ["losses", "weight_changes", "final_weights", "continuations", "memory", "claims"])
+@pytest.mark.parametrize(
+    "name", ["losses", "curves", "weight_changes", "final_weights", "continuations", "memory", "claims"]
+)
 def test_a_frame_without_records_keeps_its_columns_and_types(plain_run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "journal").mkdir()
     empty = Run(tmp_path, plain_run.summary, [])
@@ -62,6 +79,74 @@ def test_losses_are_those_of_the_journal(plain_folder: Path, plain_run: Run) -> 
     expected = [line["loss_nats"] for line in map(json.loads, lines) if line["kind"] == "StepTaken"]
     found = plain_run.losses().filter((pl.col("seed") == 1) & (pl.col("arm") == "freeze")).sort("step")
     assert found.get_column("loss_nats").to_list() == expected
+
+
+def test_a_curve_has_the_seconds_of_the_steps_before_with_untimed_ones_at_the_mean(plain_run: Run) -> None:
+    seconds = (
+        plain_run.times().filter((pl.col("seed") == 1) & (pl.col("arm") == "freeze")).sort("step").get_column("seconds")
+    )
+    found = plain_run.curves().filter((pl.col("seed") == 1) & (pl.col("arm") == "freeze")).sort("step")
+    taken = [float(value) for value in seconds]
+    mean = sum(taken[3:]) / len(taken[3:])
+    assert found.get_column("step").to_list() == [0, 8, 16]
+    expected = [0.0, 3 * mean + sum(taken[3:8]), 3 * mean + sum(taken[3:16])]
+    assert found.get_column("seconds").to_list() == pytest.approx(expected)
+    assert found.get_column("epoch").to_list() == pytest.approx([0, 16 / 860, 32 / 860])
+
+
+def test_a_curve_has_the_operations_that_its_steps_need_unless_the_plan_changes(tmp_path: Path) -> None:
+    run = write_simulated_run(tmp_path / "run", seeds=(0,), with_watch=False, with_sampling=False)
+    flops = open_run(run).curves().filter(pl.col("arm") == "full").get_column("flops").to_list()
+    assert flops == pytest.approx([step * 2.1e11 for step in (0, 10, 20, 30, 40)])
+    gradual = write_simulated_run(
+        tmp_path / "gradual", arms=("full",), seeds=(0,), with_watch=False, with_sampling=False,
+        truth=lambda variant, arm: ArmTruth(plan="train: [all]; at 50 %: all"),
+    )  # fmt: skip
+    assert open_run(gradual).curves().get_column("flops").null_count() == 5
+
+
+def test_a_run_that_earlier_rules_judged_keeps_its_verdicts_and_says_by_whose_rules(tmp_path: Path) -> None:
+    folder = write_simulated_run(tmp_path / "run", seeds=(0, 1), with_watch=False, with_sampling=False)
+    written = json.dumps(_as_of_its_time(asdict(write_summary(folder))))
+    (folder / "summary.json").write_text(written, encoding="utf-8")
+    run = open_run(folder)
+    assert run.summary.judged_by == "0.1.0"
+    assert run.summary.answer == ["What it said then."]
+    assert {claim.verdict for claim in run.summary.claims} == {"supported"}
+    assert run.summary.variants[0].bottom_line  # what was not measured then follows from the journal
+    frostline.write_report(folder)
+    assert (folder / "summary.json").read_text(encoding="utf-8") == written
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Judged by the rules of 0.1.0: verdicts and answer are those of their own time" in page
+
+
+def test_moved_away_such_a_summary_is_judged_anew(tmp_path: Path) -> None:
+    folder = write_simulated_run(tmp_path / "run", seeds=(0, 1), with_watch=False, with_sampling=False)
+    frostline.write_report(folder)
+    assert open_run(folder).summary.judged_by == RULES
+    assert "Judged by the rules" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_earlier_summary_whose_journal_says_nothing_today_is_still_read(plain_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain_folder, tmp_path / "run")
+    path = tmp_path / "run" / "summary.json"
+    path.write_text(json.dumps(_as_of_its_time(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    assert open_run(tmp_path / "run").summary.answer == ["What it said then."]
+
+
+def _as_of_its_time(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary as the first version wrote it: without the keys that came later."""
+    del summary["judged_by"]
+    summary["answer"] = ["What it said then."]
+    for claim in summary["claims"]:
+        claim["verdict"] = "supported"
+    for variant in summary["variants"]:
+        for key in ("bottom_line", "cost_details", "fronts"):
+            del variant[key]
+        for arm in variant["arms"].values():
+            for key in LATER_KEYS:
+                arm.pop(key)
+    return summary
 
 
 def test_weight_changes_name_the_matrix_of_each_number(plain_folder: Path, plain_run: Run) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from frostline.report import gallery, numbers, write_report
+from frostline.report import gallery, numbers, spread_note, write_report
 from frostline.stats import Estimate
 from frostline.terminal.run import show_run
 from tests.report.markup import Markup
@@ -66,6 +66,43 @@ def test_what_became_of_the_rows_stands_in_report_and_terminal(plain_folder: Pat
         assert f"{Shape().text} as the chat template writes it" in plain.replace(", as", " as")
 
 
+def test_the_first_screen_says_what_it_costs_beside_loss_over_time(plain_page: str, plain_folder: Path) -> None:
+    summary = json.loads((plain_folder / "summary.json").read_text(encoding="utf-8"))
+    answer = plain_page.index('id="answer"')
+    lead = plain_page.index('class="lead"')
+    figure = plain_page.index('id="figure-loss_over_time"')
+    assert answer < lead < figure < plain_page.index('class="cards"') < plain_page.index('id="claims"')
+    text = Markup(plain_page).text
+    for sentence in summary["variants"][0]["bottom_line"] + summary["variants"][0]["cost_details"]:
+        assert sentence in text
+
+
+def test_the_studys_own_numbers_stand_beside_those_of_the_run(plain_page: str) -> None:
+    text = Markup(plain_page).text
+    assert "89 s against 120 s: 25.8 % less" in text
+    assert "from 3.78 to 2.65" in text
+
+
+def test_a_card_shows_the_seeds_where_they_are_few_and_an_interval_where_not() -> None:
+    few = Estimate(0.5, 0.1, 0.9, 3, "share", "t over replicates")
+    assert spread_note(few, [0.4, 0.5, 0.6]) == numbers_in("seeds 40.0 %, 50.0 %, 60.0 %")
+    assert spread_note(few, [0.5]) == spread_note(None) == ""
+    enough = Estimate(0.5, 0.1, 0.9, 4, "share", "t over replicates")
+    assert spread_note(enough, [0.4, 0.5, 0.6, 0.5]) == numbers_in("[10.0, 90.0] %")
+    blocks = Estimate(0.5, 0.1, 0.9, 3, "share", "moving-block bootstrap over steps")
+    assert spread_note(blocks, []) == numbers_in("[10.0, 90.0] %")
+
+
+def numbers_in(text: str) -> str:
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def test_an_arm_that_diverged_is_told_before_the_answer(tmp_path: Path) -> None:
+    shape = Shape(failed="freeze", seeds=(0, 1), layers=2, steps=8)
+    page = write_report(write_run(tmp_path / "run", shape)).read_text(encoding="utf-8")
+    assert page.index("freeze diverged in seed 0: its loss was not finite") < page.index('id="answer"')
+
+
 def test_verdicts_are_words_with_a_class_of_their_own(plain_page: str) -> None:
     classes = [value for tag, name, value in Markup(plain_page).attributes if (tag, name) == ("td", "class")]
     for verdict in ("supported", "refuted", "undecided"):
@@ -103,7 +140,7 @@ def test_every_figure_has_a_name_for_screen_readers_and_a_caption(plain_page: st
     found = Markup(plain_page)
     figures = found.elements.count("figure")
     labels = [value for tag, name, value in found.attributes if (tag, name) == ("svg", "aria-label")]
-    assert figures == 11
+    assert figures == 14
     assert found.elements.count("figcaption") == figures
     assert len(labels) == 2 * figures
     assert all(labels)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from frostline.report import numbers
 from frostline.report.blind_page import BLIND_FILE, render_blind, write_blind
+from frostline.report.cards import spread_note
 from frostline.report.numbers import MISSING
 from frostline.report.opened import Run, open_run
-from frostline.report.page import SYMBOLS, alerts_of, row_facts
+from frostline.report.page import SYMBOLS, alerts_of, row_facts, rules_of
 from frostline.report.plots import NothingMeasured, RunPlots
 from frostline.report.write import render_report, write_figures, write_report
 
@@ -33,8 +34,10 @@ __all__ = [
     "render_blind",
     "render_report",
     "row_facts",
+    "rules_of",
     "sentences_of",
     "sizes_of",
+    "spread_note",
     "write_advice",
     "write_blind",
     "write_corpora",

@@ -11,9 +11,9 @@ from frostline.advisor import FULL, RUNGS, Advice, Recommendation, read_advice, 
 from frostline.errors import RunFolderError
 from frostline.readable import percent
 from frostline.report import numbers
+from frostline.report.cards import Fact
 from frostline.report.figures.inside import front_chart
 from frostline.report.inside import STYLE, signal_sections
-from frostline.report.page import Fact
 from frostline.report.sections import PlainFigure, PlainPage, PlainSection
 from frostline.report.style import WIDE
 from frostline.report.table import Table

@@ -8,7 +8,7 @@ from pathlib import Path
 from frostline.arms import ReadCorpora
 from frostline.corpus import CorpusPreview, ShownWindow
 from frostline.readable import percent, plural
-from frostline.report.page import Fact
+from frostline.report.cards import Fact
 from frostline.report.sections import Passage, PlainPage, PlainSection
 from frostline.report.table import Table
 from frostline.report.write import write_page

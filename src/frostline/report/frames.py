@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from frostline.run_folder import (
+    ArmStarted,
     Continuation,
     Evaluation,
     FinalWeights,
@@ -19,10 +20,22 @@ from frostline.run_folder import (
     Record,
     StepTaken,
     TrueContinuation,
+    VariantPrepared,
     WatchedMatrices,
     WeightChange,
 )
-from frostline.stats import ArmSummary, ClaimResult, Estimate, RunSummary, VariantRun, noise_change
+from frostline.stats import (
+    ArmSummary,
+    AtEqualCost,
+    ClaimResult,
+    Estimate,
+    RunSummary,
+    SeedResult,
+    ToLoss,
+    VariantRun,
+    noise_change,
+    seconds_spent,
+)
 
 Lines = list[dict[str, object]]
 
@@ -49,6 +62,62 @@ def losses_frame(lines: Lines) -> pl.DataFrame:
 def evaluations_frame(lines: Lines) -> pl.DataFrame:
     """One row an evaluation: the fields of `Evaluation`."""
     return _records(lines, Evaluation)
+
+
+def curves_frame(lines: Lines, windows_a_step: int) -> pl.DataFrame:
+    """One row a held-out evaluation: variant, seed, arm, step, epoch, seconds, flops, loss_nats.
+
+    What the steps before it took: untimed ones count as much as a timed one does on average; operations by analysis,
+    null where the plan changes on the way.
+    """
+    spent = {}
+    for place, steps in losses_frame(lines).group_by(*_PLACE, maintain_order=True):
+        timed = ~steps.get_column("untimed") & steps.get_column("seconds").is_not_null()
+        spent[place] = seconds_spent(steps.get_column("seconds").fill_null(0.0).to_numpy(), timed.to_numpy())
+    changing = {tuple(line[name] for name in _PLACE) for line in lines if line["kind"] == "PlanChanged"}
+    flops = {row[:3]: row[3] for row in _records(lines, ArmStarted).select(*_PLACE, "step_flops").iter_rows()}
+    windows = {
+        str(line["variant"]): dict(line["corpus"]).get("windows")  # type: ignore[call-overload]
+        for line in lines if line["kind"] == VariantPrepared.__name__
+    }  # fmt: skip
+    rows = []
+    held_out = evaluations_frame(lines).filter(pl.col("corpus") == "held_out")
+    for variant, seed, arm, step, loss in held_out.select(*_PLACE, "step", "loss_nats").iter_rows():
+        place, own = (variant, seed, arm), spent.get((variant, seed, arm))
+        seconds = 0.0 if step == 0 else float(own[step]) if own is not None and step < len(own) else None
+        step_flops = None if place in changing else flops.get(place)
+        epoch = step * windows_a_step / windows[variant] if windows.get(variant) else None
+        rows.append((*place, step, epoch, seconds, None if step_flops is None else step * step_flops, loss))
+    numbers = {name: pl.Float64() for name in ("epoch", "seconds", "flops", "loss_nats")}
+    schema = {"variant": pl.String(), "seed": pl.Int64(), "arm": pl.String(), "step": pl.Int64(), **numbers}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("seconds").fill_nan(None))
+
+
+def seeds_frame(summary: RunSummary) -> pl.DataFrame:
+    """One row a replicate of an arm: variant, arm, and the fields of `SeedResult`."""
+    schema: dict[str, pl.DataType] = {"variant": pl.String(), "arm": pl.String()}
+    schema |= {field.name: _TYPES[str(field.type).split(" ")[0]] for field in fields(SeedResult)}
+    rows = [
+        (variant.variant, arm.arm, *(getattr(one, field.name) for field in fields(SeedResult)))
+        for variant in summary.variants for arm in variant.arms.values() for one in arm.by_seed
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def front_frame(summary: RunSummary) -> pl.DataFrame:
+    """One row an arm and axis (`seconds`, `bytes`): cost and loss with their intervals, and whether an arm beats it.
+
+    Columns: variant, axis, arm, cost, cost_low, cost_high, loss, loss_low, loss_high, beaten, surely_beaten.
+    """
+    rows = [
+        (variant.variant, point.axis, point.arm, *_ends(point.cost), *_ends(point.loss), bool(point.beaten_by),
+         bool(point.surely_beaten_by))
+        for variant in summary.variants for point in variant.fronts
+    ]  # fmt: skip
+    numbers = {f"{name}{end}": pl.Float64() for name in ("cost", "loss") for end in ("", "_low", "_high")}
+    schema = {"variant": pl.String(), "axis": pl.String(), "arm": pl.String(), **numbers}
+    schema |= {"beaten": pl.Boolean(), "surely_beaten": pl.Boolean()}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def continuations_frame(lines: Lines) -> pl.DataFrame:
@@ -160,9 +229,15 @@ def _estimates_of(arm: ArmSummary) -> Iterator[tuple[str, Estimate]]:
         value = getattr(arm, field.name)
         if isinstance(value, Estimate):
             yield field.name, value
+        elif isinstance(value, AtEqualCost | ToLoss):
+            yield field.name, value.difference
         elif isinstance(value, dict):
             for name, inner in value.items():
                 yield f"{field.name}.{name}", inner
+
+
+def _ends(found: Estimate) -> tuple[float | None, float | None, float | None]:
+    return found.value, found.low, found.high
 
 
 def _claim_row(claim: ClaimResult, texts: list[str]) -> dict[str, object]:

@@ -100,6 +100,18 @@ def _trial_steps(facts: Facts) -> str:
     return plural(steps[0], "step") if len(steps) == 1 else f"{steps[0]} to {steps[-1]} steps"
 
 
+def _beaten(facts: Facts) -> str:
+    """Who is beaten by whom, and how surely."""
+    words = {"seconds": "time", "bytes": "memory"}
+    told = [
+        f"{point.arm} is beaten in loss and {words[point.axis]} by {', '.join(point.beaten_by)}"
+        f"{'' if point.surely_beaten_by else ', not surely'}"
+        for point in facts[1].fronts
+        if point.beaten_by
+    ]
+    return f"{'; '.join(told)}." if told else "None is beaten."
+
+
 OVERVIEW = FigureKind(
     "variants",
     "overview",
@@ -108,6 +120,21 @@ OVERVIEW = FigureKind(
     lambda facts: f"Each arm over the values of the varied key. {_replicates(facts)} each. {_interval_note(facts)}",
     lambda facts: "Line charts of the saving, the overfitting and the held-out loss of each arm over the varied key.",
 )
+
+FIRST = FigureKind(
+    "loss_over_time",
+    "answer",
+    "Loss over training time",
+    lambda plots, variant, width: plots.loss_over_time(variant, width),
+    lambda facts: (
+        "Lower is better, further left is sooner. Diamonds are evaluations on text that no arm trains on; faint lines "
+        f"are single replicates. Only the time of the steps counts. {_replicates(facts)}."
+    ),
+    lambda facts: _by_arm(
+        facts, "Line chart of held-out loss over seconds; at the end", lambda arm: arm.held_out_after
+    ),
+)
+"""What stands on the first screen."""
 
 FIGURES: tuple[FigureKind, ...] = (
     FigureKind(
@@ -121,6 +148,27 @@ FIGURES: tuple[FigureKind, ...] = (
             f"{_replicates(facts)} of {facts[0].steps} steps."
         ),
         lambda facts: _by_arm(facts, "Line chart of the loss of each arm; at the end", lambda arm: arm.loss_last),
+    ),
+    FigureKind(
+        "loss_over_epochs",
+        "loss",
+        "Held-out loss, epoch by epoch",
+        lambda plots, variant, width: plots.loss_over_epochs(variant, width),
+        lambda facts: f"One epoch reads the training text once. {_replicates(facts)}, faint; their mean, strong.",
+        lambda facts: _by_arm(
+            facts, "Line chart of held-out loss over epochs; at the end", lambda arm: arm.held_out_after
+        ),
+    ),
+    FigureKind(
+        "gradient_norm",
+        "loss",
+        "Norm of the gradient",
+        lambda plots, variant, width: plots.gradient_norm(variant, width),
+        lambda facts: (
+            "Before clipping, logarithmic; above the dashed line gradients are cut. "
+            f"{_by_arm(facts, 'Share of clipped steps', lambda arm: arm.clipped_share)} {_replicates(facts)}."
+        ),
+        lambda facts: _by_arm(facts, "Line chart of gradient norms; clipped steps", lambda arm: arm.clipped_share),
     ),
     FigureKind(
         "loss_difference",
@@ -194,6 +242,31 @@ FIGURES: tuple[FigureKind, ...] = (
             f"arms. Empty outlines are frozen: byte-identical to the start. Mean over {_replicates(facts)}."
         ),
         lambda facts: "Heat maps of the relative drift of each watched matrix, layer by layer, one map for each arm.",
+    ),
+    FigureKind(
+        "front",
+        "cost",
+        "What a loss costs",
+        lambda plots, variant, width: plots.front(variant, width),
+        lambda facts: (
+            "Loss at the end against the time and the memory that it took: towards the lower left is better. The "
+            f"dashed line joins the arms that no other beats in both. {_beaten(facts)} {_replicates(facts)}; "
+            "memory was measured once."
+        ),
+        lambda facts: "Dots of the arms: held-out loss at the end over training time, and over peak memory.",
+    ),
+    FigureKind(
+        "loss_over_flops",
+        "cost",
+        "Loss over arithmetic",
+        lambda plots, variant, width: plots.loss_over_flops(variant, width),
+        lambda facts: (
+            "The same curves over the floating-point operations that their steps need by analysis: what a machine "
+            f"would give that turned them all into time. {_replicates(facts)}."
+        ),
+        lambda facts: _by_arm(
+            facts, "Line chart of held-out loss over operations; at the end", lambda arm: arm.held_out_after
+        ),
     ),
     FigureKind(
         "time",

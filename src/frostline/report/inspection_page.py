@@ -9,9 +9,9 @@ import polars as pl
 
 from frostline.advisor import Effect, Inspection, Tuned
 from frostline.report import numbers
+from frostline.report.cards import Fact
 from frostline.report.figures.inside import EFFECT_TITLES, layer_effects, patch_curve, role_effects
 from frostline.report.inside import STYLE, signal_sections
-from frostline.report.page import Fact
 from frostline.report.sections import PlainFigure, PlainPage, PlainSection
 from frostline.report.table import Table
 from frostline.report.write import write_page

@@ -9,8 +9,8 @@ from pathlib import Path
 from frostline.errors import RunFolderError
 from frostline.report.plots import RunPlots
 from frostline.report.tables import RunTables
-from frostline.run_folder import SUMMARY_FILE, read_journal
-from frostline.stats import read_summary, summarise
+from frostline.run_folder import read_journal
+from frostline.stats import summary_in_its_time
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Run(RunTables):
 def open_run(path: str | PathLike[str]) -> Run:
     """The run in the folder `path`; its summary is read from summary.json, or made from the journal if there is none.
 
+    Where earlier rules judged the run, its answer and its claims stay what they said (`summary.judged_by`).
+
     Raises `RunFolderError` if the folder is missing, is no run folder, or is damaged.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: there is no such run folder.", "Give the folder that 'frostline run' made.")
     lines = read_journal(folder)
-    summary = read_summary(folder) if (folder / SUMMARY_FILE).is_file() else summarise(folder)
-    return Run(folder, summary, lines)
+    return Run(folder, summary_in_its_time(folder), lines)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
+from frostline import __version__
 from frostline.errors import RunFolderError
 from frostline.readable import learning_rate
 from frostline.report import gallery, numbers
+from frostline.report.cards import ArmCard, Fact, card
 from frostline.report.gallery import Absent, Drawing
 from frostline.report.measured import measured_tables
 from frostline.report.opened import Run
@@ -15,7 +19,7 @@ from frostline.report.style import NARROW, WIDE, Style
 from frostline.report.table import Table
 from frostline.report.texts import PromptSamples, TextTable, samples_of, text_table
 from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
-from frostline.stats import ArmSummary, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
+from frostline.stats import RULES, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
 SECTIONS = {
     "loss": "Loss",
@@ -28,30 +32,22 @@ SECTIONS = {
 }
 SYMBOLS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 PROMPTS_SHOWN = 3
-KEY_FIGURES = frozenset({"loss", "rates", "scatter", "drift", "time", "quality", "forgetting"})
+KEY_FIGURES = frozenset({"loss", "rates", "front", "scatter", "drift", "time", "quality", "forgetting"})
 """What each of several variants shows; the other figures are among the files of `frostline report --figures`."""
+OPTIONAL = frozenset({"loss_over_epochs", "loss_over_flops", "gradient_norm", "front"})
+"""Figures that nobody misses where the run has no data for them."""
 MOST_VARIANTS_AT_BOTH_WIDTHS = 4
 """With more variants, figures are drawn once and scroll on a phone, so that the report stays quick to make."""
 
+STUDY_NUMBERS = {
+    "C1": "In the original study (GPT-Neo-125M on Moby-Dick, one run) the training loss of full training fell from "
+    "3.78 to 2.65 nats a token.",
+    "C7": "In the original study (GPT-Neo-125M on Moby-Dick, one run) freezing took 89 s against 120 s: 25.8 % less.",
+}
+"""The study's own numbers, shown beside those of the run."""
+
 LARGEST_OVERLAP = 0.1
 """Share of held-out text in the training text above which a reader must be told before anything else."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    name: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ArmCard:
-    name: str
-    colour: str
-    """Name of the CSS variable of its colour."""
-    is_baseline: bool
-    plan: str
-    facts: list[Fact]
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,8 @@ class ClaimGroup:
     id: str
     claim: str
     rows: list[ClaimRow]
+    study: str = ""
+    """What the original study found, for comparison; '' where it gives no number."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,8 @@ class VariantPage:
     label: str
     facts: list[Fact]
     cards: list[ArmCard]
+    first: Drawing | None
+    """Loss over time, the figure of the first screen."""
     summary: VariantSummary
     sections: list[Section]
 
@@ -102,6 +102,8 @@ class Page:
     run: RunSummary
     facts: list[Fact]
     alerts: list[str]
+    rules: str
+    """By which rules the claims were judged, where a reader might take them for others."""
     claims: list[ClaimGroup]
     overview: Drawing | None
     variants: list[VariantPage]
@@ -125,6 +127,7 @@ def page_of(run: Run) -> Page:
         run=summary,
         facts=_facts(summary),
         alerts=alerts_of(summary),
+        rules=rules_of(summary),
         claims=_claims(summary, Style(arms, summary.baseline)),
         overview=overview,
         variants=variants,
@@ -213,6 +216,7 @@ def alerts_of(summary: RunSummary) -> list[str]:
                 f"{where}{numbers.share(variant.held_out_overlap)} of the held-out text stands in the training text "
                 "too (in runs of 16 tokens): the held-out loss shows in part what was learnt by heart."
             )
+        alerts += [f"{where}{sentence}" for sentence in _divergence(variant)]
         if not variant.checks.pairing_holds:
             alerts.append(f"{where}The arms were not paired. {variant.checks.pairing}")
         if not variant.checks.frozen_holds:
@@ -232,11 +236,40 @@ def alerts_of(summary: RunSummary) -> list[str]:
     return alerts
 
 
+def _divergence(variant: VariantSummary) -> list[str]:
+    """A sentence for each arm of which a seed diverged."""
+    return [
+        f"{name} diverged in {'seed' if len(arm.diverged) == 1 else 'seeds'} {', '.join(map(str, arm.diverged))}: its "
+        "loss was not finite, or ended above where it began. A smaller learning rate is the usual remedy."
+        for name, arm in variant.arms.items()
+        if arm.diverged
+    ]
+
+
+def rules_of(summary: RunSummary, now: str = __version__) -> str:
+    """By which rules the claims were judged, where those are not the ones of the run's own version `now`."""
+    if summary.judged_by != RULES:
+        return (
+            f"Judged by the rules of {summary.judged_by}: verdicts and answer are those of their own time, kept from "
+            "summary.json; the other numbers are recomputed from the journal. To judge it by the rules of "
+            f"{RULES}, move summary.json away and write the report again."
+        )
+    if summary.frostline_version != now:
+        return (
+            f"Run by Frostline {summary.frostline_version}, recomputed from its journal, and judged by the rules of "
+            f"{summary.judged_by}."
+        )
+    return ""
+
+
 def _claims(summary: RunSummary, style: Style) -> list[ClaimGroup]:
     groups: dict[str, list[ClaimResult]] = {}
     for claim in summary.claims:
         groups.setdefault(claim.id, []).append(claim)
-    return [ClaimGroup(id, rows[0].claim, [_claim(row, style) for row in rows]) for id, rows in groups.items()]
+    return [
+        ClaimGroup(id, rows[0].claim, [_claim(row, style) for row in rows], STUDY_NUMBERS.get(id, ""))
+        for id, rows in groups.items()
+    ]
 
 
 def _claim(result: ClaimResult, style: Style) -> ClaimRow:
@@ -268,30 +301,16 @@ def _variant(run: Run, variant: VariantSummary, index: int, several: bool) -> Va
         anchor=f"variant-{index}-" if several else "",
         label=label,
         facts=_variant_facts(variant),
-        cards=[_card(arm, style) for arm in variant.arms.values()],
+        cards=[card(arm, style) for arm in variant.arms.values()],
+        first=_first_figure(run, variant),
         summary=variant,
         sections=_sections(run, variant, style),
     )
 
 
-def _card(arm: ArmSummary, style: Style) -> ArmCard:
-    after = arm.held_out_after
-    note = "\n".join(filter(None, [numbers.interval(after), f"from {numbers.number(arm.held_out_before.value)}"]))
-    facts = [
-        Fact("held-out loss", numbers.number(after.value), note),
-        Fact("learning rate", learning_rate(arm.learning_rate), arm.rate_chosen),
-        Fact("time a step", numbers.seconds(arm.step_seconds.value), numbers.interval(arm.step_seconds)),
-    ]  # fmt: skip
-    facts.append(Fact("time in all, T", numbers.seconds(arm.total_seconds.value)))
-    if arm.saving is not None:
-        note = "\n".join(filter(None, [numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}"]))
-        facts.append(Fact("saving r", numbers.share(arm.saving.value), note))
-    if arm.reused_from:
-        facts.append(Fact("taken from", "an earlier run", "\n".join(arm.reused_from)))
-    facts.append(Fact("trained", numbers.count(arm.trained_parameters), f"of {numbers.count(arm.parameters)}"))
-    if arm.peak_bytes is not None:
-        facts.append(Fact("peak memory", numbers.size(arm.peak_bytes)))
-    return ArmCard(arm.arm, style.colour_name(arm.arm), arm.arm == style.baseline, arm.plan, facts)
+def _first_figure(run: Run, variant: VariantSummary) -> Drawing | None:
+    drawn = gallery.draw(gallery.FIRST, run.plot, variant, (WIDE, NARROW))
+    return drawn if isinstance(drawn, Drawing) else None
 
 
 def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
@@ -302,7 +321,9 @@ def _sections(run: Run, variant: VariantSummary, style: Style) -> list[Section]:
     sections = []
     for id, heading in SECTIONS.items():
         figures = [one for one in drawn if isinstance(one, Drawing) and one.kind.section == id]
-        absent = [one for one in drawn if isinstance(one, Absent) and one.kind.section == id]
+        absent = [
+            one for one in drawn if isinstance(one, Absent) and one.kind.section == id and one.kind.name not in OPTIONAL
+        ]
         samples = samples_of(run, variant, style) if id == "samples" else []
         tables = measured_tables(variant, run.summary.baseline) if id == "loss" else []
         texts = text_table(variant, style) if id == "quality" else None

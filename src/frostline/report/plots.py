@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from frostline.errors import RunFolderError, nearest
-from frostline.report.figures import cost, loss, outcome, rates, variants, weights
+from frostline.errors import FrostlineError, RunFolderError, nearest
+from frostline.recipe import load_recipe
+from frostline.report.figures import cost, loss, outcome, rates, trade, variants, weights
 from frostline.report.figures.parts import AnyChart
 from frostline.report.style import LIGHT, WIDE, Palette, Style
 from frostline.report.tables import RunTables
+from frostline.run_folder import RECIPE_FILE
 from frostline.stats import VariantSummary
 
 
@@ -80,6 +82,34 @@ class RunPlots:
         if final.get_column("layer").drop_nulls().is_empty():
             raise NothingMeasured("The drift of the weights was not measured.")
         return weights.drift_chart(final, self._style(variant), width)
+
+    def loss_over_time(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Held-out loss over the seconds of training."""
+        return self._over_cost("seconds", variant, width)
+
+    def loss_over_flops(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Held-out loss over the floating-point operations that the steps need by analysis."""
+        return self._over_cost("flops", variant, width)
+
+    def loss_over_epochs(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Held-out loss over epochs, where the run reads its corpus more than once."""
+        if self._variant(variant).epochs <= 1:
+            raise NothingMeasured("The corpus was read once at most, so that the loss by step tells all.")
+        return self._over_cost("epoch", variant, width)
+
+    def front(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Loss at the end against time and memory, with the front of the arms that none beats."""
+        found = self._of(self.run.front(), variant)
+        if found.group_by("axis").len().filter(pl.col("len") > 1).is_empty():
+            raise NothingMeasured("There are no two arms with a held-out loss and a cost that compares.")
+        return trade.front_chart(found, self._style(variant), width)
+
+    def gradient_norm(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
+        """Norm of the gradient before clipping, step by step."""
+        losses = self._losses(variant)
+        if losses.filter(pl.col("gradient_norm") > 0).is_empty():
+            raise NothingMeasured("No gradient norm was recorded.")
+        return trade.gradient_chart(losses, self._clipping(), self._style(variant), width)
 
     def time(self, variant: str | None = None, width: int = WIDE) -> AnyChart:
         """Time a step, and the saving r beside the plan's ceiling."""
@@ -146,6 +176,19 @@ class RunPlots:
         if losses.get_column("loss_nats").drop_nulls().is_empty():
             raise NothingMeasured("No step was taken.")
         return losses
+
+    def _over_cost(self, axis: str, label: str | None, width: int) -> AnyChart:
+        curves = self._of(self.run.curves(), label).filter(pl.col(axis).is_not_null())
+        if curves.filter(pl.col("step") > 0).is_empty():
+            raise NothingMeasured("No held-out loss was measured after a step whose cost is known.")
+        return trade.over_cost_chart(curves, axis, self._style(label), width)
+
+    def _clipping(self) -> float | None:
+        """Norm at which gradients are clipped; None where it is not known from the run folder."""
+        try:
+            return load_recipe(self.run.folder / RECIPE_FILE).training.gradient_clipping
+        except FrostlineError:
+            return None
 
     def _need_pairs(self, label: str | None) -> None:
         if loss.pairs(self._losses(label), self._style(label).baseline).is_empty():

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from frostline.report.cards import Fact
 from frostline.report.figures.parts import AnyChart
 from frostline.report.inline import inline_svg, svg_of
-from frostline.report.page import Fact
 from frostline.report.table import Table
 
 

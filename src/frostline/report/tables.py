@@ -34,6 +34,21 @@ class RunTables:
         loss_nats, predictions, and of each window in order window_losses, window_predictions."""
         return frames.evaluations_frame(self.lines)
 
+    def curves(self) -> pl.DataFrame:
+        """One row a held-out evaluation: variant, seed, arm, step, epoch, seconds (of the steps before it, untimed ones
+        at the mean), flops (by analysis), loss_nats."""
+        return self._curves
+
+    def seeds(self) -> pl.DataFrame:
+        """One row a replicate of an arm: variant, arm, seed, held_out_before, held_out_after, difference,
+        share_of_gain_kept, training_seconds, clipped_share, diverged."""
+        return frames.seeds_frame(self.summary)
+
+    def front(self) -> pl.DataFrame:
+        """Loss against cost, one row an arm and axis (`seconds`, `bytes`): variant, axis, arm, cost, cost_low,
+        cost_high, loss, loss_low, loss_high, beaten, surely_beaten."""
+        return frames.front_frame(self.summary)
+
     def weight_changes(self) -> pl.DataFrame:
         """One row a watched matrix and step: variant, seed, arm, step, name, layer, role, change, drift."""
         return self._weight_changes
@@ -99,6 +114,10 @@ class RunTables:
     @cached_property
     def _losses(self) -> pl.DataFrame:
         return frames.losses_frame(self.lines)
+
+    @cached_property
+    def _curves(self) -> pl.DataFrame:
+        return frames.curves_frame(self.lines, self.summary.batch * self.summary.accumulation)
 
     @cached_property
     def _weight_changes(self) -> pl.DataFrame:

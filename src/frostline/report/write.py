@@ -42,7 +42,7 @@ def write_figures(run_folder: Path, target: Path) -> list[Path]:
     written = []
     for index, variant in enumerate(variants):
         folder = target / f"variant-{index + 1}" if len(variants) > 1 else target
-        for kind in gallery.FIGURES:
+        for kind in (gallery.FIRST, *gallery.FIGURES):
             written += _write_figure(run, kind, variant, folder)
     if len(variants) > 1:
         written += _write_figure(run, gallery.OVERVIEW, variants[0], target)

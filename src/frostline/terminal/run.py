@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from frostline.readable import learning_rate
-from frostline.report import MISSING, Run, alerts_of, numbers, open_run, row_facts
-from frostline.stats import RunSummary, VariantSummary, verdict_label, verdict_symbol
+from frostline.report import MISSING, Run, alerts_of, numbers, open_run, row_facts, rules_of, spread_note
+from frostline.stats import Estimate, RunSummary, VariantSummary, verdict_label, verdict_symbol
 from frostline.text import one_line
 
 _VERDICT_STYLES = {"supported": "bold green", "refuted": "bold red", "undecided": "yellow"}
@@ -25,7 +25,12 @@ def show_run(run: Run | str | PathLike[str]) -> RenderableType:
         parts.append(Text(one_line(summary.question), style="dim"))
     parts += [Text(f"! {one_line(alert)}", style="bold red") for alert in alerts_of(summary)]
     parts.append(Text(""))
+    for variant in summary.variants:
+        label = f"{one_line(variant.variant)}: " if variant.variant else ""
+        parts += [Text(label + one_line(sentence)) for sentence in variant.bottom_line]
     parts += [Text(one_line(sentence)) for sentence in summary.answer]
+    if told := rules_of(summary):
+        parts.append(Text(one_line(told), style="dim"))
     for variant in summary.variants:
         heading = one_line(variant.variant) if len(summary.variants) > 1 else "Arms"
         parts += [Text(f"\n{heading}", style="bold"), _arms(variant, summary.baseline)]
@@ -38,8 +43,8 @@ def show_run(run: Run | str | PathLike[str]) -> RenderableType:
 def _arms(variant: VariantSummary, baseline: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
-        ("arm", "left"), ("trained", "right"), ("rate", "right"), ("held-out loss", "right"), ("time a step", "right"),
-        ("T", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
+        ("arm", "left"), ("rate", "right"), ("trained", "right"), ("held-out loss", "right"), ("gain kept", "right"),
+        ("time a step", "right"), ("T", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
     ):  # fmt: skip
         table.add_column(
             heading,
@@ -49,9 +54,12 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
     for name, arm in variant.arms.items():
         cells = [
             "\n".join([one_line(name)] + ["baseline"] * (name == baseline) + ["earlier run"] * bool(arm.reused_from)),
-            numbers.count(arm.trained_parameters),
             learning_rate(arm.learning_rate) + "\nraced" * bool(arm.rate_chosen),
-            f"{numbers.number(arm.held_out_after.value)}\n{numbers.interval(arm.held_out_after)}".strip(),
+            numbers.count(arm.trained_parameters),
+            _with_seeds(arm.held_out_after, [one.held_out_after for one in arm.by_seed]),
+            MISSING
+            if arm.share_of_gain_kept is None
+            else _with_seeds(arm.share_of_gain_kept, [one.share_of_gain_kept for one in arm.by_seed]),
             numbers.seconds(arm.step_seconds.value),
             numbers.seconds(arm.total_seconds.value),
             MISSING if arm.saving is None else "\n".join(numbers.estimate(arm.saving).split(" ", 1)),
@@ -60,6 +68,11 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
         ]
         table.add_row(*(Text(cell) for cell in cells), style="red" if arm.failed else None)
     return table
+
+
+def _with_seeds(found: Estimate, by_seed: list[float | None]) -> str:
+    """A value over its interval, or over the seeds' own values where those are few."""
+    return f"{numbers.in_unit(found.value, found.unit).removesuffix(' nats')}\n{spread_note(found, by_seed)}".strip()
 
 
 def _claims(summary: RunSummary) -> Table:
