@@ -104,6 +104,14 @@ def test_the_same_arm_twice_differs_by_exactly_zero(tmp_path: Path) -> None:
     assert any("no difference at all" in sentence for sentence in summary.answer)
 
 
+def test_the_answer_shows_few_seeds_as_they_are_and_more_with_an_interval(tmp_path: Path) -> None:
+    few = summarise(write_simulated_run(tmp_path / "few", seeds=(0, 1), with_watch=False))
+    own = [one.difference for one in few.variants[0].arms["freeze"].by_seed if one.difference is not None]
+    assert f"worse (seeds: {own[0]:.3f}, {own[1]:.3f})" in few.answer[0]
+    more = summarise(write_simulated_run(tmp_path / "more", seeds=tuple(range(4)), with_watch=False))
+    assert "worse [0.0" in more.answer[0]
+
+
 def test_the_same_arm_twice_in_one_replicate_differs_by_exactly_zero(tmp_path: Path) -> None:
     summary = summarise(write_simulated_run(tmp_path / "run", arms=("full", "again"), seeds=(0,), steps=120))
     (found,) = [one for one in summary.variants[0].comparisons if one.measure == "loss_last"]

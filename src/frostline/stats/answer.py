@@ -8,6 +8,7 @@ from frostline.stats.pairs import Pairs, all_pairs
 from frostline.stats.runs import RecordedRun, VariantRun
 from frostline.stats.significance import replicates_needed
 from frostline.stats.summary import ArmSummary, Comparison, Estimate, VariantSummary
+from frostline.stats.trade import SEEDS_SHOWN
 from frostline.stats.wording import describe_plan, interval
 
 
@@ -98,7 +99,10 @@ def _loss_part(variant: VariantRun, pairs: Pairs, arm: ArmSummary, baseline: Arm
     reached = f"reached {rates[0]} a {kind} loss of {losses}"
     if found.value == 0 and not any(first != second for first, second in values):
         return f"{reached}: no difference at all"
-    word = "worse" if found.value > 0 else "better"
+    word, apart = "worse" if found.value > 0 else "better", [first - second for first, second in values]
+    if 1 < len(apart) <= SEEDS_SHOWN:  # a t interval of so few would say nothing
+        sign = 1 if found.value > 0 else -1
+        return f"{reached}: {loss(abs(found.value))} {word} (seeds: {', '.join(loss(sign * one) for one in apart)})"
     return f"{reached}: {loss(abs(found.value))} {word}{interval(found, decimals=3, negate=found.value < 0)}"
 
 
