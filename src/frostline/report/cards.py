@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frostline.readable import learning_rate
 from frostline.report import numbers
 from frostline.report.style import Style
 from frostline.stats import SEEDS_SHOWN, ArmSummary, Estimate
@@ -83,8 +84,7 @@ def _cost(arm: ArmSummary) -> list[Fact]:
 
 
 def _stability(arm: ArmSummary) -> list[Fact]:
-    chosen = str(getattr(arm, "rate_chosen", ""))
-    facts = [Fact("learning rate", f"{arm.learning_rate:g}", chosen or "as given")]
+    facts = [Fact("learning rate", learning_rate(arm.learning_rate), arm.rate_chosen or "as given")]
     if arm.clipped_share is not None:
         facts.append(Fact("clipped steps", numbers.share(arm.clipped_share.value)))
     if arm.seed_spread.value is not None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from frostline import __version__
 from frostline.errors import RunFolderError
-from frostline.readable import learning_rate
 from frostline.report import gallery, numbers
 from frostline.report.cards import ArmCard, Fact, card
 from frostline.report.gallery import Absent, Drawing

@@ -185,6 +185,6 @@ def _rates(arms: Sequence[ArmSummary]) -> str:
     told = ", ".join(f"{rate} in {name}" for name, rate in rates.items())
     if len(set(rates.values())) == 1:
         told = next(iter(rates.values()))
-    if all(getattr(arm, "rate_chosen", "") for arm in arms):
+    if all(arm.rate_chosen for arm in arms):
         return f"Each arm trained at the best of the learning rates that were tried for it ({told})."
     return f"All of this is at the learning rates that the recipe gives ({told}); at others the order may turn."

@@ -119,6 +119,6 @@ def _gap_text(context: Context, arm: str) -> str:
 
 def trained_gap(run: ArmRun) -> float:
     """Held-out loss minus that of a fixed sample of training windows at the end, nats; NaN where not evaluated."""
-    trained: dict[int, float] = getattr(run, "trained", {})
+    trained = run.trained
     last = max(trained, default=0)
     return run.held_out[last] - trained[last] if last > 0 and last in run.held_out else math.nan
