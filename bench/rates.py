@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frostline.arms import Prepared, make_arm, prepare, shared_parts
+from frostline.arms import Prepared, choose_rate, make_arm, prepare, shared_parts
 from frostline.errors import TrainingError
 from frostline.machine import describe_machine
 from frostline.measures import EVALUATION_WINDOWS, evaluate_loss
@@ -97,12 +97,14 @@ def main() -> None:
 
 
 def report(name: str, whole: int, table: dict[int, dict[float, float]]) -> None:
-    """The best rate at each length, and what choosing by it costs at the whole length."""
+    """What each length would choose, and what choosing the best of its trials costs at the whole length."""
     best = min(table[whole].values())
     for steps, losses in table.items():
-        chosen = min(losses, key=losses.__getitem__)
+        lowest, choice = min(losses, key=losses.__getitem__), choose_rate(losses)
+        chosen = "none" if choice is None else f"{choice.learning_rate:.2g}, {choice.method}"
+        print(f"{name}: {steps} steps choose {chosen}")
         print(
-            f"{name}: {steps} steps choose {chosen:.2g}; at {whole} steps that costs {table[whole][chosen] - best:.4f}"
+            f"{name}: the best trial of {steps} steps, {lowest:.2g}, costs {table[whole][lowest] - best:.4f} at {whole}"
         )
 
 
