@@ -51,12 +51,15 @@ def usable_cache(folder: Path) -> Path:
         raise _unusable(folder, "written", error) from error
 
 
-def settle_temporary_files(folder: Path) -> None:
-    """Let temporary files be made in `folder` where the system has no place for them."""
+def settle_temporary_files(folder: Path | None = None) -> None:
+    """Let temporary files be made in `folder`, the cache folder if None, where the system has no place for them.
+
+    To be called before torch is imported, which asks for that place. Raises `CacheError` where there is no cache.
+    """
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
-        tempfile.tempdir = os.environ["TMPDIR"] = str(folder.absolute())
+        tempfile.tempdir = os.environ["TMPDIR"] = str((folder or cache_folder()).absolute())
 
 
 def settle_other_caches(folder: Path | None = None) -> None:

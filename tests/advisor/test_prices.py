@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frostline.advisor import prices
-from frostline.advisor.prices import REFERENCES, fit_prices, price_of
+from frostline.advisor.prices import fit_prices, price_of
 from frostline.arms.prepared import Prepared, prepare
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
@@ -50,7 +50,11 @@ def test_a_plan_that_does_not_fit_into_memory_is_priced_by_the_others(
     assert "Does not fit into memory: everything. The others tell its price" in told
     full = price_of(fitted, prepared, prepared.arms["full"])
     assert full.step_seconds == pytest.approx(1e-9 * prepared.arms["full"].cost.forward_flops)
-    monkeypatch.setattr(prices, "REFERENCES", {"everything": REFERENCES["everything"]})
+
+    def nothing_fits(sharing: Prepared, name: str) -> tuple[float, float]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(prices, "_measure", nothing_fits)
     with pytest.raises(TrainingError, match="norms"):
         fit_prices(prepared, 0, say=told.append)
 

@@ -87,6 +87,8 @@ REFUSED = (
     "show there",
     "verify nowhere",
     "verify there",
+    "blind nowhere",
+    "blind there --arms full,freeze",
     # Advice and inspection.
     "advise recipe.yaml --budget tim=40%",
     "advise recipe.yaml --budget time=40",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,10 @@ import typer
 from rich.console import Console
 
 from frostline import __version__
-from frostline.cache import settle_other_caches
+from frostline.cache import settle_other_caches, settle_temporary_files
 from frostline.cli import recipes, runs  # noqa: F401  # importing them is what adds their commands
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
-from frostline.errors import FrostlineError
+from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
 from frostline.system import require_supported_system
 from frostline.text import visible
@@ -30,6 +31,8 @@ def main() -> None:
     try:
         require_supported_system()
         _require_present_folder()
+        with suppress(CacheError):  # told by what needs the cache folder
+            settle_temporary_files()
         settle_other_caches()
         with interruption.listening():
             app(obj=interruption)

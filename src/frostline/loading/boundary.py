@@ -32,7 +32,7 @@ RAISED_BY_LOADERS: tuple[type[Exception], ...] = (
     StrictDataclassError,  # fields that transformers has checked
 )  # fmt: skip
 """Every type that one of the libraries was seen to raise for a model folder that is at fault."""
-LONGEST_REASON = 120
+LONGEST_REASON = 100
 _NOT_CAUSAL = "Unrecognized configuration class"
 """How transformers begins to say that it has no causal language model for a configuration."""
 _WAYS_OUT = {

@@ -19,7 +19,7 @@ CLAIMS = tuple(f"C{number}" for number in range(1, 13))
 COMPARED = (
     "loss_last", "loss_slope", "loss_variance_early", "loss_variance", "held_out_after", "overfitting", "forgetting",
     "common_share_after", "step_seconds", "distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu", "length",
-    "perplexity", "copied_share",
+    "copied_share", "from_untouched", "judge_loss", "distance",
 )  # fmt: skip
 """Measures in which arms are compared; `frostline.stats.comparisons` has the same."""
 

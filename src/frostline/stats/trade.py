@@ -224,6 +224,8 @@ def _curve(run: ArmRun, cost_of: Callable[[int], float]) -> Curve:
 def _of_pair(pair: Pair, curve_of: Callable[[ArmRun], Curve]) -> tuple[float, float, float, float, float, bool] | None:
     """Cost, the two losses there, the least and the most that their difference can be, whether the arm is shorter."""
     own, others = curve_of(pair.arm), curve_of(pair.baseline)
+    if not len(own.costs) or not len(others.costs):
+        return None
     arm_is_shorter = own.last <= others.last
     longer = others if arm_is_shorter else own
     cost = min(own.last, others.last)
