@@ -59,7 +59,7 @@ def test_gain_kept_needs_and_rates_follow(variant: VariantSummary) -> None:
     assert f"freeze keeps {100 * (arm.share_of_gain_kept.value or 0):.1f} % (seeds: " in kept
     assert "1.27 GB and" in needed
     assert "2.28 GB and" in needed
-    assert "0.0005" in rates
+    assert "5e-4" in rates
     assert "may turn" in rates
 
 

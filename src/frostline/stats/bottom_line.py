@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from frostline.readable import gigabytes, loss, percent, seconds
+from frostline.readable import gigabytes, learning_rate, loss, percent, seconds
 from frostline.stats.significance import MINIMUM_REPLICATES
 from frostline.stats.summary import ArmSummary, AtEqualCost, Estimate
 from frostline.stats.trade import SEEDS_SHOWN
@@ -181,7 +181,7 @@ def _needed(arms: Sequence[ArmSummary]) -> str:
 
 
 def _rates(arms: Sequence[ArmSummary]) -> str:
-    rates = {arm.arm: f"{arm.learning_rate:g}" for arm in arms}
+    rates = {arm.arm: learning_rate(arm.learning_rate) for arm in arms}
     told = ", ".join(f"{rate} in {name}" for name, rate in rates.items())
     if len(set(rates.values())) == 1:
         told = next(iter(rates.values()))

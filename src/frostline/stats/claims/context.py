@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.readable import number
+from frostline.readable import learning_rate
 from frostline.recipe import Recipe
 from frostline.stats import scalars
 from frostline.stats.claims.definitions import SHARE_OF_GAIN
@@ -89,13 +89,13 @@ def rates_of(recipe: Recipe) -> str:
 
 
 def rates_text(pairs: Pairs) -> str:
-    """`at a learning rate of 0.0002`, or the rates of arm and baseline where they differ."""
+    """`at a learning rate of 2e-4`, or the rates of arm and baseline where they differ."""
     if not pairs.pairs:
         return ""
     own, other = (run.started.learning_rate for run in (pairs.pairs[0].arm, pairs.pairs[0].baseline))
     if own == other:
-        return f"at a learning rate of {number(own)}"
-    return f"at learning rates of {number(own)} ({pairs.arm}) and {number(other)} ({pairs.baseline})"
+        return f"at a learning rate of {learning_rate(own)}"
+    return f"at learning rates of {learning_rate(own)} ({pairs.arm}) and {learning_rate(other)} ({pairs.baseline})"
 
 
 def context_of(variant: VariantRun) -> Context:
