@@ -214,9 +214,6 @@ def test_the_same_arm_twice_is_nowhere_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["arm", "baseline"])
 def test_an_arm_whose_plan_changes_is_not_compared_at_equal_operations(side: str, tmp_path: Path) -> None:
     pairs = pairs_of(simulated(tmp_path), "freeze")
-    changed = [
-        replace(pair, **{side: replace(getattr(pair, side), plan_changes=(object(),))})
-        for pair in pairs.pairs
-    ]
+    changed = [replace(pair, **{side: replace(getattr(pair, side), plan_changes=(object(),))}) for pair in pairs.pairs]
     assert at_equal_cost(pairs, "flops", over_flops) is not None
     assert at_equal_cost(replace(pairs, pairs=tuple(changed)), "flops", over_flops) is None
