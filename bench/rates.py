@@ -1,9 +1,11 @@
 """Does the best learning rate of a short trial hold for the whole run? Losses over rate and length, arm by arm.
 
-    python -m bench.rates --steps 40
+    python -m bench.rates --steps 16 --seeds 7 8 9
 
-Every trial of an arm reads the same windows from the same weights; warm-up and decay follow its own length. What a
-shorter trial costs is the loss, at the whole length, of the rate that it would choose minus that of the best rate.
+Every trial of an arm and seed reads the same windows from the same weights; warm-up and decay follow its own length.
+The exponent is that by which the best rate falls with the steps. What a shorter trial costs is the loss, at the whole
+length and on the parabola through its trials, of the rate that it leads to minus that of the best rate: the rate as it
+was found, and as the race takes it, brought to the whole length.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from frostline.arms import Prepared, choose_rate, make_arm, prepare, shared_parts
 from frostline.errors import TrainingError
@@ -72,7 +76,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--held-out", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--rates", nargs="+", type=float, default=[6.7e-5, 2e-4, 6e-4, 1.8e-3, 5.4e-3])
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "frostline")
@@ -83,29 +87,43 @@ def main() -> None:
     lengths = [max(1, round(options.steps * share)) for share in SHARES]
     with shared_parts(prepared, None) as sharing:
         for name in options.arms:
-            table: dict[int, dict[float, float]] = {steps: {} for steps in lengths}
-            for steps in lengths:
-                for rate in options.rates:
-                    began = time.monotonic()
-                    tried = try_rate(sharing, name, rate, steps, options.seed)
-                    table[steps][rate] = tried.loss_nats
-                    print(
-                        f"{name} {steps} {rate:.2g}: {tried.loss_nats:.4f} ({time.monotonic() - began:.0f} s)",
-                        flush=True,
-                    )
-            report(name, options.steps, table)
+            for seed in options.seeds:
+                table: dict[int, dict[float, float]] = {steps: {} for steps in lengths}
+                for steps in lengths:
+                    for rate in options.rates:
+                        began = time.monotonic()
+                        tried = try_rate(sharing, name, rate, steps, seed)
+                        table[steps][rate] = tried.loss_nats
+                        print(
+                            f"{name}, seed {seed}, {steps} steps at {rate:.2g}: {tried.loss_nats:.4f} "
+                            f"({time.monotonic() - began:.0f} s)",
+                            flush=True,
+                        )
+                report(f"{name}, seed {seed}", table)
 
 
-def report(name: str, whole: int, table: dict[int, dict[float, float]]) -> None:
-    """What each length would choose, and what choosing the best of its trials costs at the whole length."""
-    best = min(table[whole].values())
-    for steps, losses in table.items():
-        lowest, choice = min(losses, key=losses.__getitem__), choose_rate(losses)
-        chosen = "none" if choice is None else f"{choice.learning_rate:.2g}, {choice.method}"
-        print(f"{name}: {steps} steps choose {chosen}")
-        print(
-            f"{name}: the best trial of {steps} steps, {lowest:.2g}, costs {table[whole][lowest] - best:.4f} at {whole}"
-        )
+def report(name: str, table: dict[int, dict[float, float]]) -> None:
+    """What each length would choose, and what the choice of the shorter costs at the whole length."""
+    short, whole = sorted(table)
+    chosen = [choose_rate(table[steps]) for steps in (short, whole)]
+    brought = choose_rate(table[short], short / whole)
+    if brought is None or chosen[0] is None or chosen[1] is None:
+        print(f"{name}: diverged at every rate")
+        return
+    found, best = chosen[0].learning_rate, chosen[1].learning_rate
+    exponent = math.log(found / best) / math.log(whole / short)
+    print(f"{name}: {short} steps choose {found:.2g}, {whole} steps {best:.2g}: exponent {exponent:.2f}")
+    lowest = loss_at(table[whole], best)
+    for what, rate in ((f"{found:.2g} as found", found), (f"{brought.learning_rate:.2g}", brought.learning_rate)):
+        print(f"{name}: {what} costs {loss_at(table[whole], rate) - lowest:.4f} nats at {whole} steps", flush=True)
+
+
+def loss_at(losses: dict[float, float], rate: float) -> float:
+    """The loss at a rate that was not tried: on the parabola in log rate through the best one and its neighbours."""
+    rates = sorted(one for one, loss in losses.items() if math.isfinite(loss))
+    place = min(max(1, rates.index(min(rates, key=losses.__getitem__))), len(rates) - 2)
+    near = rates[place - 1 : place + 2]
+    return float(np.polyval(np.polyfit(np.log(near), [losses[one] for one in near], 2), math.log(rate)))
 
 
 if __name__ == "__main__":
