@@ -3,9 +3,8 @@
     python -m bench.rates --steps 16 --seeds 7 8 9
 
 Every trial of an arm and seed reads the same windows from the same weights; warm-up and decay follow its own length.
-The exponent is that by which the best rate falls with the steps. What a shorter trial costs is the loss, at the whole
-length and on the parabola through its trials, of the rate that it leads to minus that of the best rate: the rate as it
-was found, and as the race takes it, brought to the whole length.
+The exponent is that by which the best rate falls with the steps: does it have a sign? What a shorter trial costs is the
+loss of the rate that it chooses minus that of the best one, at the whole length, on the parabola through its trials.
 """
 
 from __future__ import annotations
@@ -106,16 +105,17 @@ def report(name: str, table: dict[int, dict[float, float]]) -> None:
     """What each length would choose, and what the choice of the shorter costs at the whole length."""
     short, whole = sorted(table)
     chosen = [choose_rate(table[steps]) for steps in (short, whole)]
-    brought = choose_rate(table[short], short / whole)
-    if brought is None or chosen[0] is None or chosen[1] is None:
+    if chosen[0] is None or chosen[1] is None:
         print(f"{name}: diverged at every rate")
         return
-    found, best = chosen[0].learning_rate, chosen[1].learning_rate
+    found, best = (one.learning_rate for one in chosen if one is not None)
     exponent = math.log(found / best) / math.log(whole / short)
-    print(f"{name}: {short} steps choose {found:.2g}, {whole} steps {best:.2g}: exponent {exponent:.2f}")
-    lowest = loss_at(table[whole], best)
-    for what, rate in ((f"{found:.2g} as found", found), (f"{brought.learning_rate:.2g}", brought.learning_rate)):
-        print(f"{name}: {what} costs {loss_at(table[whole], rate) - lowest:.4f} nats at {whole} steps", flush=True)
+    cost = loss_at(table[whole], found) - loss_at(table[whole], best)
+    print(
+        f"{name}: {short} steps choose {found:.2g}, {whole} steps {best:.2g} (exponent {exponent:.2f}); "
+        f"{found:.2g} costs {cost:.4f} nats at {whole} steps",
+        flush=True,
+    )
 
 
 def loss_at(losses: dict[float, float], rate: float) -> float:

@@ -62,15 +62,6 @@ def test_what_is_chosen_is_the_lowest_point_of_the_parabola_in_the_logarithm() -
     assert (choice.low, choice.high) == (1e-4, 9e-4)
 
 
-def test_the_rate_of_shorter_trials_is_brought_to_the_length_of_the_run() -> None:
-    tried = {1e-4: 2.9, 3e-4: 2.5, 9e-4: 2.6, 2.7e-3: 3.4}
-    short, whole = choose_rate(tried, 0.5), choose_rate(tried)
-    assert short is not None
-    assert whole is not None
-    assert short.learning_rate == pytest.approx(whole.learning_rate / 2**0.4, rel=0.05)
-    assert short.method == "by a parabola through the best of 4 rates tried, brought to the run's length"
-
-
 @pytest.mark.parametrize("losses", [(2.5, 2.5, 2.5), (3.0, 2.5, 3.0)])
 def test_a_symmetric_or_flat_valley_is_lowest_at_the_rate_that_was_tried(losses: tuple[float, ...]) -> None:
     choice = choose_rate(dict(zip(GRID, losses, strict=True)))

@@ -3,8 +3,7 @@
 An arm is compared fairly at its own best rate, and what trains little wants a higher one than full training. So each
 arm races a few rates, a factor of three apart, on windows that serve nothing else; where the best one is at the edge,
 the race goes on beyond it. The loss over the logarithm of the rate is close to a parabola about its lowest point: the
-one through the best rate and its neighbours tells where that point is. Trials are shorter than the run, and a longer
-training wants a lower rate: the one found is brought to the run's length by a power of the two lengths.
+one through the best rate and its neighbours tells where that point is.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ MOST_BEYOND = 3
 USUAL_TRIALS = 4
 """Trials that an arm takes as a rule, for who has to guess."""
 TRIAL_SHARE, FEWEST_STEPS = 0.5, 8
-"""Steps of a trial over those of the run, and the fewest."""
-LENGTH_EXPONENT = 0.4
-"""The best rate falls with the steps as steps ** -`LENGTH_EXPONENT`: measured by `bench/rates.py`."""
+"""Steps of a trial over those of the run, and the fewest. `bench/rates.py` shows what that costs."""
 DIVERGED_NATS = 2.0
 """A trial has diverged once its loss is so far above that of the untouched model: seven times the perplexity."""
 
@@ -81,11 +78,8 @@ def next_rate(tried: Mapping[float, float], grid: Sequence[float]) -> float | No
     return None
 
 
-def choose_rate(tried: Mapping[float, float], trial_share: float = 1.0) -> RateChoice | None:
-    """The best rate by the losses of those that were tried; None where training diverged at all of them.
-
-    `trial_share` is the steps of a trial over those of the run.
-    """
+def choose_rate(tried: Mapping[float, float]) -> RateChoice | None:
+    """The best rate by the losses of those that were tried; None where training diverged at all of them."""
     tried = _steady(tried)
     best = _best(tried)
     if not math.isfinite(tried[best]):
@@ -94,17 +88,14 @@ def choose_rate(tried: Mapping[float, float], trial_share: float = 1.0) -> RateC
     place = rates.index(best)
     low, high = rates[max(0, place - 1)], rates[min(len(rates) - 1, place + 1)]
     of_all = f"the best of {len(tried)} rates tried"
-    lowest, method = best, of_all
     if low == best or high == best:
-        method = f"{of_all}, at their edge"
-    elif not math.isfinite(tried[high]):
-        method = f"{of_all}; the next higher one diverged"
-    else:
-        lowest = two_digits(_lowest_point([(rate, tried[rate]) for rate in (low, best, high)]))
-        method = of_all if lowest == two_digits(best) else f"by a parabola through {of_all}"
-    if trial_share < 1:
-        method += ", brought to the run's length"
-    return RateChoice(two_digits(lowest * trial_share**LENGTH_EXPONENT), method, low, high)
+        return RateChoice(best, f"{of_all}, at their edge", low, high)
+    if not math.isfinite(tried[high]):
+        return RateChoice(best, f"{of_all}; the next higher one diverged", low, high)
+    lowest = two_digits(_lowest_point([(rate, tried[rate]) for rate in (low, best, high)]))
+    if lowest == two_digits(best):
+        return RateChoice(best, of_all, low, high)
+    return RateChoice(lowest, f"by a parabola through the best of {len(tried)} rates tried", low, high)
 
 
 def race_seed(recipe: Recipe) -> int:

@@ -36,7 +36,6 @@ from frostline.experiment.time_left import TimeLeft, Work, of_the_race
 from frostline.measures import EVALUATION_WINDOWS, evaluate_loss, state_tensors, tensor_digests
 from frostline.progress import RunProgress
 from frostline.readable import learning_rate
-from frostline.recipe import TrainingSettings
 from frostline.run_folder import Journal, RateChosen, RateTried, records_of
 
 RECENT_STEPS = 3
@@ -145,7 +144,7 @@ def _race(race: Race, planned: PlannedArm) -> float:
         tried[rate] = _loss_of(trial)
         found = "diverged" if trial.diverged else f"{trial.loss_nats:.4f} nats"
         race.progress.say(f"  {name} at {learning_rate(rate)}: {found}")
-    choice = choose_rate(tried, _trial_training(prepared, planned).steps / planned.steps)
+    choice = choose_rate(tried)
     if choice is None:
         span = f"{len(tried)} rates raced, {learning_rate(min(tried))} to {learning_rate(max(tried))}"
         raise TrainingError(f"training diverged at each of the {span}.", HIGH)
@@ -221,7 +220,7 @@ def _keep(race: Race, name: str) -> None:
 def _try(race: Race, planned: PlannedArm, rate: float) -> RateTried:
     """Train the arm at `rate`, and judge it on the windows of the race; stopped early where it diverges."""
     prepared, name = race.prepared, planned.name
-    training = _trial_training(prepared, planned)
+    training = trial_training(prepared.recipe.training.of_steps(planned.steps), planned.resolved)
     own = replace(prepared, recipe=prepared.recipe.model_copy(update={"training": training}))
     seed = race_seed(prepared.recipe)
     began = time.monotonic()
@@ -257,10 +256,6 @@ def _try(race: Race, planned: PlannedArm, rate: float) -> RateTried:
         diverged,
         seconds=time.monotonic() - began,
     )
-
-
-def _trial_training(prepared: Prepared, planned: PlannedArm) -> TrainingSettings:
-    return trial_training(prepared.recipe.training.of_steps(planned.steps), planned.resolved)
 
 
 def _begin(prepared: Prepared, planned: PlannedArm, seed: int) -> Arm:
