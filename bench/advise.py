@@ -32,13 +32,13 @@ from frostline.advisor.prices import with_arms
 from frostline.advisor.race import (
     RATES,
     RUNGS,
-    Recommendation,
     loss_of,
     next_in_valley,
     paired,
     rates_around,
     standings,
 )
+from frostline.advisor.recommendation import Recommendation
 from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH, deciding_windows, run_trial

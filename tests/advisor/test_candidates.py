@@ -10,6 +10,7 @@ from frostline.advisor.candidates import (
     adapter_candidates,
     left_out,
     role_candidates,
+    spread_candidates,
     usual_candidates,
 )
 from frostline.plans import Plan, map_model, resolve_plan
@@ -46,7 +47,8 @@ def test_every_usual_plan_fits_the_model_and_what_does_not_is_told(family: str) 
     usual = [*usual_candidates(model_map), *adapter_candidates(model_map)]
     for candidate in usual:
         resolve_plan(Plan.from_settings(candidate.arm), model)
-    assert len(usual) + len(left_out(model_map)) == 9 + any(candidate.name == "norms-biases" for candidate in usual) - 1
+    told = len([own for own in usual if own.name != "lora-all"]) + len(left_out(model_map))
+    assert told == 9 + any(candidate.name == "norms-biases" for candidate in usual) - 1
     assert bool(left_out(model_map)) == (family in ("mamba", "rwkv"))
 
 
@@ -56,3 +58,30 @@ def test_a_model_without_mlp_and_queries_is_told_what_it_lacks() -> None:
     assert isinstance(rwkv, PreTrainedModel)
     assert "lora (no attn.qkv)" in left_out(map_model(mamba))
     assert {"upper-half (no mlp@50%:)", "mlp (no mlp)"} <= set(left_out(map_model(rwkv)))
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("llama", {"attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down"}),
+        ("gpt2", {"attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"}),
+        ("mixtral", {"attn.q", "attn.k", "attn.v", "attn.o"}),  # stacked experts carry none
+    ],
+)
+def test_adapters_are_raced_on_attention_and_on_all_matrices_that_can_carry_them(
+    family: str, targets: set[str]
+) -> None:
+    model = tiny_model(family)
+    found = {own.name: own.arm for own in adapter_candidates(map_model(model))}
+    assert set(found) == {"lora", "lora-all"}
+    resolved = resolve_plan(Plan.from_settings(found["lora-all"]), model)
+    assert {portion.role for portion in resolved.targets} == targets
+    assert {portion.layer for portion in resolved.targets} == {0, 1, 2, 3}
+
+
+def test_smaller_random_choices_than_the_raced_one_tell_how_much_is_enough() -> None:
+    assert [own.arm.train for own in spread_candidates(25)] == [
+        ("top:5% by random-1",),
+        ("top:10% by random-1",),
+    ]
+    assert not spread_candidates(5)

@@ -18,10 +18,10 @@ from frostline.advisor.race import (
     next_rate,
     paired,
     rates_around,
-    recommend,
     standings,
     steps_of_rungs,
 )
+from frostline.advisor.recommendation import recommend
 from frostline.run_folder import CandidateMade, TrialFinished
 
 WINDOWS = 12

@@ -6,7 +6,8 @@ from frostline.advisor.budget import parse_budget
 from frostline.advisor.candidates import FULL
 from frostline.advisor.inspecting import inspect_model, inspect_run
 from frostline.advisor.inspection import Inspection, Tuned
-from frostline.advisor.race import RUNGS, Recommendation, recommend, standings
+from frostline.advisor.race import RUNGS, standings
+from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.transplant import Effect
 
 __all__ = [

@@ -75,6 +75,8 @@ def candidates_frame(advice: Advice | None) -> pl.DataFrame:
 
 def trials_frame(advice: Advice | None) -> pl.DataFrame:
     """The trials of the race; see `AdviceResult.trials`."""
+    if advice is None:
+        return pl.DataFrame(schema=_TRIALS)
     rows = [
         {
             "rung": trial.rung,
@@ -85,8 +87,9 @@ def trials_frame(advice: Advice | None) -> pl.DataFrame:
             "held_out_loss_nats": _mean(trial.held_out_losses),
             "cause": trial.cause,
             "seconds": trial.seconds,
+            "seed": advice.started.seed if trial.seed is None else trial.seed,
         }
-        for trial in ([] if advice is None else advice.trials)
+        for trial in advice.trials
     ]
     return pl.DataFrame(rows, schema=_TRIALS)
 
@@ -116,4 +119,5 @@ _TRIALS: dict[str, pl.DataType] = {
     "held_out_loss_nats": pl.Float64(),
     "cause": pl.String(),
     "seconds": pl.Float64(),
+    "seed": pl.Int64(),
 }

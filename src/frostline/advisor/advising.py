@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,33 +20,20 @@ import polars as pl
 from frostline import __version__
 from frostline.advisor.advice import Advice, candidates_frame, read_advice, trials_frame
 from frostline.advisor.budget import UNLIMITED, Budget
-from frostline.advisor.candidates import CONTROLS, FULL, full_training
-from frostline.advisor.priced_candidates import control_for, priced_candidates
-from frostline.advisor.prices import with_arms
-from frostline.advisor.race import (
-    RUNGS,
-    Recommendation,
-    decide,
-    loss_of,
-    losses_by_rate,
-    next_in_valley,
-    next_rate,
-    rates_around,
-    recommend,
-    steps_of_rungs,
-)
+from frostline.advisor.candidates import full_training
+from frostline.advisor.priced_candidates import priced_candidates
+from frostline.advisor.racing import race_control, retrain, run_race
+from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.recommended import recommended_recipe
-from frostline.advisor.trial import deciding_windows, run_trial
-from frostline.arms import FULL_RATE, Prepared, facts_of, pinned, prepare, require_first_step, shared_parts
-from frostline.corpus import Batch
+from frostline.advisor.signal_scores import steadiness_of
+from frostline.advisor.trial import deciding_windows
+from frostline.arms import facts_of, pinned, prepare, require_first_step
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import (
-    BEST,
     PLACE_FILE,
-    ArmSettings,
     Recipe,
     Variant,
     dump_recipe,
@@ -65,7 +51,6 @@ from frostline.run_folder import (
     CandidateMade,
     Journal,
     Record,
-    RungEnded,
     SignalMeasured,
     begin_session,
     changes_of_machine,
@@ -73,14 +58,10 @@ from frostline.run_folder import (
     require_same_facts,
     run_lock,
 )
-from frostline.signals import ADVISING, Signal, SignalInputs, signal_inputs_of, signals_of
+from frostline.signals import ADVISING, Signal, signal_inputs_of, signals_of
 from frostline.storage import LOCK_FILE, disk_trouble, replace_file
 
 RECOMMENDED_FILE = "recommended.yaml"
-LATE_CONTROL = "random-as-"
-"""Prefix of the name of a random choice that is made for the plan that was picked."""
-LATE_CONTROL_NUMBER = CONTROLS + 1
-"""Number by which that choice is drawn: the random candidates have the numbers below."""
 LONGEST_RACE = 36
 """Steps of the last rung, unless the recipe or the command line asks for fewer, or the command line for more."""
 
@@ -108,8 +89,9 @@ class AdviceResult:
         return candidates_frame(self.advice)
 
     def trials(self) -> pl.DataFrame:
-        """One row a trial: rung, candidate, learning_rate, steps, loss_nats (on the windows that decide),
-        held_out_loss_nats (in the last rung), cause (why it failed, else ''), seconds (of a step)."""
+        """One row a trial: rung (one more than the last: with new seeds), candidate, learning_rate, steps, loss_nats
+        (on the windows that decide), held_out_loss_nats (from the last rung on), cause (why it failed, else ''),
+        seconds (of a step), seed."""
         return trials_frame(self.advice)
 
 
@@ -200,7 +182,14 @@ def _advise(
             _write(folder / PLACE_FILE, place_content(folder, own.place).decode())
             _write(folder / RECIPE_FILE, dump_recipe(own))
             started = AdviceStarted(
-                __version__, recipe_hash(own), _now(), describe_machine(), budget.text, last, own.seeds[0]
+                __version__,
+                recipe_hash(own),
+                _now(),
+                describe_machine(),
+                budget.text,
+                last,
+                own.seeds[0],
+                own.training.steps,
             )
             journal.append(started)
             left = Advice(started)
@@ -213,14 +202,17 @@ def _advise(
 
         if advice.facts is None:
             record(facts)
-        for signal in list(signals.values())[len(advice.signals) :]:
-            record(_record_of(signal))
+        unrecorded = list(signals.values())[len(advice.signals) :]
+        steadiness = steadiness_of(unrecorded, inputs, cache, progress.say)
+        for signal in unrecorded:
+            record(_record_of(signal, steadiness[signal.kind.name]))
         for made in candidates:
             if made.candidate not in advice.candidates:
                 record(made)
         with _quick_collections():
-            _race(prepared, advice, record, progress, deciding, cache)
-            _race_control(prepared, inputs, advice, record, progress, deciding, cache)
+            run_race(prepared, advice, record, progress, deciding, cache)
+            race_control(prepared, inputs, advice, record, progress, deciding, cache)
+            retrain(prepared, advice, record, progress, cache)
         if advice.ended is None:
             record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)
@@ -286,87 +278,13 @@ def _read_left(folder: Path, recipe: Recipe, budget: Budget, last: int, names: S
     return left
 
 
-def _race(
-    prepared: Prepared,
-    advice: Advice,
-    record: Callable[[Record], None],
-    progress: RunProgress,
-    deciding: list[Batch],
-    cache: Path,
-) -> None:
-    """Every trial that is not recorded yet, rung by rung."""
-    racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
-    arms = {name: ArmSettings.model_validate(made.settled) for name, made in racing.items()}
-    settled = with_arms(prepared, arms)
-    rungs = {rung.rung: rung for rung in advice.rungs}
-    alive = list(racing)
-    base = _base_rate(prepared)
-    with shared_parts(settled, cache) as sharing:
-        planned = steps_of_rungs(advice.started.steps)
-        for place, (rung, steps) in enumerate(planned.items()):
-            if rung in rungs:
-                alive = rungs[rung].kept
-                continue
-            progress.say(f"Rung {place + 1} of {len(planned)}: {len(alive)} plans, {steps} steps each")
-            # Evaluating takes as long as the steps of a trial this short; the first rung makes do with half of it.
-            windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
-            for number, name in enumerate(alive):
-                while (rate := next_rate(advice.trials, rung, name, base)) is not None:
-                    trial = run_trial(sharing, name, rate, rung, steps, windows)
-                    record(trial)
-                    loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
-                    progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
-            kept, dropped = decide(advice.trials, rung, racing)
-            record(RungEnded(rung, steps, kept, dropped))
-            alive = kept
-
-
-def _base_rate(prepared: Prepared) -> float:
-    """The rate of full training around which plans are raced: the recipe's, or where a race of its own would begin."""
-    rate = prepared.recipe.training.learning_rate
-    return FULL_RATE if rate == BEST else rate
-
-
-def _race_control(
-    prepared: Prepared,
-    inputs: SignalInputs,
-    advice: Advice,
-    record: Callable[[Record], None],
-    progress: RunProgress,
-    deciding: list[Batch],
-    cache: Path,
-) -> None:
-    """A random choice of the pick's size, where none was raced: at the pick's rate, and at others as they promise."""
-    found = recommend(advice.trials, advice.candidates)
-    if found is None or (found.control is not None and found.control not in _late_controls(advice)):
-        return
-    name = f"{LATE_CONTROL}{found.pick.candidate}"
-    made = advice.candidates.get(name) or control_for(prepared, inputs, found.candidate, name, LATE_CONTROL_NUMBER)
-    if made is None:
-        return
-    if name not in advice.candidates:
-        record(made)
-    settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
-    tried = losses_by_rate(advice.trials, RUNGS - 1, name)
-    rates = rates_around(_base_rate(prepared))
-    progress.say(f"A random choice of the size of {found.pick.candidate}")
-    with shared_parts(settled, cache) as sharing:
-        while (rate := next_in_valley(tried, rates, found.pick.learning_rate)) is not None:
-            trial = run_trial(sharing, name, rate, RUNGS - 1, advice.started.steps, deciding)
-            record(trial)
-            tried[rate] = loss_of(trial)
-
-
-def _late_controls(advice: Advice) -> set[str]:
-    return {name for name in advice.candidates if name.startswith(LATE_CONTROL)}
-
-
-def _record_of(signal: Signal) -> SignalMeasured:
+def _record_of(signal: Signal, steadiness: float | None) -> SignalMeasured:
     return SignalMeasured(
         signal.kind.name,
         [layer for layer, _ in signal.values],
         [role for _, role in signal.values],
         list(signal.values.values()),
+        steadiness,
     )
 
 

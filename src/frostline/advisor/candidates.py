@@ -8,7 +8,7 @@ from typing import Literal
 
 from frostline.errors import PlanError
 from frostline.plans import ModelMap, portions_of
-from frostline.recipe import ArmSettings, LoraSettings, parse_selector
+from frostline.recipe import GROUP_ROLES, ArmSettings, LoraSettings, parse_selector
 from frostline.signals import matrices_of
 
 Origin = Literal["full", "usual", "signal", "random", "adapter"]
@@ -22,7 +22,10 @@ USUAL_SHARE = 25
 SMALLEST_ROLE = 0.05
 """Share of the layers' matrices: roles that hold less are not raced alone."""
 CONTROLS = 2
+MATCHED = CONTROLS + 1
+"""Number by which the control of the plan that was picked is drawn: the random candidates have the numbers below."""
 LORA_RANK = 8
+QKV = ("attn.q", "attn.k", "attn.v")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def usual_candidates(model_map: ModelMap) -> list[Candidate]:
 
 def left_out(model_map: ModelMap) -> list[str]:
     """The usual plans that this model has no weights for, each with the roles that it lacks."""
-    candidates = [*_usual(model_map), *_adapters()]
+    candidates = [*_usual(model_map), *_adapters(model_map)]
     lacking = {candidate.name: _missing(candidate, model_map) for candidate in candidates}
     return [f"{name} (no {' and '.join(roles)})" for name, roles in lacking.items() if roles]
 
@@ -118,14 +121,43 @@ def random_candidates(share: int, count: int = CONTROLS) -> list[Candidate]:
     ]
 
 
+def spread_candidates(share: int) -> list[Candidate]:
+    """Smaller random choices than one of `share` percent, drawn as the first of those: how much is enough?"""
+    return [
+        Candidate(f"spread-{less}", _train(f"top:{less}% by random-1"), "usual", f"a random {less} %, spread in depth")
+        for less in SHARES
+        if less < share
+    ]
+
+
 def adapter_candidates(model_map: ModelMap) -> list[Candidate]:
     """Low-rank adapters, for comparison: they freeze all of the model itself."""
-    return [candidate for candidate in _adapters() if not _missing(candidate, model_map)]
+    return [candidate for candidate in _adapters(model_map) if not _missing(candidate, model_map)]
 
 
-def _adapters() -> list[Candidate]:
-    lora = LoraSettings(rank=LORA_RANK, targets=("attn.qkv",))
-    return [Candidate("lora", ArmSettings(lora=lora), "adapter", f"adapters of rank {LORA_RANK} on attention")]
+def _adapters(model_map: ModelMap) -> list[Candidate]:
+    targets = {"lora": ("query, key and value", ("attn.qkv",))}
+    if len(roles := _linear_roles(model_map)) > len(QKV):
+        targets["lora-all"] = (f"all of {', '.join(roles)}", roles)
+    return [
+        Candidate(
+            name,
+            ArmSettings(lora=LoraSettings(rank=LORA_RANK, targets=own)),
+            "adapter",
+            f"adapters of rank {LORA_RANK} on {what}",
+        )
+        for name, (what, own) in targets.items()
+    ]
+
+
+def _linear_roles(model_map: ModelMap) -> tuple[str, ...]:
+    """The roles of the layers' matrices, without those of which some cannot carry an adapter, such as stacked experts."""
+    suitable: dict[str, bool] = {}
+    for portion in model_map.portions:
+        if portion.layer is not None and portion.role not in ("norm", "bias", *GROUP_ROLES):
+            fits = len(portion.shape) == 2 and portion.parameter.endswith(".weight")
+            suitable[portion.role] = suitable.get(portion.role, True) and fits
+    return tuple(role for role, fits in suitable.items() if fits)
 
 
 def _train(*selectors: str) -> ArmSettings:

@@ -18,17 +18,28 @@ from frostline.advisor.candidates import (
     random_candidates,
     role_candidates,
     signal_candidates,
+    spread_candidates,
     usual_candidates,
 )
 from frostline.advisor.prices import PriceModel, fit_prices, price_of, with_arms
 from frostline.arms import Prepared, process_bytes
 from frostline.errors import MissingExtraError, PlanError, RecipeError
-from frostline.plans import ModelMap, Plan, require_peft
+from frostline.plans import ModelMap, Plan, ResolvedPlan, require_peft
 from frostline.progress import RunProgress
 from frostline.readable import percent
 from frostline.recipe import ArmSettings, parse_selector
 from frostline.run_folder import CandidateMade
-from frostline.signals import Signal, SignalInputs, as_selectors, choose_places, matrices_of, resolve_arm_choices
+from frostline.signals import (
+    Draw,
+    Place,
+    Signal,
+    SignalInputs,
+    as_selectors,
+    choose_places,
+    matrices_of,
+    resolve_arm_choices,
+)
+from frostline.stats import SAME_SIZE
 
 NEARLY_ALL = 0.75
 """Share in common of what two signals choose from which on their losses would not be told apart."""
@@ -62,6 +73,7 @@ def priced_candidates(
             if not own.exceeds:
                 raced_share = max(raced_share, share)
     made += [largest[name] for name in choosing if name in largest]
+    made += _price(prepared, inputs, signals, prices, spread_candidates(raced_share), budget, full)
     plans = [own for own in made if own.candidate != FULL]
     if all(own.exceeds for own in plans):
         needs = {own.candidate: _needs(own, full, inputs) for own in plans}
@@ -82,34 +94,65 @@ def control_for(
 ) -> CandidateMade | None:
     """The random choice `number` of the size of `pick`; None where there is none: adapters, norms alone, all layers.
 
-    It is never advised, so that it has the pick's price.
+    It has as many values of each role, so that the two differ in depth alone; where it would be nearly the pick itself,
+    which trains whole roles, it is drawn from all matrices. It is never advised, so that it has the pick's price.
     """
-    total = sum(matrices_of(inputs.map).values())
-    share = 100 * pick.trained_parameters / total
-    trains_matrices = Plan.from_settings(ArmSettings.model_validate(pick.settled)).lora is None and share <= 100
-    if not trains_matrices:
+    settled = ArmSettings.model_validate(pick.settled)
+    share = 100 * pick.trained_parameters / sum(matrices_of(inputs.map).values())
+    if Plan.from_settings(settled).lora is not None or share > 100:
         return None
-    asked = f"top:{share:.3f}% by random-{number}"
+    own = with_arms(prepared, {name: settled}).arms[name].resolved
+    wanted = [place for place in _places(own) if place in matrices_of(inputs.map)]
+    for matched in (True, False) if wanted else (False,):
+        asked = f"top:{share:.3f}% by random{'' if matched else f'-{number}'}"
+        try:
+            selectors = _drawn(inputs, asked, number, wanted)
+        except PlanError:
+            continue  # smaller than any one matrix, such as norms alone
+        arm = ArmSettings(train=tuple(selectors))
+        planned = with_arms(prepared, {name: arm}).arms[name]
+        if matched and not _is_another(planned.resolved, own):
+            continue
+        return replace(
+            pick,
+            candidate=name,
+            plan=planned.plan.text,
+            asked=_as_written(ArmSettings(train=(asked,))),
+            settled=_as_written(arm),
+            origin="random",
+            why=f"a random choice of the size of {pick.candidate}",
+            trained_parameters=planned.resolved.trained_values,
+            prefix_layers=planned.resolved.prefix_layers,
+            ceiling=planned.cost.ceiling,
+            layers=layers_trained(planned.resolved),
+            like=pick.candidate if matched else "",
+        )
+    return None
+
+
+def _drawn(inputs: SignalInputs, asked: str, number: int, like: Sequence[Place]) -> list[str]:
+    """The selectors of a random choice, by role as `like` where it has no number. Raises `PlanError`."""
     choice = parse_selector(asked).choice
     assert choice is not None
-    try:
-        selectors = as_selectors(choose_places(choice, inputs.map, _no_signal), inputs.map)
-    except PlanError:
-        return None  # smaller than any one matrix, such as norms alone
-    arm = ArmSettings(train=tuple(selectors))
-    planned = with_arms(prepared, {name: arm}).arms[name]
-    return replace(
-        pick,
-        candidate=name,
-        plan=planned.plan.text,
-        asked=_as_written(ArmSettings(train=(asked,))),
-        settled=_as_written(arm),
-        origin="random",
-        why=f"a random choice of the size of {pick.candidate}",
-        trained_parameters=planned.resolved.trained_values,
-        prefix_layers=planned.resolved.prefix_layers,
-        ceiling=planned.cost.ceiling,
-    )
+    draw = Draw(number, "the control of the plan that was picked", {choice.share: like})
+    return as_selectors(choose_places(choice, inputs.map, _no_signal, draw), inputs.map)
+
+
+def _places(resolved: ResolvedPlan) -> list[Place]:
+    return list(dict.fromkeys((portion.layer, portion.role) for portion in resolved.trained.values()))
+
+
+def _is_another(control: ResolvedPlan, pick: ResolvedPlan) -> bool:
+    """Whether a control is of the size of the pick, and differs enough for its loss to tell anything."""
+    own, other = _trained(control), _trained(pick)
+    same_size = abs(sum(own.values()) - sum(other.values())) <= SAME_SIZE * sum(other.values())
+    return same_size and in_common(own, other) < NEARLY_ALL
+
+
+def layers_trained(resolved: ResolvedPlan) -> int:
+    """Decoder layers in which something trains, or carries an adapter."""
+    portions = resolved.targets if resolved.lora is not None else resolved.trained.values()
+    return len({portion.layer for portion in portions if portion.layer is not None})
 
 
 def _no_signal(name: str) -> Signal:
@@ -151,6 +194,7 @@ def _price(
             expected_peak_bytes=price.peak_bytes,
             optimizer_bytes=price.optimizer_bytes,
             exceeds=[],
+            layers=layers_trained(resolved),
         )
         full = made if full is None else full
         found.append(replace(made, exceeds=budget.exceeded(_needs(made, full, inputs))))
@@ -172,10 +216,7 @@ def _as_written(arm: ArmSettings) -> dict[str, object]:
 def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[CandidateMade]:
     """One plan is raced once, and so is what two signals choose nearly alike: the first one tells of the others."""
     arms = {own.candidate: ArmSettings.model_validate(own.settled) for own in made}
-    trained = {
-        name: {portion.name: portion.values for portion in planned.resolved.trained.values()}
-        for name, planned in with_arms(prepared, arms).arms.items()
-    }
+    trained = {name: _trained(planned.resolved) for name, planned in with_arms(prepared, arms).arms.items()}
     kept: dict[str, CandidateMade] = {}
     for own in made:
         for other in kept.values():
@@ -188,6 +229,10 @@ def _without_doubles(prepared: Prepared, made: Sequence[CandidateMade]) -> list[
         else:
             kept[own.candidate] = own
     return list(kept.values())
+
+
+def _trained(resolved: ResolvedPlan) -> dict[str, int]:
+    return {portion.name: portion.values for portion in resolved.trained.values()}
 
 
 def in_common(first: Mapping[str, int], second: Mapping[str, int]) -> float:

@@ -1,4 +1,4 @@
-"""Who goes on, who is left behind, and what is recommended? Decisions of a race, as functions of its trials.
+"""Who goes on, who is left behind, at which rates? Decisions of a race, as functions of its trials.
 
 Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943), by thirds as in Hyperband: each rung trains three
 times as long and keeps a third. All trials of a race read the same windows in the same order, so that two plans are
@@ -16,9 +16,8 @@ import numpy as np
 from scipy import stats
 
 from frostline.advisor.candidates import FULL, UPPER_HALF
-from frostline.readable import percent
+from frostline.arms import choose_rate
 from frostline.run_folder import CandidateMade, TrialFinished
-from frostline.stats import SAME_SIZE
 
 FACTOR = 3
 RUNGS = 3
@@ -119,14 +118,28 @@ def next_rate(trials: Sequence[TrialFinished], rung: int, candidate: str, base: 
     """The learning rate at which `candidate` is to be tried next in `rung`; None where it has been tried enough.
 
     In the first of three rungs those next to the base rate; in the one before the last all, from the best rate so far
-    to where neither side is better; in the last one that best rate alone.
+    to where neither side is better; in the last one the lowest point of the parabola through those.
     """
     tried = losses_by_rate(trials, rung, candidate)
     before = losses_by_rate(trials, rung - 1, candidate)
-    start = min(before, key=before.__getitem__) if before else base
     if rung == RUNGS - 1 and before:
-        return None if start in tried else start
+        return next((rate for rate in last_rates(before) if rate not in tried), None)
+    start = min(before, key=before.__getitem__) if before else base
     return next_in_valley(tried, rates_around(base, FIRST_RATES if rung == 0 else RATES), start)
+
+
+def last_rates(before: Mapping[float, float]) -> tuple[float, ...]:
+    """The rates of the last rung, by the losses of the one before it, at a third of the steps.
+
+    One that was best at the edge of all that were tried has its neighbour beyond the edge retried with it.
+    """
+    choice = choose_rate(before)
+    if choice is None:
+        return (min(before),)
+    rate = choice.learning_rate
+    if rate == min(before) and len(before) > 1:
+        return rate, rate / FACTOR
+    return (rate, rate * FACTOR) if rate == max(before) and len(before) > 1 else (rate,)
 
 
 def rates_around(base: float, factors: Sequence[float] = RATES) -> list[float]:
@@ -197,126 +210,3 @@ def comparisons_in(found: Sequence[Standing], candidates: Mapping[str, Candidate
     compared = {name for name in (FULL, UPPER_HALF) if name in candidates}
     controls = [standing.candidate for standing in found if candidates[standing.candidate].origin == "random"]
     return compared | set(controls[:1])
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """What the race ends with."""
-
-    pick: Standing
-    candidate: CandidateMade
-    front: list[str]
-    """Candidates that no other beats in both held-out loss and time, cheapest first."""
-    memory_front: list[str]
-    """Candidates that no other beats in both held-out loss and memory, smallest first."""
-    against: dict[str, Paired]
-    """The pick against whatever else was in the last rung."""
-    control: str | None
-    """The random choice of the same size that it is compared with."""
-    beats_control: bool
-    sentences: list[str]
-
-
-def recommend(trials: Sequence[TrialFinished], candidates: Mapping[str, CandidateMade]) -> Recommendation | None:
-    """The best of the last rung that keeps the budget, and how sure that is; None where every trial failed."""
-    found = [standing for standing in standings(trials, RUNGS - 1) if standing.held_out_losses]
-    racing = [standing for standing in found if _may_be_picked(candidates[standing.candidate])]
-    if not racing:
-        return None
-    pick = racing[0]
-    others = [standing for standing in found if standing is not pick]
-    against = {other.candidate: paired(pick.held_out_losses, other.held_out_losses) for other in others}
-    control = _control_of(candidates[pick.candidate], others, candidates)
-    return Recommendation(
-        pick=pick,
-        candidate=candidates[pick.candidate],
-        front=_front(found, {name: made.expected_seconds for name, made in candidates.items()}),
-        memory_front=_front(found, {name: made.expected_peak_bytes for name, made in candidates.items()}),
-        against=against,
-        control=control,
-        beats_control=control is not None and against[control].better,
-        sentences=_sentences(pick, candidates, len(racing), against, control),
-    )
-
-
-def _control_of(pick: CandidateMade, others: Sequence[Standing], candidates: Mapping[str, CandidateMade]) -> str | None:
-    """The best random choice of the size of `pick`."""
-    for other in others:
-        made = candidates[other.candidate]
-        difference = abs(made.trained_parameters - pick.trained_parameters)
-        if made.origin == "random" and difference <= SAME_SIZE * pick.trained_parameters:
-            return other.candidate
-    return None
-
-
-def _may_be_picked(candidate: CandidateMade) -> bool:
-    return candidate.origin not in ("full", "random") and not candidate.exceeds
-
-
-def _front(found: Sequence[Standing], costs: Mapping[str, float]) -> list[str]:
-    """Sorted by cost, each one must be better than all that are cheaper."""
-    front: list[str] = []
-    best = math.inf
-    for standing in sorted(found, key=lambda own: (costs[own.candidate], own.held_out_loss)):
-        if standing.held_out_loss < best:
-            front.append(standing.candidate)
-            best = standing.held_out_loss
-    return front
-
-
-def _sentences(
-    pick: Standing,
-    candidates: Mapping[str, CandidateMade],
-    finalists: int,
-    against: Mapping[str, Paired],
-    control: str | None,
-) -> list[str]:
-    candidate = candidates[pick.candidate]
-    told = [
-        f"Train {candidate.why} ({pick.candidate}) at a learning rate of {pick.learning_rate:.2g}: held-out loss "
-        f"{pick.held_out_loss:.3f} nats a token after {pick.steps} steps, chosen from the {finalists} plans left."
-    ]
-    if control is None:
-        told.append("No random choice of its size was raced, so that nothing says whether choosing matters here.")
-    elif against[control].better:
-        told.append(f"It beats a random choice of its size ({control}) by {_interval(against[control], -1)} nats.")
-    elif against[control].worse:
-        told.append(
-            f"A random choice of its size ({control}) is better: by {_interval(against[control])} nats. Choosing where "
-            "to train was no help here; how much to train may matter."
-        )
-    else:
-        told.append(
-            f"A random choice of its size ({control}) does as well: the difference is {_interval(against[control])} "
-            "nats. Where to train was not shown to matter here; how much may."
-        )
-    for name, what in ((UPPER_HALF, "training the upper half of the layers"), (FULL, "full training")):
-        if name in against:
-            told.append(f"It is {_than(against[name])} {what}: {_interval(against[name])} nats.")
-    full = candidates[FULL]
-    time, cached, memory = (
-        percent(share, 0)
-        for share in (
-            candidate.expected_seconds / full.expected_seconds,
-            candidate.expected_seconds_cached / full.expected_seconds,
-            candidate.expected_peak_bytes / full.expected_peak_bytes,
-        )
-    )
-    told.append(
-        f"A step is expected to take {time} of full training's time ({cached} once its prefix is stored) and {memory} "
-        "of its memory."
-    )
-    told.append(
-        f"Intervals are 95 %, over {len(pick.held_out_losses)} held-out windows and one seed, which say nothing about "
-        "other seeds: run the recipe written beside this, with seven seeds or more, to know."
-    )
-    return told
-
-
-def _than(difference: Paired) -> str:
-    return "better than" if difference.better else "worse than" if difference.worse else "not told apart from"
-
-
-def _interval(found: Paired, sign: int = 1) -> str:
-    low, high = sorted((sign * found.low, sign * found.high))
-    return f"{sign * found.mean:.3f} [{low:.3f}, {high:.3f}]"

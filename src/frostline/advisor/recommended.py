@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from frostline.advisor.advice import Advice
 from frostline.advisor.candidates import FULL
-from frostline.advisor.race import Recommendation, losses_by_rate
+from frostline.advisor.race import RUNGS, losses_by_rate
+from frostline.advisor.recommendation import Recommendation
 from frostline.recipe import RANDOM, ArmSettings, Recipe, WrittenPlan
 
 
@@ -49,7 +50,7 @@ def _drawn_anew(control: ArmSettings, advised: ArmSettings) -> ArmSettings:
 
 
 def _best_rate(advice: Advice, name: str) -> float | None:
-    rungs = [trial.rung for trial in advice.trials if trial.candidate == name and trial.window_losses]
+    rungs = [own.rung for own in advice.trials if own.candidate == name and own.window_losses and own.rung < RUNGS]
     if not rungs:
         return None
     losses = losses_by_rate(advice.trials, max(rungs), name)

@@ -6,17 +6,18 @@ No p-value: neighbouring layers are alike, so that thirty of them are far fewer 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from scipy import stats
 
-from frostline.signals import Signal
+from frostline.signals import Place, Sample, Signal, SignalInputs, matrices_of, signals_of
 
 FEWEST_PLACES = 4
 """Below this a rank correlation says nothing."""
-Ranked = TypeVar("Ranked", int, str)
+Ranked = TypeVar("Ranked", int, str, Place)
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,33 @@ def rank_correlation(first: Mapping[Ranked, float], second: Mapping[Ranked, floa
         return None
     rho = float(stats.spearmanr(own, other).statistic)
     return rho if math.isfinite(rho) else None
+
+
+def steadiness_of(
+    signals: Iterable[Signal], inputs: SignalInputs, cache: Path, say: Callable[[str], None]
+) -> dict[str, float | None]:
+    """How steady the ranking of each signal is: Spearman's rho between its values on two halves of the windows.
+
+    Over the matrices that it chooses from, or over layers. None for a signal that reads no windows.
+    """
+    signals = list(signals)
+    names = [signal.kind.name for signal in signals if signal.kind.reads_windows]
+    if not names:
+        return {signal.kind.name: None for signal in signals}
+    windows = inputs.sample.windows
+    halves = (windows[0::2], windows[1::2])
+    say("Looking again, at each half of the windows")
+    first, second = (signals_of(replace(inputs, sample=Sample(half)), cache, names, say=_nothing) for half in halves)
+    matrices = matrices_of(inputs.map)
+    found: dict[str, float | None] = {signal.kind.name: None for signal in signals}
+    for name in names:
+        if first[name].kind.places == "matrices":
+            own = {place: value for place, value in first[name].values.items() if place in matrices}
+            found[name] = rank_correlation(own, second[name].values)
+        else:
+            found[name] = rank_correlation(first[name].by_layer(), second[name].by_layer())
+    return found
+
+
+def _nothing(sentence: str) -> None:
+    """What the halves say of themselves was said of the whole."""

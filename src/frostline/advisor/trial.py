@@ -17,14 +17,23 @@ from frostline.run_folder import TrialFinished
 from frostline.signals import joined
 
 DECIDING_WINDOWS = 16
-"""Training windows by which the race is decided: the last ones of the first epoch's order, which no trial reads."""
+"""Training windows by which the race is decided: the last ones of the first epoch's order, which none of it reads."""
 EVALUATION_BATCH = 8
 
 
-def run_trial(sharing: Prepared, name: str, rate: float, rung: int, steps: int, deciding: list[Batch]) -> TrialFinished:
-    """Train one plan at one rate, and evaluate it; what goes wrong is this trial's own."""
+def run_trial(
+    sharing: Prepared,
+    name: str,
+    rate: float,
+    rung: int,
+    steps: int,
+    deciding: list[Batch],
+    seed: int | None = None,
+) -> TrialFinished:
+    """Train one plan at one rate, and evaluate it; what goes wrong is this trial's own. Without a seed, the race's."""
     began = time.monotonic()
-    seed, recipe = sharing.recipe.seeds[0], sharing.recipe
+    recipe = sharing.recipe
+    seed = recipe.seeds[0] if seed is None else seed
     changes = {"decay": "constant", "warmup": min(recipe.training.warmup, steps // 4)}
     training = recipe.training.model_copy(update=changes)
     own = replace(sharing, recipe=recipe.model_copy(update={"training": training}))
@@ -41,8 +50,9 @@ def run_trial(sharing: Prepared, name: str, rate: float, rung: int, steps: int, 
             losses.append(outcome.loss_nats)
             seconds.append(outcome.seconds)
         model = arm.model
-        decided = window_losses(model, deciding, device=own.device, precision=own.precision)
-        if rung == RUNGS - 1:
+        if deciding:
+            decided = window_losses(model, deciding, device=own.device, precision=own.precision)
+        if rung >= RUNGS - 1:
             held_out = own.corpus.held_out_batches(EVALUATION_BATCH)
             judged = window_losses(model, held_out, device=own.device, precision=own.precision)
         if moved := arm.applied.verify().moved:
@@ -62,11 +72,12 @@ def run_trial(sharing: Prepared, name: str, rate: float, rung: int, steps: int, 
         cause=cause,
         seconds=statistics.median(seconds) if seconds else 0.0,
         seconds_in_all=time.monotonic() - began,
+        seed=seed,
     )
 
 
 def deciding_windows(prepared: Prepared, last: int) -> list[Batch]:
-    """Training windows that no trial reads. Raises `CorpusError` where the corpus has too few."""
+    """Training windows that no trial of the race reads. Raises `CorpusError` where the corpus has too few."""
     training, corpus = prepared.recipe.training, prepared.corpus
     read = last * training.batch * training.accumulation
     if prepared.recipe.windows.order == "random":

@@ -20,6 +20,8 @@ class AdviceStarted:
     steps: int
     """Steps of the last rung."""
     seed: int
+    run_steps: int = 0
+    """Steps of a run of the recipe; 0 in journals of 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class SignalMeasured:
     roles: list[str]
     values: list[float]
     """Value of each place: the layer and the role that stand at the same index."""
+    steadiness: float | None = None
+    """Spearman's rho of its rankings by two halves of the windows; None where it reads none, or nothing can be told."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class CandidateMade:
     optimizer_bytes: int
     exceeds: list[str]
     """Limits of the budget that it does not keep; then it is not raced, full training aside."""
+    layers: int = 0
+    """Decoder layers in which something trains; 0 in journals of 0.1.0."""
+    like: str = ""
+    """Of a random choice: the candidate of which it has as many values of each role; '' where it is drawn freely."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,10 @@ class TrialFinished:
     learning_rate: float
     steps: int
     window_losses: list[float]
-    """Losses, in nats per token, on the windows that decide (training windows that no trial trains on); empty where the
-    trial failed."""
+    """Losses, in nats per token, on the windows that decide (training windows that no trial of a rung trains on);
+    empty where the trial failed, and after the last rung, where nothing is decided any more."""
     held_out_losses: list[float]
-    """Loss on each held-out window, by which the choice is judged; in the last rung only."""
+    """Loss on each held-out window, by which the choice is judged; from the last rung on."""
     step_losses: list[float]
     """Training loss of each step."""
     cause: str
@@ -75,6 +83,8 @@ class TrialFinished:
     """Median seconds of a step."""
     seconds_in_all: float
     """Seconds of the whole trial, with making the arm and evaluating it."""
+    seed: int | None = None
+    """Seed of the windows' order; None in journals of 0.1.0, where it is the advice's own."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What does the model say of itself?"""
 
-from frostline.signals.choose import as_selectors, choose_places, matrices_of
+from frostline.signals.choose import Draw, as_selectors, choose_places, matrices_of
 from frostline.signals.chosen import (
     Chosen,
     RecipeChoices,
@@ -12,14 +12,17 @@ from frostline.signals.general import own_text
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, states_of
 from frostline.signals.kept import signal_inputs_of, signals_of
 from frostline.signals.measure import ADVISING, KINDS, SignalInputs
-from frostline.signals.sample import counted, joined
-from frostline.signals.signal import Signal, as_frame
+from frostline.signals.sample import Sample, counted, joined
+from frostline.signals.signal import Place, Signal, as_frame
 
 __all__ = [
     "ADVISING",
     "KINDS",
     "Chosen",
+    "Draw",
+    "Place",
     "RecipeChoices",
+    "Sample",
     "Signal",
     "SignalInputs",
     "as_frame",

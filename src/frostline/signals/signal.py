@@ -28,6 +28,8 @@ class SignalKind:
     """What has a value of its own."""
     chooses: bool = True
     """Whether training is expected to pay where the value is high, so that a plan can be chosen by it."""
+    reads_windows: bool = True
+    """Whether the sample's windows have a part in it, beside the weights."""
 
 
 @dataclass(frozen=True)

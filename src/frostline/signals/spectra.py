@@ -23,6 +23,7 @@ SNR = SignalKind(
     source="Sum of the singular values above the Marchenko-Pastur edge over the sum of those below, divided by the "
     "largest one (Spectrum: Hartford et al. 2024, arXiv:2406.06623, section 3).",
     places="matrices",
+    reads_windows=False,
 )
 IQR_OF_A_STANDARD_NORMAL = 1.349
 """Distance between its quartiles: by it the noise's standard deviation is told from the bulk of the values."""

@@ -4,7 +4,7 @@ from frostline.stats.blind import BlindPair, BlindResult, BlindTest, blind_test,
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
-from frostline.stats.crossed import POPULATION
+from frostline.stats.crossed import POPULATION, crossed_interval
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.rates import at_rate, at_rates
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
@@ -52,6 +52,7 @@ __all__ = [
     "blind_test",
     "bootstrap",
     "check",
+    "crossed_interval",
     "judge_claims",
     "judged_by",
     "noise_change",
