@@ -17,9 +17,10 @@ from rich.console import Console
 
 from frostline.advisor.advising import AdviceResult, advise
 from frostline.advisor.budget import parse_budget
+from frostline.advisor.candidates import LATE_CONTROL
 from frostline.advisor.race import RUNGS
-from frostline.advisor.racing import LATE_CONTROL
 from frostline.advisor.recommendation import recommend
+from frostline.advisor.retrained import RETRAINING
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
 from frostline.errors import CorpusError, FrostlineError, PlanError, RecipeError, RunFolderError
@@ -99,6 +100,11 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     trials = records_of(lines, TrialFinished)
     assert not any(trial.cause for trial in trials)
     assert {trial.steps for trial in trials} == {3, 9}
+    again = {(trial.candidate, trial.seed) for trial in trials if trial.rung == RETRAINING}
+    judged = {found.pick.candidate, "full", *([found.control] if found.control else [])}
+    assert again == {(name, seed) for name in judged for seed in (1, 2)}, "the recipe has seed 0"
+    assert found.retrained is not None
+    assert {name for name, _ in again} == set(found.retrained.losses)
     assert all(bool(trial.held_out_losses) == (trial.rung >= RUNGS - 1) for trial in trials)
     first = {trial.step_losses[0] for trial in trials if trial.rung < RUNGS}
     assert max(first) - min(first) < 1e-5, "all begin from the same weights on the same windows"
@@ -107,8 +113,8 @@ def test_an_advice_ends_with_a_plan_and_a_recipe_that_runs(advised: tuple[Path, 
     assert wanted.arms["advised"].learning_rate == found.pick.learning_rate
     assert found.control is None or wanted.arms[found.control].train[0].endswith("% by random")  # type: ignore[index]
     run_tiny(result.folder / "recommended.yaml", tmp_path / "run", ("training.steps=3",))
-    again = advise_it(recipe, result.folder)  # from its journal
-    assert again.recommendation == found
+    from_journal = advise_it(recipe, result.folder)
+    assert from_journal.recommendation == found
     assert len(records_of(read_journal(result.folder), AdviceEnded)) == 1
 
 
@@ -174,6 +180,21 @@ def test_an_advice_killed_between_two_of_its_records_writes_the_others(
             made.candidate for made in records_of(whole, CandidateMade) if not made.candidate.startswith(LATE_CONTROL)
         ]
         assert [made.candidate for made in records_of(again, CandidateMade)] == names
+
+
+def test_an_advice_killed_while_it_trains_again_goes_on_there(
+    advised: tuple[Path, AdviceResult], tmp_path: Path
+) -> None:
+    recipe, left_alone = advised
+    folder = tmp_path / "advice"
+    shutil.copytree(left_alone.folder, folder)
+    journal = folder / "journal" / "run.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    first = next(place for place, line in enumerate(lines) if json.loads(line).get("rung") == RETRAINING)
+    journal.write_bytes(b"".join(lines[: first + 1]) + lines[first + 1][:20])
+    result = advise_it(recipe, folder)
+    assert result.recommendation == left_alone.recommendation
+    assert what_was_found(folder) == what_was_found(left_alone.folder)
 
 
 def stop_before_the_race(*arguments: object) -> None:
@@ -313,5 +334,16 @@ def test_the_commands_json_holds_all_that_was_found(
     assert frostline(*arguments, "--json", monkeypatch=monkeypatch) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["recommendation"]["pick"]["candidate"] in {made["candidate"] for made in found["candidates"]}
+    assert found["recommendation"]["retrained"]["seeds"] == [1, 2]
+    assert result.advice is not None
+    assert found["search"]["steps"] == sum(len(trial.step_losses) for trial in result.advice.trials)
+    assert {own["signal"]: own["steadiness"] is None for own in found["signals"]} == {
+        "gradient-norm": False, "gradient-weight": False, "fisher": False, "snr": True,
+    }  # fmt: skip
+    assert result.recommendation is not None
+    assert result.recommendation.pick.candidate in found["loss_in_equal_time"]
     assert frostline(*arguments, monkeypatch=monkeypatch) == 0
-    assert "advised" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "advised" in printed
+    assert "How alike two halves of the windows rank (Spearman): gradient-norm" in printed
+    assert "The search took" in printed

@@ -1,10 +1,9 @@
-"""Decisions of a race on made-up trials: who goes on, who is recommended, and what is said about chance."""
+"""Decisions of a race on made-up trials: who goes on, at which learning rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from frostline.advisor.race import (
     FIRST_RATES,
     RUNGS,
     decide,
+    last_rates,
     next_in_valley,
     next_rate,
     paired,
@@ -21,7 +21,6 @@ from frostline.advisor.race import (
     standings,
     steps_of_rungs,
 )
-from frostline.advisor.recommendation import recommend
 from frostline.run_folder import CandidateMade, TrialFinished
 
 WINDOWS = 12
@@ -101,8 +100,26 @@ def test_the_middle_rung_looks_for_the_valley_and_the_last_one_takes_its_rate() 
     assert rates_tried(1, {higher: 1.8, highest: 1.9, middle: 1.7, lower: 1.6, lowest: 2.0}, before) == [
         higher, highest, middle, lower, lowest,
     ]  # fmt: skip
-    later = [trial("a", 1.7, rung=1, rate=middle), trial("a", 1.8, rung=1, rate=higher)]
+    later = [trial("a", loss, rung=1, rate=rate) for rate, loss in ((lower, 1.8), (middle, 1.7), (higher, 1.8))]
     assert rates_tried(2, {middle: 1.5}, [*before, *later]) == [middle]
+
+
+def test_the_last_rung_takes_the_lowest_point_of_the_parabola_through_the_rates_before_it() -> None:
+    lower, middle, higher = rates_around(0.3, FIRST_RATES)
+    before = {lower: 2.0, middle: 1.7, higher: 1.9}
+    square, slope, _ = np.polyfit([math.log(rate) for rate in before], [*before.values()], 2)
+    (rate,) = last_rates(before)
+    assert rate == pytest.approx(math.exp(-slope / (2 * square)), rel=0.03), "to two digits"
+    assert middle < rate < higher
+
+
+def test_a_rate_at_the_edge_of_those_tried_is_tried_again_with_its_neighbour() -> None:
+    assert last_rates({0.1: 1.0, 0.3: 2.0}) == (0.1, 0.1 / 3)
+    assert last_rates({0.1: 2.0, 0.3: 1.0}) == (0.3, 0.3 * 3)
+    assert last_rates({0.1: 2.0, 0.3: 1.0, 0.9: math.inf}) == (0.3,), "training diverges beyond"
+    assert last_rates({0.1: math.inf, 0.3: math.inf}) == (0.1,)
+    before = [trial("a", loss, rung=1, rate=rate) for rate, loss in ((0.1, 2.0), (0.3, 1.5))]
+    assert rates_tried(2, {0.3: 1.4, 0.3 * 3: 1.3}, before) == [0.3, 0.3 * 3]
 
 
 def test_a_race_of_two_rungs_looks_for_the_valley_at_once() -> None:
@@ -158,68 +175,3 @@ def test_a_plan_whose_trials_all_failed_does_not_go_on() -> None:
     kept, dropped = decide([trial("full", 1.0), trial("a", 2.0), trial("b", 0.0, failed=True)], 0, candidates)
     assert kept == ["full", "a"]
     assert dropped == {"b": "every trial failed"}
-
-
-def last_rung(**losses: float) -> list[TrialFinished]:
-    return [trial(name.replace("_", "-"), loss, rung=RUNGS - 1) for name, loss in losses.items()]
-
-
-def test_the_best_within_the_budget_is_recommended_with_its_front() -> None:
-    candidates = {
-        "full": made("full", "full", seconds=1.0, size=1000, exceeds=("100 % of full training's time",)),
-        "snr": made("snr", "signal", seconds=0.5),
-        "small": made("small", seconds=0.2, size=10),
-        "slow": made("slow", seconds=0.9, size=500),
-        "random-1": made("random-1", "random", seconds=0.5),
-        "upper-half": made("upper-half", seconds=0.6),
-    }
-    found = recommend(last_rung(full=1.0, snr=1.5, small=1.8, slow=1.9, random_1=1.7, upper_half=1.5), candidates)
-    assert found is not None
-    assert found.pick.candidate in ("snr", "upper-half")
-    assert found.front[0] == "small"
-    assert found.front[-1] == "full"
-    assert "slow" not in found.front
-    assert found.memory_front == ["full"]  # all take the same memory: the best one is alone
-    assert found.control == "random-1"
-    assert found.beats_control
-    assert any("It beats a random choice of its size" in sentence for sentence in found.sentences)
-    assert any("worse than full training" in sentence for sentence in found.sentences)
-
-
-def test_a_pick_that_chance_equals_says_so() -> None:
-    candidates = {"full": made("full", "full"), "snr": made("snr", "signal"), "random-1": made("random-1", "random")}
-    noisy = [trial("snr", 1.5, rung=2, wobble=0.3), trial("random-1", 1.51, rung=2, wobble=0.3)]
-    trials = [trial("full", 1.0, rung=2), *noisy]
-    found = recommend(trials, candidates)
-    assert found is not None
-    assert not found.beats_control
-    assert any("does as well" in sentence and "not shown to matter" in sentence for sentence in found.sentences)
-
-
-def test_a_pick_that_chance_beats_says_so() -> None:
-    candidates = {"full": made("full", "full"), "snr": made("snr", "signal"), "random-1": made("random-1", "random")}
-    lucky = trial("snr", 1.5, rung=2)  # on the windows that decide; on those that judge it is worse
-    trials = [trial("full", 2.0, rung=2), replace(lucky, held_out_losses=trial("snr", 1.7, rung=2).held_out_losses)]
-    found = recommend([*trials, trial("random-1", 1.55, rung=2)], candidates)
-    assert found is not None
-    assert found.pick.candidate == "snr"
-    assert not found.beats_control
-    difference = found.against["random-1"].mean
-    assert difference == pytest.approx(0.15, abs=0.02)
-    assert any(f"(random-1) is better: by {difference:.3f} [" in sentence for sentence in found.sentences)
-    assert not any("does as well" in sentence for sentence in found.sentences)
-
-
-def test_a_control_of_another_size_is_none() -> None:
-    candidates = {
-        "full": made("full", "full"), "mlp": made("mlp", size=1000), "random-1": made("random-1", "random", size=100),
-    }  # fmt: skip
-    found = recommend(last_rung(full=1.0, mlp=1.5, random_1=1.7), candidates)
-    assert found is not None
-    assert found.control is None
-    assert any("No random choice of its size was raced" in sentence for sentence in found.sentences)
-
-
-def test_nothing_is_recommended_where_every_trial_failed() -> None:
-    candidates = {"full": made("full", "full"), "a": made("a")}
-    assert recommend([trial("full", 1.0, rung=2), trial("a", 0.0, rung=2, failed=True)], candidates) is None

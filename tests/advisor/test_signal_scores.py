@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from frostline.advisor.signal_scores import rank_correlation, score_signals
-from frostline.signals.gradients import FISHER
+from frostline.advisor.signal_scores import rank_correlation, score_signals, steadiness_of
+from frostline.plans import map_model
+from frostline.signals.gradients import FISHER, gradient_signals
+from frostline.signals.measure import SignalInputs, measure_signals
 from frostline.signals.residual import BLOCK_INFLUENCE
+from frostline.signals.sample import Sample
 from frostline.signals.signal import Signal
+from tests.builders.models import tiny_model
+from tests.builders.samples import CPU, random_sample
 
 TRUTH = {0: 0.1, 1: 0.4, 2: 0.2, 3: 0.9, 4: 0.3}
 
@@ -50,3 +58,20 @@ def test_a_signal_of_matrices_is_averaged_and_one_of_layers_is_not_asked_about_r
 def test_the_whole_layer_counts_where_it_has_a_value_of_its_own() -> None:
     signal = Signal(BLOCK_INFLUENCE, {(0, "layer"): 5.0, (0, "attn"): 1.0, (1, "attn"): 2.0, (1, "mlp"): 4.0})
     assert signal.by_layer() == {0: 5.0, 1: 3.0}
+
+
+def test_a_signal_is_as_steady_as_two_halves_of_the_windows_rank_the_matrices_alike(tmp_path: Path) -> None:
+    model, sample = tiny_model("llama"), random_sample(6)
+    inputs = SignalInputs(model, map_model(model), sample, CPU, "fp32")
+    signals = measure_signals(inputs, ("fisher", "block-influence", "snr"))
+    found = steadiness_of(signals.values(), inputs, tmp_path, lambda _: None)
+    first, second = (
+        gradient_signals(model, inputs.map, Sample(half), device=CPU, precision="fp32")[2].values
+        for half in (sample.windows[0::2], sample.windows[1::2])
+    )
+    matrices = [(layer, role) for layer, role in first if layer is not None and role.startswith(("attn.", "mlp."))]
+    expected = stats.spearmanr([first[place] for place in matrices], [second[place] for place in matrices]).statistic
+    assert found["fisher"] == pytest.approx(expected)
+    assert 0 < expected < 1
+    assert found["block-influence"] is not None
+    assert found["snr"] is None, "it reads no windows"

@@ -24,6 +24,8 @@ SMALLEST_ROLE = 0.05
 CONTROLS = 2
 MATCHED = CONTROLS + 1
 """Number by which the control of the plan that was picked is drawn: the random candidates have the numbers below."""
+LATE_CONTROL = "random-as-"
+"""Prefix of the name of that control."""
 LORA_RANK = 8
 QKV = ("attn.q", "attn.k", "attn.v")
 
@@ -136,7 +138,7 @@ def adapter_candidates(model_map: ModelMap) -> list[Candidate]:
 
 
 def _adapters(model_map: ModelMap) -> list[Candidate]:
-    targets = {"lora": ("query, key and value", ("attn.qkv",))}
+    targets: dict[str, tuple[str, tuple[str, ...]]] = {"lora": ("query, key and value", ("attn.qkv",))}
     if len(roles := _linear_roles(model_map)) > len(QKV):
         targets["lora-all"] = (f"all of {', '.join(roles)}", roles)
     return [
@@ -151,7 +153,7 @@ def _adapters(model_map: ModelMap) -> list[Candidate]:
 
 
 def _linear_roles(model_map: ModelMap) -> tuple[str, ...]:
-    """The roles of the layers' matrices, without those of which some cannot carry an adapter, such as stacked experts."""
+    """The roles of the layers' matrices, but those of which some carry no adapter, such as stacked experts."""
     suitable: dict[str, bool] = {}
     for portion in model_map.portions:
         if portion.layer is not None and portion.role not in ("norm", "bias", *GROUP_ROLES):

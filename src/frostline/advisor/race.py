@@ -42,6 +42,11 @@ class Paired:
     windows: int
 
     @property
+    def than(self) -> str:
+        """The verdict, as it stands between the two in a sentence."""
+        return "better than" if self.better else "worse than" if self.worse else "not told apart from"
+
+    @property
     def worse(self) -> bool:
         """Whether the first is worse, as sure as the level."""
         return self.low > 0

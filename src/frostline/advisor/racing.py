@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frostline.advisor.advice import Advice
-from frostline.advisor.candidates import FULL, MATCHED
+from frostline.advisor.candidates import FULL, LATE_CONTROL, MATCHED
 from frostline.advisor.priced_candidates import control_for
 from frostline.advisor.prices import with_arms
 from frostline.advisor.race import RUNGS, decide, next_rate, standings, steps_of_rungs
@@ -24,9 +24,6 @@ from frostline.readable import duration
 from frostline.recipe import BEST, ArmSettings
 from frostline.run_folder import Record, RungEnded
 from frostline.signals import SignalInputs
-
-LATE_CONTROL = "random-as-"
-"""Prefix of the name of a random choice that is made for the plan that was picked."""
 
 
 def run_race(

@@ -98,7 +98,7 @@ def _sentences(found: Recommendation, candidates: Mapping[str, CandidateMade], f
     for name, what in ((UPPER_HALF, "training the upper half of the layers"), (FULL, "full training")):
         if name in found.against:
             difference = found.judged(name)
-            told.append(f"{_it(found, name)} is {_than(difference)} {what}: {_interval(difference)} nats.")
+            told.append(f"{_it(found, name)} is {difference.than} {what}: {_interval(difference)} nats.")
     time, cached, memory = (
         percent(share, 0)
         for share in (
@@ -148,7 +148,7 @@ def _chance_sentence(found: Recommendation, candidates: Mapping[str, CandidateMa
     difference = found.judged(control)
     matched = candidates[control].like == found.pick.candidate
     random = f"random choice of its size{' and roles' if matched else ''} ({control})"
-    race = "" if _is_again(found, control) else " in the race"
+    race = " in the race" if _by_race_alone(found, control) else ""
     if difference.better:
         return f"{_it(found, control)} beats a {random} by {_interval(difference, -1)} nats."
     if difference.worse:
@@ -162,17 +162,14 @@ def _chance_sentence(found: Recommendation, candidates: Mapping[str, CandidateMa
     )
 
 
-def _is_again(found: Recommendation, name: str) -> bool:
-    return found.retrained is not None and name in found.retrained.against
+def _by_race_alone(found: Recommendation, name: str) -> bool:
+    """Whether the pick was trained again, and `name` was not."""
+    return found.retrained is not None and name not in found.retrained.against
 
 
 def _it(found: Recommendation, name: str) -> str:
-    """The subject of a sentence that compares the pick with `name`; where only the race did, it says so."""
-    return "It" if found.retrained is None or _is_again(found, name) else "In the race it"
-
-
-def _than(difference: Paired) -> str:
-    return "better than" if difference.better else "worse than" if difference.worse else "not told apart from"
+    """The subject of a sentence that compares the pick with `name`."""
+    return "In the race it" if _by_race_alone(found, name) else "It"
 
 
 def _interval(found: Paired, sign: int = 1) -> str:

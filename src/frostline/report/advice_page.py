@@ -7,7 +7,18 @@ from pathlib import Path
 
 import polars as pl
 
-from frostline.advisor import FULL, RUNGS, Advice, Recommendation, read_advice, recommend, standings
+from frostline.advisor import (
+    FULL,
+    RUNGS,
+    Advice,
+    Recommendation,
+    how_much_how_spread,
+    losses_at_equal_time,
+    read_advice,
+    recommend,
+    search_cost,
+    standings,
+)
 from frostline.errors import RunFolderError
 from frostline.readable import percent
 from frostline.report import numbers
@@ -40,11 +51,16 @@ def advice_page(advice: Advice, name: str, model: str, corpus: str) -> PlainPage
     sections = [PlainSection("The advice", sentences)]
     if found is not None:
         compared = PlainSection(
-            "What it was compared with", figures=_fronts(advice, found), tables=(_finalists(advice, found),)
+            "What it was compared with",
+            figures=_fronts(advice, found),
+            tables=(*_again(found), _finalists(advice, found)),
         )
         sections.append(compared)
-    sections.append(PlainSection("The race", tables=(_candidates(advice),)))
+    cost = search_cost(advice)
+    told = (*how_much_how_spread(advice), *([cost.sentence] if cost else []))
+    sections.append(PlainSection("The race", told, tables=(_candidates(advice),)))
     sections += signal_sections(signals_frame(advice))
+    sections += _steadiness(advice)
     facts = [
         Fact("model", model),
         Fact("corpus", corpus),
@@ -115,8 +131,44 @@ def _front(
     )
 
 
+def _again(found: Recommendation) -> tuple[Table, ...]:
+    again = found.retrained
+    if again is None:
+        return ()
+    rows = []
+    for name, losses in again.losses.items():
+        against = again.against.get(name)
+        rows.append(
+            (
+                name + (" (advised)" if against is None else ""),
+                *(f"{loss:.3f}" for loss in losses),
+                f"{again.loss(name):.3f}",
+                "" if against is None else f"{-against.mean:+.3f} [{-against.high:+.3f}, {-against.low:+.3f}]",
+            )
+        )
+    header = ("trained again", *(f"seed {seed}" for seed in again.seeds), "mean", "minus the advised one")
+    caption = (
+        "Held-out loss with seeds that chose nothing, in nats a token. Intervals: 95 %, over these seeds and the "
+        "held-out windows."
+    )
+    return (Table(header, tuple(rows), caption),)
+
+
+def _steadiness(advice: Advice) -> list[PlainSection]:
+    """How far half of the windows would have ranked alike; nothing where no signal says so."""
+    rows = [
+        (KINDS[own.signal].title, numbers.number(own.steadiness))
+        for own in advice.signals
+        if own.signal in KINDS and own.steadiness is not None
+    ]
+    caption = "Rank correlation (Spearman) of what one half of the windows says with what the other says; 1 is alike."
+    table = Table(("signal", "between two halves of the windows"), tuple(rows), caption)
+    return [PlainSection("How steady the rankings are", tables=(table,))] if rows else []
+
+
 def _finalists(advice: Advice, found: Recommendation) -> Table:
     full = advice.candidates[FULL]
+    in_equal_time = losses_at_equal_time(advice.trials, advice.candidates)
     rows = []
     for standing in sorted(standings(advice.trials, RUNGS - 1), key=lambda own: own.loss):
         if not standing.held_out_losses:
@@ -127,16 +179,20 @@ def _finalists(advice: Advice, found: Recommendation) -> Table:
                 standing.candidate + (" (advised)" if against is None else ""),
                 f"{standing.held_out_loss:.3f}",
                 "" if against is None else f"{-against.mean:+.3f} [{-against.high:+.3f}, {-against.low:+.3f}]",
+                numbers.loss(in_equal_time.get(standing.candidate)),
                 f"{standing.learning_rate:.2g}",
                 percent(made.expected_seconds / full.expected_seconds, 0),
                 numbers.size(made.expected_peak_bytes),
+                numbers.count(made.layers) if made.layers else numbers.MISSING,
                 numbers.share(made.trained_parameters / full.trained_parameters),
             )
         )
-    header = ("plan", "loss", "minus the advised one", "rate", "step", "memory", "trains")
+    measured = ("last rung", "loss", "minus the advised one", "in equal time")
+    header = (*measured, "rate", "step", "memory", "layers", "trains")
     caption = (
-        "Loss: held out, in nats a token, at the best learning rate found. Step: expected, as a share of full "
-        "training's. Memory: expected peak. Trains: share of the weights."
+        "Loss: held out, in nats a token, after equal steps at the best learning rate found. In equal time: in that "
+        "which the quickest plan takes for all its steps, interpolated between the rungs. Step: expected, as a share "
+        "of full training's. Memory: expected peak. Layers: in how many something trains. Trains: share of the weights."
     )
     return Table(header, tuple(rows), caption)
 

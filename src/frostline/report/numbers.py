@@ -38,6 +38,11 @@ def count(value: float | None) -> str:
     return _set(value, readable.count)
 
 
+def loss(value: float | None) -> str:
+    """A loss in nats, three decimals."""
+    return _set(value, readable.loss)
+
+
 def in_unit(value: float | None, unit: str) -> str:
     """`value` as its unit is usually written."""
     if unit == "share":

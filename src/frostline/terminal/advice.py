@@ -8,15 +8,24 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from frostline.advisor import FULL, RECOMMENDED_FILE, RUNGS, Advice, AdviceResult, standings
+from frostline.advisor import (
+    FULL,
+    RECOMMENDED_FILE,
+    RUNGS,
+    Advice,
+    AdviceResult,
+    losses_at_equal_time,
+    search_cost,
+    standings,
+)
 from frostline.readable import percent
 from frostline.report import numbers
 from frostline.terminal.tables import empty_table
 from frostline.text import one_line
 
 NOTE = (
-    "loss: held out, nats a token. step: expected share of full training's time. trains: share of the weights. "
-    "Intervals: 95 %, over held-out windows."
+    "loss: held out, nats a token. in equal time: where the quickest plan has made all its steps, interpolated. step: "
+    "expected share of full training's time. trains: share of the weights. Intervals: 95 %, over held-out windows."
 )
 
 
@@ -27,8 +36,9 @@ def draw_advice(result: AdviceResult) -> RenderableType:
     assert result.page is not None
     if found is None:
         return Text("No plan came to the end of the race: every trial failed. The folder's journal says why.")
-    table = empty_table("plan", "loss", "advised minus it", "rate", "step", "memory", "trains")
+    table = empty_table("plan", "loss", "advised minus it", "in equal time", "rate", "step", "memory", "trains")
     full = advice.candidates[FULL]
+    in_equal_time = losses_at_equal_time(advice.trials, advice.candidates)
     finalists = [standing for standing in standings(advice.trials, RUNGS - 1) if standing.held_out_losses]
     for standing in sorted(finalists, key=lambda own: own.held_out_loss):
         made = advice.candidates[standing.candidate]
@@ -38,16 +48,17 @@ def draw_advice(result: AdviceResult) -> RenderableType:
             Text(one_line(standing.candidate) + ("\nadvised" if advised else ""), style="bold" if advised else ""),
             f"{standing.held_out_loss:.3f}",
             "" if against is None else f"{against.mean:+.3f}\n[{against.low:+.3f}, {against.high:+.3f}]",
+            numbers.loss(in_equal_time.get(standing.candidate)),
             f"{standing.learning_rate:.2g}",
             percent(made.expected_seconds / full.expected_seconds, 0),
             numbers.size(made.expected_peak_bytes),
             numbers.share(made.trained_parameters / full.trained_parameters),
         )
-    told = [Text(f"\n{sentence}") for sentence in found.sentences]
+    told = [Text(f"\n{sentence}") for sentence in (*found.sentences, *_of_the_search(advice))]
     files = [f"Page: {result.page.resolve()}", f"Recipe: {result.folder / RECOMMENDED_FILE}"]
     return Padding(
         Group(
-            Text(f"\nLast rung, {found.pick.steps} steps", style="bold"),
+            Text(f"\nLast rung, {found.pick.steps} steps, seed {advice.started.seed}", style="bold"),
             table,
             *told,
             Text(""),
@@ -68,4 +79,15 @@ def advice_as_json(result: AdviceResult) -> dict[str, object]:
         "recommendation": None if result.recommendation is None else asdict(result.recommendation),
         "candidates": [asdict(made) for made in advice.candidates.values()],
         "rungs": [asdict(rung) for rung in advice.rungs],
+        "loss_in_equal_time": losses_at_equal_time(advice.trials, advice.candidates),
+        "signals": [{"signal": own.signal, "steadiness": own.steadiness} for own in advice.signals],
+        "search": None if (cost := search_cost(advice)) is None else asdict(cost),
     }
+
+
+def _of_the_search(advice: Advice) -> list[str]:
+    """How steady the signals rank, and what it all took."""
+    steady = [f"{own.signal} {own.steadiness:.2f}" for own in advice.signals if own.steadiness is not None]
+    told = [f"How alike two halves of the windows rank (Spearman): {', '.join(steady)}."] if steady else []
+    cost = search_cost(advice)
+    return [*told, *([cost.sentence] if cost is not None else [])]
