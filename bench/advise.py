@@ -39,6 +39,7 @@ from frostline.advisor.race import (
     standings,
 )
 from frostline.advisor.recommendation import Recommendation
+from frostline.advisor.search_cost import search_cost
 from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH, deciding_windows, run_trial
@@ -219,6 +220,10 @@ def print_regret(
           f"windows. The search took {searched / advice.ended.seconds:.1f} times as long as the advice; at each of the "
           f"{len(RATES)} rates for each plan ({len(RATES) * len(alone)} trials) it would take "
           f"{whole_grid / advice.ended.seconds:.1f} times as long.")  # fmt: skip
+    cost = search_cost(advice)
+    assert cost is not None
+    steps = sum(len(trial.step_losses) for trials in alone.values() for trial in trials)
+    print(f"\n{cost.sentence} The exhaustive search trains {steps} steps, {steps / cost.steps:.1f} times as many.")
 
 
 def single_gains(
