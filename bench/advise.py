@@ -6,7 +6,8 @@
 The exhaustive search trains each single layer and each single role alone, at learning rates up and down until the best
 is found, on the same windows in the same order as the race's last rung, so that all losses are comparable window by
 window. Its best is taken with hindsight, by the held-out windows themselves, which flatters it. The pick then meets ten
-random plans of its size, one in each of ten further replicates, and the usual rules. Stopped, it goes on with what
+random plans of its size (and of its roles, where these leave a choice), one in each of ten further replicates, and the
+usual rules. Stopped, it goes on with what
 --out keeps.
 """
 

@@ -179,20 +179,8 @@ def _advise(
         candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
     with Journal(folder, interruption=interruption) as journal:
         if left is None:
-            _write(folder / PLACE_FILE, place_content(folder, own.place).decode())
-            _write(folder / RECIPE_FILE, dump_recipe(own))
-            started = AdviceStarted(
-                __version__,
-                recipe_hash(own),
-                _now(),
-                describe_machine(),
-                budget.text,
-                last,
-                own.seeds[0],
-                own.training.steps,
-            )
-            journal.append(started)
-            left = Advice(started)
+            left = Advice(_started(folder, own, budget, last))
+            journal.append(left.started)
         advice = left
 
         def record(found: Record) -> None:
@@ -220,6 +208,22 @@ def _advise(
         # Its paths are relative to what the place file beside it names, as those of the advice's own recipe.
         _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, advice, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, advice)
+
+
+def _started(folder: Path, recipe: Recipe, budget: Budget, last: int) -> AdviceStarted:
+    """The first record of an advice, whose recipe is now in `folder`."""
+    _write(folder / PLACE_FILE, place_content(folder, recipe.place).decode())
+    _write(folder / RECIPE_FILE, dump_recipe(recipe))
+    return AdviceStarted(
+        frostline_version=__version__,
+        recipe_sha256=recipe_hash(recipe),
+        at=_now(),
+        environment=describe_machine(),
+        budget=budget.text,
+        steps=last,
+        seed=recipe.seeds[0],
+        run_steps=recipe.training.steps,
+    )
 
 
 @contextmanager
