@@ -88,9 +88,9 @@ def race_control(
     if made is None or (found.control not in (None, name) and not made.like):
         return
     if name not in advice.candidates:
+        progress.say(f"A random choice of the size of {found.pick.candidate}")
         record(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
-    progress.say(f"A random choice of the size of {found.pick.candidate}")
     with shared_parts(settled, cache) as sharing:
         for rung, steps in list(steps_of_rungs(advice.started.steps).items())[-2:]:
             while (rate := next_rate(advice.trials, rung, name, _base_rate(prepared))) is not None:

@@ -24,7 +24,7 @@ from frostline.terminal.tables import empty_table
 from frostline.text import one_line
 
 NOTE = (
-    "loss: held out, nats a token. in equal time: where the quickest plan has made all its steps, interpolated. step: "
+    "loss: held out, nats a token. (equal time): where the quickest plan has made all its steps, interpolated. step: "
     "expected share of full training's time. trains: share of the weights. Intervals: 95 %, over held-out windows."
 )
 
@@ -36,7 +36,7 @@ def draw_advice(result: AdviceResult) -> RenderableType:
     assert result.page is not None
     if found is None:
         return Text("No plan came to the end of the race: every trial failed. The folder's journal says why.")
-    table = empty_table("plan", "loss", "advised minus it", "in equal time", "rate", "step", "memory", "trains")
+    table = empty_table("plan", "loss\n(equal time)", "advised minus it", "rate", "step", "memory", "trains")
     full = advice.candidates[FULL]
     in_equal_time = losses_at_equal_time(advice.trials, advice.candidates)
     finalists = [standing for standing in standings(advice.trials, RUNGS - 1) if standing.held_out_losses]
@@ -46,9 +46,8 @@ def draw_advice(result: AdviceResult) -> RenderableType:
         against = found.against.get(standing.candidate)
         table.add_row(
             Text(one_line(standing.candidate) + ("\nadvised" if advised else ""), style="bold" if advised else ""),
-            f"{standing.held_out_loss:.3f}",
+            f"{standing.held_out_loss:.3f}\n({numbers.loss(in_equal_time.get(standing.candidate))})",
             "" if against is None else f"{against.mean:+.3f}\n[{against.low:+.3f}, {against.high:+.3f}]",
-            numbers.loss(in_equal_time.get(standing.candidate)),
             f"{standing.learning_rate:.2g}",
             percent(made.expected_seconds / full.expected_seconds, 0),
             numbers.size(made.expected_peak_bytes),
