@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from frostline.corpus import Corpus, open_corpus
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 from frostline.recipe.sources import CorpusSettings
 from tests.builders.tokenizers import WORDS, word_tokenizer, words
 

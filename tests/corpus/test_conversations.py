@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from frostline.corpus import NOT_COUNTED, Corpus, remarks_on
 from frostline.corpus.conversations import Conversations, lay_out_conversations
 from frostline.errors import CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 from tests.builders.corpora import open_small
 from tests.builders.tokenizers import ASSISTANT, END, USER, WORDS, word_tokenizer, words
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from frostline.corpus import Corpus, open_corpus, tokenise
 from frostline.errors import CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 from frostline.recipe.sources import CorpusSettings
 from tests.builders.chat_families import CHATML
 from tests.builders.chats import Turns, applied, chat_tokenizer, twice, windows_of, write_conversations

@@ -22,7 +22,7 @@ from frostline.corpus import open_corpus, tokenise
 from frostline.corpus.special import Markers, text_ids
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.errors import CacheError, CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 from frostline.recipe.sources import CorpusSettings
 from tests.builders.corpora import open_small, some_ids, tokens_of, write_words
 from tests.builders.tokenizers import (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from frostline.corpus.windows import TextWindows, choose_held_out, lay_out_windows
 from frostline.errors import CorpusError
-from frostline.recipe.settings import WindowSettings
+from frostline.recipe import WindowSettings
 
 ORDERS = ("epochs", "random")
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from frostline.engine.int8_weights import dequantise, quantise, quantise_frozen
 from frostline.plans import AppliedPlan, Plan, value_of
 from frostline.plans.fused import FROZEN_SCALE
-from frostline.recipe.settings import LoraSettings
+from frostline.recipe import LoraSettings
 from tests.builders.models import FAMILIES, VOCABULARY, tiny_model
 
 TOKENS = (torch.arange(40).reshape(2, 20) * 7 + 3) % (VOCABULARY - 3) + 3

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from frostline.corpus import Corpus
 from frostline.measures import evaluate_loss
 from frostline.plans import Plan
-from frostline.recipe.settings import TrainingSettings
+from frostline.recipe import TrainingSettings
 from tests.builders.corpora import open_small, some_ids, write_words
 from tests.builders.engines import CPU, fast_part, make_fast_arm, make_plain_arm
 from tests.builders.models import tiny_model

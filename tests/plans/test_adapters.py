@@ -20,7 +20,7 @@ from frostline.plans.adapters import (
     merge_adapters,
 )
 from frostline.plans.plan import Plan
-from frostline.recipe.settings import LoraSettings
+from frostline.recipe import LoraSettings
 from tests.builders.models import VOCABULARY, tiny_model
 
 LORA = LoraSettings(rank=4)

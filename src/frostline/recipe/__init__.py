@@ -1,5 +1,6 @@
 """What did the user ask for? Settings, the language of plans, YAML with overrides, the shipped recipes."""
 
+from frostline.recipe.arms import ArmSettings, ChangeSettings, LoraSettings
 from frostline.recipe.fields import BEST, Best
 from frostline.recipe.given import GivenRecipe, given_recipe
 from frostline.recipe.inspected import inspected_recipe
@@ -19,22 +20,19 @@ from frostline.recipe.place import PLACE_FILE, Place, place_content
 from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
-from frostline.recipe.settings import (
-    ArmSettings,
-    ChangeSettings,
-    CheckpointSettings,
-    LoraSettings,
-    MeasureSettings,
-    PrefixCacheSettings,
-    Recipe,
-    SamplingSettings,
-    TrainingSettings,
-    WindowSettings,
-)
+from frostline.recipe.settings import Recipe
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, RANDOM, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
+from frostline.recipe.training import (
+    CheckpointSettings,
+    MeasureSettings,
+    PrefixCacheSettings,
+    SamplingSettings,
+    TrainingSettings,
+    WindowSettings,
+)
 
 __all__ = [
     "BEST",

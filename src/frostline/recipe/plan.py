@@ -17,9 +17,9 @@ from typing import Literal, Self
 from pydantic import ValidationError
 
 from frostline.errors import PlanError, nearest
+from frostline.recipe.arms import ArmSettings, LoraSettings
 from frostline.recipe.explain import sentence_of
 from frostline.recipe.selectors import Selector, parse_selector, parse_selectors
-from frostline.recipe.settings import ArmSettings, LoraSettings
 
 _HINT = "A plan is written 'train: [SELECTOR, ...]' or 'freeze: [SELECTOR, ...]'."
 _PART = re.compile(r"(?P<head>train|freeze|lora|at\s+(?P<at>[0-9]{1,9})\s+(?P<verb>thaw|freeze))\s*:(?P<rest>.*)", re.S)

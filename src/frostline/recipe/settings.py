@@ -1,4 +1,4 @@
-"""What did the user ask for? The recipe as frozen pydantic models: every key, its default and its unit.
+"""What did the user ask for? The recipe: one experiment, its sections, and what must hold between them.
 
 Unknown keys are errors. Paths in a recipe are relative to the folder of the recipe file.
 """
@@ -13,32 +13,21 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     Field,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from frostline.errors import FrostlineError, nearest
+from frostline.recipe.arms import ArmSettings
 from frostline.recipe.base import PlacedSettings, Settings
 from frostline.recipe.explain import sentence_of
 from frostline.recipe.fields import (
     BEST,
-    LARGEST_COUNT,
     Best,
-    Count,
-    LearningRate,
-    NonNegativeNumber,
-    PositiveCount,
     PositiveNumber,
-    RateGrid,
     Seed,
-    Selectors,
-    Share,
-    SomeSelectors,
     VariedValue,
-    WatchedSelectors,
     as_found,
     as_yaml,
     mistake,
@@ -47,189 +36,7 @@ from frostline.recipe.place import Place
 from frostline.recipe.primary import Primary, PrimaryComparison
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import CorpusSettings, ModelSettings
-
-
-class WindowSettings(Settings):
-    length: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 256
-    """Tokens of a window, its beginning included; each predicts `length - 1` next tokens."""
-    held_out: PositiveCount = 16
-    """Windows kept for evaluation, spread over the corpus, never trained on."""
-    race: PositiveCount = 16
-    """Windows on which learning rates are raced, set apart where one is `best`: neither trained on nor held out."""
-    order: Literal["epochs", "random"] = "epochs"
-    """`epochs`: each window once an epoch, shuffled; `random`: offsets drawn anew each step (the original study)."""
-    beginning: Literal["auto", "none"] = "auto"
-    """`auto` begins each window of running text as the model's tokenizer begins a text (`<bos>`); `none` never does."""
-
-
-class PrefixCacheSettings(Settings):
-    """The stored output of the layers below the lowest one that trains."""
-
-    use: Literal["auto", "always", "never"] = "auto"
-    """`auto` weighs what storing costs against what recomputing costs; same results either way."""
-    memory_mb: Count | None = None
-    """Largest size in memory, in MB; a quarter of the free memory unless set."""
-    disk_mb: Count | None = None
-    """Largest size in the cache folder, in MB, from where later runs start; a tenth of the free disk unless set."""
-
-
-class TrainingSettings(Settings):
-    steps: PositiveCount = 40
-    """Optimizer steps of every arm."""
-    seconds: PositiveNumber | None = None
-    """Instead of `steps`: seconds of step time for every arm; the steps of each follow from timing it once."""
-    batch: PositiveCount = 2
-    """Windows of one forward pass."""
-    accumulation: PositiveCount = 1
-    """Forward and backward passes before each optimizer step: a step reads `batch * accumulation` windows."""
-    learning_rate: LearningRate = 5e-4
-    """Peak learning rate; an arm may set its own. `best` races several for each arm before the run, and takes one."""
-    rates: RateGrid | None = None
-    """Rates that are raced where one is `best`, ascending; null takes three around what the share that trains asks."""
-    warmup: Count = 0
-    """Steps in which the learning rate climbs linearly to its peak."""
-    decay: Literal["constant", "linear", "cosine"] = "constant"
-    """What the learning rate does after the warm-up, ending at zero after the last step."""
-    weight_decay: NonNegativeNumber = 0.01
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    epsilon: PositiveNumber = 1e-8
-    gradient_clipping: PositiveNumber | None = 1.0
-    """Largest norm of the gradient; null leaves it alone."""
-    dropout: Share | None = None
-    """Sets every dropout rate of the model, that of whole layers where it drops any; null keeps the model's own."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["fast", "reference"] = "fast"
-    """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop it is tested against."""
-    prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
-    frozen_weights: Literal["exact", "int8"] = "exact"
-    """`int8` keeps frozen matrices in a quarter of the memory: inexact, for models that would not fit."""
-    checkpointing: bool = False
-    """Recompute the activations of the layers that train instead of keeping them: less memory, more time."""
-    compile: bool = False
-    """Compile the layers that train (a minute of warm-up, then somewhat less time); rounding differs."""
-    schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
-    """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
-    untimed_steps: Count = 3
-    """First steps marked as warm-up of the machine and left out of the timing."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _steps_or_seconds(cls, values: object) -> object:
-        if not isinstance(values, Mapping) or values.get("seconds") is None:
-            return values
-        if values.get("steps") is not None:
-            raise mistake(
-                "'steps' and 'seconds' both say how long training lasts: name one.",
-                "Set training.steps=null to train for a time.",
-                "seconds",
-            )
-        return {key: value for key, value in values.items() if key != "steps"}
-
-    @model_serializer(mode="wrap")
-    def _what_was_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        written: dict[str, object] = write(self)
-        written.pop("seconds" if self.seconds is None else "steps", None)
-        return written
-
-    def of_steps(self, steps: int) -> TrainingSettings:
-        """The same, for so many steps."""
-        return self.model_copy(update={"steps": steps, "seconds": None})
-
-
-class SamplingSettings(Settings):
-    prompts: Count = 10
-    """Number of prompts drawn by seed from the held-out windows; 0 samples nothing."""
-    prompt_tokens: PositiveCount = 16
-    new_tokens: PositiveCount = 100
-    temperature: PositiveNumber = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    draws: PositiveCount = 1
-    """Texts that each trained model writes to each prompt, every one with dice of its own."""
-
-
-class MeasureSettings(Settings):
-    evaluate_every: Count = 10
-    """Steps between evaluations on the held-out windows; 0 evaluates before and after training only."""
-    weight_change_every: Count = 1
-    """Steps between measurements of the weight change; 0 measures the final drift only."""
-    watch: WatchedSelectors = ("attn",)
-    """Selectors of the matrices whose change is measured."""
-    common_tokens: PositiveCount = 100
-    """Size of S, the corpus's most frequent tokens."""
-    sampling: SamplingSettings = SamplingSettings()
-    judge: ModelSettings | None = None
-    """A model, no relative of the one that is trained, that judges generated text by its loss; null leaves that out."""
-    memory: bool = True
-    """Measure each arm's peak memory alone, in a process of its own."""
-
-
-class CheckpointSettings(Settings):
-    """When the state of training is saved, so that a run that is killed goes on from there."""
-
-    every_seconds: NonNegativeNumber | None = 60
-    """Seconds between checkpoints; null saves only when the run is asked to stop."""
-    every_steps: PositiveCount | None = None
-    """Save at each so many steps instead."""
-    keep: PositiveCount = 2
-    """Newest checkpoints of each arm that are kept while it trains."""
-    largest_share: Annotated[float, Field(gt=0, le=1)] = 0.02
-    """Largest share of the time that saving may take: where it would take more, it is done less often."""
-
-
-class LoraSettings(Settings):
-    rank: PositiveCount = 8
-    alpha: PositiveNumber | None = None
-    """Scale of the adapter; `2 * rank` unless set."""
-    targets: SomeSelectors = ("attn.qkv",)
-    """Selectors of the matrices that get an adapter."""
-
-
-class ChangeSettings(Settings):
-    """From step `at` on (counted from 0), `thaw` trains further selectors or `freeze` stops training some."""
-
-    at: int
-    thaw: Selectors = ()
-    freeze: Selectors = ()
-
-    @field_validator("at")
-    @classmethod
-    def _comes_later(cls, at: int) -> int:
-        if at < 1:
-            raise mistake("a change comes at step 1 or later; at step 0 the plan itself begins.")
-        return at
-
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
-        if bool(self.thaw) == bool(self.freeze):
-            raise ValueError("a change names either 'thaw' or 'freeze'")
-        return self
-
-
-class ArmSettings(Settings):
-    train: SomeSelectors | None = None
-    """Selectors of what trains; everything else is frozen."""
-    freeze: SomeSelectors | None = None
-    """Selectors of what is frozen; everything else trains."""
-    changes: tuple[ChangeSettings, ...] = ()
-    """Plans that change over time."""
-    lora: LoraSettings | None = None
-    """Train low-rank adapters only (extra `lora`)."""
-    learning_rate: LearningRate | None = None
-    """This arm's own learning rate: a frozen arm's best rate differs. `best` finds it, as in `training`."""
-    weight_decay: NonNegativeNumber | None = None
-
-    @model_validator(mode="after")
-    def _says_one_thing(self) -> Self:
-        given = [key for key in ("train", "freeze", "lora") if getattr(self, key) is not None]
-        if len(given) != 1:
-            found = " and ".join(f"'{key}'" for key in given) or "none of them"
-            raise ValueError(f"an arm names exactly one of 'train', 'freeze' and 'lora'; found {found}")
-        if self.lora is not None and self.changes:
-            raise mistake("'changes' does not apply to an arm with 'lora'.", "", "changes")
-        return self
-
+from frostline.recipe.training import CheckpointSettings, MeasureSettings, TrainingSettings, WindowSettings
 
 VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source", "training.learning_rate")
 RATE_KEY = "training.learning_rate"
