@@ -29,20 +29,13 @@ from frostline.run_folder import (
     WatchedMatrices,
     WeightChange,
 )
-from frostline.stats.summary import (
-    FORMAT,
-    RULES,
-    ArmSummary,
-    AtEqualCost,
-    Checks,
-    ClaimResult,
-    Comparison,
-    Estimate,
-    FrontPoint,
-    RunSummary,
-    SeedResult,
-    VariantSummary,
-)
+from frostline.stats.arms import ArmSummary
+from frostline.stats.checks import Checks
+from frostline.stats.comparisons import Comparison
+from frostline.stats.estimate import Estimate
+from frostline.stats.per_seed import SeedResult
+from frostline.stats.summary import FORMAT, RULES, ClaimResult, FrontPoint, RunSummary, VariantSummary
+from frostline.stats.trade import AtEqualCost
 
 ROLES = ("attn.q", "attn.k", "attn.v", "attn.o")
 PLANS = {

@@ -9,7 +9,7 @@ import pytest
 
 from frostline.stats import Estimate, VariantSummary, summarise
 from frostline.stats.bottom_line import bottom_line, cost_details, standing
-from frostline.stats.summary import AtEqualCost
+from frostline.stats.trade import AtEqualCost
 from tests.builders.simulated_run import write_simulated_run
 
 

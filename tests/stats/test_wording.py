@@ -6,7 +6,7 @@ import pytest
 
 from frostline.recipe import ROLES, LayerSlice, parse_selector
 from frostline.stats import wording
-from frostline.stats.summary import Estimate
+from frostline.stats.estimate import Estimate
 
 
 @pytest.mark.parametrize(

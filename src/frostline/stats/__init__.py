@@ -1,28 +1,19 @@
 """What does it mean? Paired comparisons, intervals, claims: from the journal of a run to its summary."""
 
+from frostline.stats.arms import ArmSummary
 from frostline.stats.blind import BlindPair, BlindResult, BlindTest, blind_test, read_choices, result_of
 from frostline.stats.checks import check
 from frostline.stats.claims import judge_claims
 from frostline.stats.claims.definitions import SAME_SIZE
 from frostline.stats.crossed import POPULATION, crossed_interval
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
-from frostline.stats.rates import at_rate, at_rates
+from frostline.stats.per_seed import SeedResult
+from frostline.stats.rates import RateCurve, at_rates
 from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import judged_by, read_summary, summarise, summary_in_its_time, write_summary
-from frostline.stats.summary import (
-    RULES,
-    ArmSummary,
-    AtEqualCost,
-    ClaimResult,
-    Estimate,
-    FrontPoint,
-    RateCurve,
-    RunSummary,
-    SeedResult,
-    ToLoss,
-    VariantSummary,
-)
-from frostline.stats.trade import SEEDS_SHOWN, seconds_spent
+from frostline.stats.summary import RULES, ClaimResult, FrontPoint, RunSummary, VariantSummary
+from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost, ToLoss, seconds_spent
 from frostline.stats.weight_noise import noise_change
 from frostline.stats.wording import verdict_label, verdict_symbol
 
@@ -47,7 +38,6 @@ __all__ = [
     "ToLoss",
     "VariantRun",
     "VariantSummary",
-    "at_rate",
     "at_rates",
     "blind_test",
     "bootstrap",

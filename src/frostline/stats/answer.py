@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from frostline.readable import count, gigabytes, learning_rate, loss, percent, plural
-from frostline.stats.comparisons import MEASURES, difference
+from frostline.stats.arms import ArmSummary
+from frostline.stats.comparisons import MEASURES, Comparison, difference
+from frostline.stats.estimate import Estimate
 from frostline.stats.pairs import Pairs, all_pairs
 from frostline.stats.runs import RecordedRun, VariantRun
 from frostline.stats.significance import replicates_needed
-from frostline.stats.summary import ArmSummary, Comparison, Estimate, VariantSummary
+from frostline.stats.summary import VariantSummary
 from frostline.stats.trade import SEEDS_SHOWN
 from frostline.stats.wording import describe_plan, interval
 

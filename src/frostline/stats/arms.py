@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from frostline.recipe import WrittenPlan
 from frostline.run_folder import ArmFailed, TrueContinuation
 from frostline.stats import scalars, stability, text_scores, timing, trade
+from frostline.stats.estimate import NOT_MEASURED, Estimate
 from frostline.stats.intervals import (
     OVER_BLOCKS,
     OVER_CONTINUATIONS,
@@ -21,13 +23,125 @@ from frostline.stats.intervals import (
     t_interval,
 )
 from frostline.stats.pairs import pairs_of
-from frostline.stats.per_seed import by_seed
+from frostline.stats.per_seed import SeedResult, by_seed
 from frostline.stats.rates import rate_chosen
 from frostline.stats.runs import ArmRun, VariantRun
-from frostline.stats.summary import ArmSummary, Estimate
+from frostline.stats.trade import AtEqualCost, ToLoss
 
 Floats = NDArray[np.float64]
 NATS = "nats"
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm over all replicates of one variant. Estimates run over replicates unless their `method` differs."""
+
+    arm: str
+    """Name of the arm."""
+    plan: str
+    """The plan in one line."""
+    learning_rate: float
+    """Peak learning rate."""
+    replicates: int
+    """Replicates that finished."""
+    reused_from: list[str]
+    """Earlier runs that replicates were taken from, name and time: not trained in this run."""
+    failed: list[str]
+    """One sentence for each replicate that failed."""
+    parameters: int
+    """Numbers in the model, adapters included."""
+    trained_parameters: int
+    """Numbers that train at step 0."""
+    optimizer_bytes: int | None
+    """Bytes of the optimizer's state at the end."""
+    prefix_layers: int
+    """Decoder layers below the lowest trainable parameter."""
+    step_flops: float
+    """Floating-point operations one step needs, by analysis."""
+    ceiling: float
+    """Largest saving that the needed operations allow, with a truncated backward."""
+    ceiling_cached: float
+    """Largest saving with the prefix's output stored."""
+    loss_first: Estimate
+    """Training loss of the first step."""
+    loss_last: Estimate
+    """Training loss, mean over the last tenth of the steps."""
+    loss_slope: Estimate
+    """Least-squares slope of the loss over steps, nats per step."""
+    loss_variance_early: Estimate
+    """Variance of the loss about its neighbours (noise from step to step) over the first quarter of the steps."""
+    loss_variance: Estimate
+    """Variance of the loss about its neighbours over all steps."""
+    held_out_before: Estimate
+    """Held-out loss before training."""
+    held_out_after: Estimate
+    """Held-out loss at the end."""
+    overfitting: Estimate
+    """Held-out minus training loss at the end."""
+    retention_before: Estimate | None
+    """Loss on the retention corpus before training."""
+    retention_after: Estimate | None
+    """Loss on the retention corpus at the end."""
+    forgetting: Estimate | None
+    """Change of the loss on the retention corpus."""
+    common_share_before: Estimate | None
+    """p before training: share of common tokens in the untouched model's continuations."""
+    common_share_after: Estimate | None
+    """p after training."""
+    common_share_change: Estimate | None
+    """delta p."""
+    step_seconds: Estimate
+    """Mean time of a timed step."""
+    total_seconds: Estimate
+    """T: sum of the timed steps."""
+    saving: Estimate | None
+    """r = (T_baseline - T) / T_baseline; None for the baseline."""
+    tokens_per_second: Estimate
+    """Tokens read over time, timed steps."""
+    peak_bytes: int | None
+    """Peak memory of the arm measured alone."""
+    quality: dict[str, Estimate]
+    """distinct_1, distinct_2, distinct_3, repetition, self_bleu, length, copied_share; distance to the held-out text's
+    own values; from_untouched, the loss under the untouched model; judge_loss, that under a judge."""
+    change_by_role: dict[str, Estimate]
+    """Mean Frobenius norm of the weight change per step over the watched matrices of each role."""
+    drift_by_role: dict[str, Estimate]
+    """Frobenius norm of W_T - W_0, mean over the watched matrices of each role."""
+    relative_drift_by_role: dict[str, Estimate]
+    """Frobenius norm of W_T - W_0 over that of W_0, mean over the watched matrices of each role."""
+    stable_rank_by_role: dict[str, Estimate]
+    """Stable rank of W_T - W_0, mean over those watched matrices of each role that moved."""
+    steps: int = 0
+    """Optimizer steps, the most that a replicate took."""
+    trained_before: Estimate | None = None
+    """Loss on the fixed sample of training windows before training; None where less than an epoch was read."""
+    trained_after: Estimate | None = None
+    """Loss on the same training windows at the end."""
+    held_out_by_overlap: dict[str, Estimate] = field(default_factory=dict)
+    """Held-out loss of windows that hold a run of 16 tokens which also stands in the training text (`copied_before`,
+    `copied_after`), and of the others (`new_before`, `new_after`); without what there are no windows of."""
+    rate_chosen: str = ""
+    """How its learning rate was found, such as `the best of 5 rates tried`; '' where the recipe gives it."""
+    training_seconds: Estimate = NOT_MEASURED
+    """Seconds of all steps of a replicate, untimed ones at the mean."""
+    at_equal_time: AtEqualCost | None = None
+    """Beside the baseline in the time of the one that took less; None where times do not compare."""
+    at_equal_flops: AtEqualCost | None = None
+    """Beside the baseline at the operations of the one that needed fewer."""
+    seconds_to_loss: ToLoss | None = None
+    """Time to a loss that arm and baseline both reach; None where times do not compare."""
+    share_of_gain_kept: Estimate | None = None
+    """Fall of the held-out loss over that of the baseline, after all steps of each; None for the baseline."""
+    widest_gap: Estimate | None = None
+    """How far apart the held-out curves of arm and baseline ever are, with the reach of their simultaneous band."""
+    diverged: list[int] = field(default_factory=list)
+    """Seeds whose loss was not finite, or whose held-out loss ended above where it began."""
+    clipped_share: Estimate | None = None
+    """Share of the steps whose gradient was clipped; None where the recipe clips none."""
+    seed_spread: Estimate = NOT_MEASURED
+    """Standard deviation over replicates of the held-out loss at the end."""
+    by_seed: list[SeedResult] = field(default_factory=list)
+    """The replicates one by one."""
 
 
 def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:

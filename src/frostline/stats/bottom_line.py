@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from frostline.readable import gigabytes, learning_rate, loss, percent, seconds
+from frostline.stats.arms import ArmSummary
+from frostline.stats.estimate import Estimate
 from frostline.stats.significance import MINIMUM_REPLICATES
-from frostline.stats.summary import ArmSummary, AtEqualCost, Estimate
-from frostline.stats.trade import SEEDS_SHOWN
+from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost
 from frostline.stats.wording import interval, listed
 
 AHEAD, BEHIND, LEVEL, OPEN = "ahead", "behind", "level", "open"

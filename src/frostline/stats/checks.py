@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from frostline.readable import count, plural
 from frostline.stats.arms import failure, failure_of
 from frostline.stats.runs import ArmRun, VariantRun
-from frostline.stats.summary import Checks
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What the run proves about itself."""
+
+    pairing_holds: bool
+    """False if any hash of weights or windows differs between arms."""
+    pairing: str
+    """One sentence: what was compared and what was found."""
+    frozen_holds: bool
+    """False if any frozen weight moved."""
+    frozen: str
+    """One sentence: how much was compared and what was found."""
+    failed: list[str]
+    """One sentence for each arm and replicate that failed."""
 
 
 def check(variant: VariantRun) -> Checks:

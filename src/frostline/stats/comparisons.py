@@ -7,13 +7,36 @@ from dataclasses import dataclass
 
 from frostline.stats import scalars, text_scores
 from frostline.stats.crossed import held_out_crossed
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, bootstrap_slope, t_interval
 from frostline.stats.pairs import Pair, Pairs, all_pairs
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
-from frostline.stats.summary import Comparison, Estimate
 
 Measure = Callable[[ArmRun], float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the baseline in one measure, over paired replicates (arm minus baseline)."""
+
+    arm: str
+    """Name of the arm."""
+    measure: str
+    """Key of the measure in `ArmSummary`, or in its `quality`."""
+    difference: Estimate
+    """Arm minus baseline."""
+    p_value: float | None
+    """Exact sign-flip test, two-sided, guarded against skew; None with fewer than 2 replicates."""
+    p_holm: float | None
+    """The p-value after Holm's correction over the arms of this measure."""
+    verdict: str
+    """`lower`, `higher` or `undecided`."""
+    exploratory: bool = False
+    """Whether the recipe names another comparison or claim as its primary one."""
+    crossed: Estimate | None = None
+    """Of the held-out loss: the difference with an interval over seeds and windows, which speaks of other seeds and
+    other windows of this text; that of `difference` speaks of other seeds and these windows. Else None."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable
 
 from frostline.stats import scalars
+from frostline.stats.estimate import Estimate
 from frostline.stats.runs import ArmRun, VariantRun
-from frostline.stats.summary import Estimate, FrontPoint
+from frostline.stats.summary import FrontPoint
 from frostline.stats.timing import of_one_run
 from frostline.stats.trade import over_seeds, training_seconds
 

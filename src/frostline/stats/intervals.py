@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from frostline.stats.summary import Estimate
+from frostline.stats.estimate import Estimate
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from frostline.stats import scalars, stability, trade
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun, VariantRun
-from frostline.stats.summary import SeedResult
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One arm of one replicate: the numbers behind the intervals. None where not measured."""
+
+    seed: int
+    """Seed of the replicate."""
+    held_out_before: float | None
+    """Held-out loss before training."""
+    held_out_after: float | None
+    """Held-out loss at the end."""
+    difference: float | None
+    """Held-out loss at the end minus the baseline's; None for the baseline."""
+    share_of_gain_kept: float | None
+    """Fall of the held-out loss over that of the baseline; None for the baseline."""
+    training_seconds: float | None
+    """Seconds of all steps, untimed ones at the mean."""
+    clipped_share: float | None
+    """Share of the steps whose gradient was clipped."""
+    diverged: bool
+    """Whether a loss was not finite, or the held-out loss ended above where it began."""
 
 
 def by_seed(variant: VariantRun, arm: str, pairs: Pairs) -> list[SeedResult]:

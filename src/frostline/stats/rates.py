@@ -7,12 +7,47 @@ So the rate stands wherever a number depends on it, with how it was found.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from frostline.readable import learning_rate
 from frostline.stats.runs import VariantRun
-from frostline.stats.summary import ArmSummary, RateCurve, RateTrial
 
 EACH_BEST, AS_GIVEN = "each arm's best", "the given rates"
+
+
+@dataclass(frozen=True)
+class RateTrial:
+    """One rate that an arm tried in its race."""
+
+    learning_rate: float
+    """Peak learning rate of the trial."""
+    loss_nats: float | None
+    """Loss on the windows of the race at its end; None where it diverged."""
+    diverged: bool
+    """Whether training diverged."""
+    steps: int
+    """Steps taken: fewer than the run's where it was stopped as diverged."""
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The race of learning rates that an arm held before the run, on windows that serve nothing else."""
+
+    arm: str
+    """Name of the arm."""
+    trials: list[RateTrial]
+    """The rates tried, ascending."""
+    chosen: float | None
+    """The rate that the arm trained at; None where every trial diverged, or the race did not end."""
+    method: str
+    """How that follows from the trials."""
+    low: float | None
+    """The next lower rate that was tried; the best one itself where there is none."""
+    high: float | None
+    """The next higher rate."""
+    untouched: float | None
+    """Loss of the untouched model on the same windows."""
+    reused_from: str
+    """The earlier run that the race was taken from, name and time; '' where it was this one."""
 
 
 def rate_curves(variant: VariantRun) -> dict[str, RateCurve]:
@@ -44,12 +79,6 @@ def rate_chosen(variant: VariantRun, arm: str) -> str:
 def at_rates(variant: VariantRun) -> str:
     """At which rates the arms that began are compared: `each arm's best`, or `the given rates`."""
     return EACH_BEST if all(rate_chosen(variant, arm) for arm in variant.arms) else AS_GIVEN
-
-
-def at_rate(arm: ArmSummary) -> str:
-    """`at 2e-4, the best of 5 rates tried`; without the end where the recipe gives the rate."""
-    found = f", {arm.rate_chosen}" if arm.rate_chosen else ""
-    return f"at {learning_rate(arm.learning_rate)}{found}"
 
 
 def _finite(value: float) -> float | None:

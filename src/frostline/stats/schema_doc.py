@@ -1,4 +1,4 @@
-"""What does each key of `summary.json` mean? A page made from the attribute docstrings of `summary.py`.
+"""What does each key of `summary.json` mean? A page made from the attribute docstrings of its classes.
 
 python -m frostline.stats.schema_doc > docs/summary.md
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-
-from frostline.stats import summary
 
 INTRODUCTION = """\
 # summary.json
@@ -32,8 +30,8 @@ ORDER = (
 
 def schema_page() -> str:
     """The page in Markdown."""
-    tree = ast.parse(Path(summary.__file__).read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     return "\n".join([INTRODUCTION, *(_section(classes[name]) for name in ORDER)])
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, Floats, autocorrelation, finite, slope
 from frostline.stats.significance import hall_t, two_sided
-from frostline.stats.summary import Estimate
 
 FEWEST_UNITS = 10.0
 """Independent steps, over all series, below which no test is made."""

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, Bootstrap, bootstrap, ratio
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
-from frostline.stats.summary import Estimate
 
 Floats = NDArray[np.float64]
 

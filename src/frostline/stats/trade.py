@@ -20,10 +20,10 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
 from frostline.stats import scalars
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, nothing, t_interval
 from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
-from frostline.stats.summary import AtEqualCost, Estimate, ToLoss
 
 Floats = NDArray[np.float64]
 SEEDS_SHOWN = 3
@@ -73,6 +73,46 @@ class Curve:
             middle = (low + high) / 2
             low, high = (low, middle) if smooth(middle) <= loss else (middle, high)
         return high
+
+
+@dataclass(frozen=True)
+class AtEqualCost:
+    """An arm beside the baseline at a cost that both reached, read off between evaluations."""
+
+    axis: str
+    """`seconds` of the steps, untimed ones at the mean, or `flops` that the steps need by analysis."""
+    shorter: str
+    """The arm or the baseline, whichever cost less in all: what it cost is what both are compared at."""
+    cost: float
+    """The cost at which they are compared, mean over replicates."""
+    loss: float
+    """Held-out loss of the arm there, nats, mean over replicates."""
+    baseline_loss: float
+    """Held-out loss of the baseline there."""
+    difference: Estimate
+    """Arm minus baseline, paired; without an interval where there are three replicates or fewer."""
+    least: float
+    """The difference if the longer one's loss were that of the evaluation before or after, whichever is less."""
+    most: float
+    """The same, whichever is more: the truth lies between, if the loss goes from one to the other without a detour."""
+    by_seed: list[float]
+    """Difference of each replicate that has one, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class ToLoss:
+    """Time in which an arm and the baseline first reached a held-out loss that both reach."""
+
+    loss: float
+    """The worse of the two last held-out losses, nats, mean over replicates."""
+    seconds: float
+    """Seconds of steps until the arm was there, mean over replicates."""
+    baseline_seconds: float
+    """Until the baseline was."""
+    difference: Estimate
+    """Arm minus baseline, paired; without an interval where there are three replicates or fewer."""
+    by_seed: list[float]
+    """Difference of each replicate that has one, in the order of the seeds."""
 
 
 def seconds_spent(seconds: ArrayLike, timed: ArrayLike) -> Floats:

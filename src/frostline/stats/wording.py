@@ -7,7 +7,8 @@ from dataclasses import replace
 from frostline.errors import PlanError
 from frostline.readable import decimal, p_value, plural, significant
 from frostline.recipe import Selector, WrittenPlan
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.estimate import Estimate
+from frostline.stats.summary import ClaimResult
 
 ROLE_WORDS = {
     "all": "all weights",

@@ -7,8 +7,9 @@ from dataclasses import replace
 from frostline.stats.claims import choices, equivalence, losses, saving, scarcity, texts, weights
 from frostline.stats.claims.context import context_of, gain, rates_of
 from frostline.stats.claims.definitions import DEFINITIONS, Definition
+from frostline.stats.estimate import Estimate
 from frostline.stats.runs import RecordedRun
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import scaled
 
 __all__ = ["DEFINITIONS", "Definition", "judge_claims"]

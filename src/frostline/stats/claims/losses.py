@@ -26,11 +26,12 @@ from frostline.stats.claims.verdicts import (
     untested,
 )
 from frostline.stats.comparisons import Compared, difference
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, slope, t_interval
 from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.series import FEWEST_STEPS, SeriesTest, independent_steps, mean_test, slope_test
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, with_p
 
 FALL = Compared(scalars.fall_per_doubling, "nats per doubling")

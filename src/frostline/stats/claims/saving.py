@@ -27,10 +27,11 @@ from frostline.stats.claims.verdicts import (
     untested,
     within_runs,
 )
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats
 from frostline.stats.pairs import Pairs
 from frostline.stats.series import SeriesTest, mean_test, without_pauses
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, with_p
 
 LOCK_STEP = "lock-step"

@@ -21,11 +21,12 @@ from frostline.stats.claims.verdicts import (
     untested,
 )
 from frostline.stats.comparisons import Measure
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, Floats, nothing, t_interval
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, p_text
 
 SAMPLE = "A run that samples text (measures.sampling.prompts above 0)."

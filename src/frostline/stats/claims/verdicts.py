@@ -16,6 +16,7 @@ import numpy as np
 from frostline.readable import decimal, significant
 from frostline.stats.claims.context import Context, Obstacle
 from frostline.stats.claims.definitions import OVER, WITHIN, Definition
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, nothing, t_interval
 from frostline.stats.series import SeriesTest
 from frostline.stats.significance import (
@@ -27,7 +28,7 @@ from frostline.stats.significance import (
     holm,
     replicates_needed,
 )
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 

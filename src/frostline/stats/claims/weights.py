@@ -26,12 +26,13 @@ from frostline.stats.claims.verdicts import (
     scope_text,
     untested,
 )
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, slope
 from frostline.stats.pairs import Pair
 from frostline.stats.runs import ArmRun
 from frostline.stats.series import SeriesTest, mean_test, slope_test
 from frostline.stats.significance import MINIMUM_REPLICATES
-from frostline.stats.summary import ClaimResult, Estimate
+from frostline.stats.summary import ClaimResult
 from frostline.stats.weight_noise import SMALLEST_BETA2, coherence, is_adapter
 from frostline.stats.wording import interval, with_p
 
