@@ -15,30 +15,13 @@ from frostline.measures.judge import Judge, judge_losses
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import distinct, repetition, self_bleu
 from frostline.measures.tokens import count_common
+from frostline.run_folder import TextMeasures
 
 
 @dataclass(frozen=True)
-class ContinuationMeasures:
+class ContinuationMeasures(TextMeasures):
     """One continuation as the journal keeps it, without saying whose it is. NaN where a number has no meaning."""
 
-    prompt_index: int
-    prompt: str
-    text: str
-    tokens: int
-    common_tokens: int
-    """Tokens of the continuation that are in S."""
-    untouched_loss_nats: float
-    """Mean loss of the continuation under the untouched model, given the prompt."""
-    ngrams: int
-    """Windows of 8 tokens in the continuation."""
-    copied_ngrams: int
-    """N-grams that stand verbatim in the training text."""
-    distinct_1: float
-    distinct_2: float
-    distinct_3: float
-    repetition: float
-    self_bleu: float
-    """BLEU of this continuation against the others."""
     measured_tokens: int
     """Tokens over which distinct-n, repetition and self-BLEU are taken."""
     judge_loss_nats: float

@@ -8,6 +8,7 @@ from frostline.run_folder.advice_records import (
     SignalMeasured,
     TrialFinished,
 )
+from frostline.run_folder.arm_place import ArmPlace
 from frostline.run_folder.conditions import (
     DECIDING_FACTS,
     changes_of_machine,
@@ -30,35 +31,32 @@ from frostline.run_folder.folder import (
     usual_folder,
 )
 from frostline.run_folder.lock import run_lock
+from frostline.run_folder.rate_records import RateChosen, RateTried
 from frostline.run_folder.read import read_journal, read_lines, records_of
 from frostline.run_folder.records import (
     WALL_CLOCK_FIELDS,
     ArmFailed,
     ArmFinished,
-    ArmPlace,
     ArmStarted,
-    Continuation,
     CorpusFacts,
     Evaluation,
     FinalWeights,
     FrozenChecked,
     PeakMemory,
     PlanChanged,
-    RateChosen,
-    RateTried,
     Record,
     RunEnded,
     RunResumed,
     RunStarted,
     StepsSettled,
     StepTaken,
-    TrueContinuation,
     VariantPrepared,
     WatchedMatrices,
     WeightChange,
     record_of,
 )
 from frostline.run_folder.sessions import begin_session, end_session
+from frostline.run_folder.text_records import Continuation, TextMeasures, TrueContinuation
 from frostline.run_folder.write import BEGINNING, ArmJournal, Journal, JournalPosition
 
 __all__ = [
@@ -100,6 +98,7 @@ __all__ = [
     "SignalMeasured",
     "StepTaken",
     "StepsSettled",
+    "TextMeasures",
     "TrialFinished",
     "TrueContinuation",
     "VariantPrepared",

@@ -11,10 +11,9 @@ from 0: record k describes the (k+1)-th optimizer step; evaluations count steps 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from typing import NamedTuple, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from frostline.run_folder.advice_records import (
     AdviceEnded,
@@ -24,6 +23,9 @@ from frostline.run_folder.advice_records import (
     SignalMeasured,
     TrialFinished,
 )
+from frostline.run_folder.arm_place import ArmPlace, ArmRecord
+from frostline.run_folder.rate_records import RateChosen, RateTried
+from frostline.run_folder.text_records import Continuation, TrueContinuation
 
 WALL_CLOCK_FIELDS = frozenset(
     {
@@ -31,15 +33,6 @@ WALL_CLOCK_FIELDS = frozenset(
         "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
     }
 )  # fmt: skip
-
-
-class ArmPlace(NamedTuple):
-    """One arm of one replicate of one variant: the first three fields of every record about it."""
-
-    variant: str
-    seed: int
-    arm: str
-    """Name of the arm; '' is the untouched model."""
 
 
 @dataclass(frozen=True)
@@ -148,45 +141,7 @@ class StepsSettled:
 
 
 @dataclass(frozen=True)
-class RateTried:
-    """One trial of a race of learning rates, which comes before the replicates."""
-
-    variant: str
-    arm: str
-    learning_rate: float
-    steps: int
-    """Steps taken: fewer than the trial's own where it was stopped as diverged."""
-    loss_nats: float
-    """Mean loss on the windows of the race at the end; NaN where it diverged."""
-    diverged: bool
-    seconds: float = math.nan
-    """Seconds of the trial, evaluation included."""
-
-
-@dataclass(frozen=True)
-class RateChosen:
-    """What a race ended with; an arm of which every trial diverged has none."""
-
-    variant: str
-    arm: str
-    learning_rate: float
-    method: str
-    """How it follows from the trials, in a phrase."""
-    low: float
-    """The next lower rate that was tried; the best one itself where there is none."""
-    high: float
-    """The next higher rate."""
-    untouched_loss_nats: float = math.nan
-    """Mean loss of the untouched model on the windows of the race."""
-    reused_from: str = ""
-    """The run that held the race, name and time, where its trials were taken from there."""
-
-
-@dataclass(frozen=True)
-class ArmStarted:
-    variant: str
-    seed: int
-    arm: str
+class ArmStarted(ArmRecord):
     plan: str
     """The plan in one line, as `Plan.text` writes it."""
     learning_rate: float
@@ -209,10 +164,7 @@ class ArmStarted:
 
 
 @dataclass(frozen=True)
-class PlanChanged:
-    variant: str
-    seed: int
-    arm: str
+class PlanChanged(ArmRecord):
     step: int
     thawed: list[str]
     frozen: list[str]
@@ -220,10 +172,7 @@ class PlanChanged:
 
 
 @dataclass(frozen=True)
-class StepTaken:
-    variant: str
-    seed: int
-    arm: str
+class StepTaken(ArmRecord):
     step: int
     loss_nats: float
     """Mean over the predicted tokens of this step."""
@@ -242,10 +191,7 @@ class StepTaken:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    variant: str
-    seed: int
-    arm: str
+class Evaluation(ArmRecord):
     step: int
     corpus: str
     """`held_out`, `retention`, or `trained`: a fixed sample of training windows."""
@@ -258,12 +204,9 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class WatchedMatrices:
+class WatchedMatrices(ArmRecord):
     """The order of the lists in `WeightChange` and `FinalWeights`."""
 
-    variant: str
-    seed: int
-    arm: str
     names: list[str]
     layers: list[int]
     roles: list[str]
@@ -272,10 +215,7 @@ class WatchedMatrices:
 
 
 @dataclass(frozen=True)
-class WeightChange:
-    variant: str
-    seed: int
-    arm: str
+class WeightChange(ArmRecord):
     step: int
     change: list[float]
     """Frobenius norm of W_t - W_(t-1) of each watched matrix."""
@@ -284,10 +224,7 @@ class WeightChange:
 
 
 @dataclass(frozen=True)
-class FinalWeights:
-    variant: str
-    seed: int
-    arm: str
+class FinalWeights(ArmRecord):
     norm: list[float]
     """Frobenius norm of W_0."""
     drift: list[float]
@@ -296,66 +233,6 @@ class FinalWeights:
     """drift / norm."""
     stable_rank: list[float]
     """Squared Frobenius norm over squared spectral norm of W_T - W_0; 0 where nothing moved."""
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """One sampled continuation; `arm` is '' for the untouched model before training."""
-
-    variant: str
-    seed: int
-    arm: str
-    prompt_index: int
-    prompt: str
-    text: str
-    tokens: int
-    common_tokens: int
-    """Tokens of the continuation that are in S."""
-    untouched_loss_nats: float
-    """Mean loss of the continuation under the untouched model (its perplexity is exp of this)."""
-    ngrams: int
-    """Windows of 8 tokens in the continuation."""
-    copied_ngrams: int
-    """N-grams that stand verbatim in the training text."""
-    distinct_1: float
-    distinct_2: float
-    distinct_3: float
-    repetition: float
-    self_bleu: float
-    """BLEU of this continuation against the others of the same arm, replicate and draw."""
-    measured_tokens: int = 0
-    """Tokens over which distinct-n, repetition and self-BLEU are taken: no more than the held-out text goes on for; 0
-    in journals of 0.1.0, which took all."""
-    judge_loss_nats: float = math.nan
-    """Loss of the whole text, given the prompt, under the judge that the recipe names; NaN without one."""
-    draw: int = 0
-    """Which of the model's texts to this prompt it is, counted from 0."""
-
-
-@dataclass(frozen=True)
-class TrueContinuation:
-    """How the held-out text itself goes on after a prompt, measured as the sampled continuations are."""
-
-    variant: str
-    seed: int
-    arm: str
-    """Always '': no arm wrote it."""
-    prompt_index: int
-    prompt: str
-    text: str
-    tokens: int
-    """As many as were sampled, or fewer where the held-out window ends, or the model would have ended."""
-    common_tokens: int
-    untouched_loss_nats: float
-    ngrams: int
-    copied_ngrams: int
-    distinct_1: float
-    distinct_2: float
-    distinct_3: float
-    repetition: float
-    self_bleu: float
-    """BLEU against the true continuations of the other prompts."""
-    judge_loss_nats: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -370,20 +247,14 @@ class PeakMemory:
 
 
 @dataclass(frozen=True)
-class FrozenChecked:
-    variant: str
-    seed: int
-    arm: str
+class FrozenChecked(ArmRecord):
     checked_values: int
     """Numbers whose bytes were compared with the start."""
     moved: list[str]
 
 
 @dataclass(frozen=True)
-class ArmFinished:
-    variant: str
-    seed: int
-    arm: str
+class ArmFinished(ArmRecord):
     steps: int
     optimizer_bytes: int
     final_sha256: str
@@ -391,10 +262,7 @@ class ArmFinished:
 
 
 @dataclass(frozen=True)
-class ArmFailed:
-    variant: str
-    seed: int
-    arm: str
+class ArmFailed(ArmRecord):
     step: int
     cause: str
     checkpoint_steps: int = 0

@@ -21,9 +21,10 @@ from typing import Self
 
 from frostline.errors import RunFolderError
 from frostline.interruption import Interruption
+from frostline.run_folder.arm_place import ArmPlace
 from frostline.run_folder.folder import JOURNAL_FOLDER, RUN_FILE
 from frostline.run_folder.read import read_lines
-from frostline.run_folder.records import ArmPlace, Record
+from frostline.run_folder.records import Record
 from frostline.storage import disk_trouble, flush_folder
 
 
