@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from frostline.corpus.apart import keep_apart
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
 from frostline.corpus.order import permutation
 from frostline.corpus.read import Source, open_source
-from frostline.corpus.repeats import REPEATED, window_hashes
+from frostline.corpus.repeats import REPEATED
 from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import (
     NOT_COUNTED,
     Rows,
     TextWindows,
-    choose_apart,
     lay_out_windows,
-    set_apart_for_race,
 )
 from frostline.errors import CorpusError
 from frostline.readable import percent
@@ -100,7 +99,7 @@ def open_corpus(
     except TooLongError as error:
         raise error.placed(_place_of(source, error.row)) from None
     drop = corpus.duplicates == "drop"
-    laid_out, repeated = _apart(
+    laid_out, repeated = keep_apart(
         laid_out, source.description, windows, drop=drop, within=corpus.held_out_within, race=race
     )
     tokens = replace(tokens, duplicates=repeated)
@@ -328,68 +327,6 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
     for start in range(0, end, _COUNT_CHUNK):
         counts += np.bincount(ids[start : start + _COUNT_CHUNK], minlength=counts.size)
     return replace(tokens, ids=ids, counts=counts, conversations=conversations)
-
-
-def _apart(
-    windows: ConversationWindows,
-    source: str,
-    settings: WindowSettings,
-    *,
-    drop: bool,
-    within: int | None,
-    race: int,
-) -> tuple[ConversationWindows, int]:
-    """`windows` of which none that is held out has a copy to train on, and how many repeat an earlier one.
-
-    `race` of those to train on are set apart in the same way.
-
-    What several answers of one row were read from is of one row, and so no more apart than copies. `drop` leaves out
-    what repeats; with `within`, what is held out follows from the first so many tokens alone. Raises `CorpusError` if
-    too few different ones are there.
-    """
-    numbers = np.sort(np.concatenate((windows.training, windows.held_out)))
-    size = max(1, _COUNT_CHUNK // windows.width)
-    begins = range(0, numbers.size, size)
-    hashes = np.concatenate([window_hashes(windows.gather(numbers[at : at + size]).input_ids) for at in begins])
-    firsts = np.unique(hashes, return_index=True)[1]
-    repeated, held_out = int(numbers.size - firsts.size), int(windows.held_out.size)
-    if drop and repeated:
-        numbers, hashes = numbers[np.sort(firsts)], hashes[np.sort(firsts)]
-    among = numbers.size if within is None else _windows_within(windows, numbers, within)
-    if among <= held_out < numbers.size:  # the shortest variant itself is refused
-        within, among = None, numbers.size
-    if among <= held_out:
-        raise CorpusError(
-            f"{source} has {among:,} different conversations, but {held_out:,} held-out ones and one to "
-            f"train on need {held_out + 1:,}.",
-            "Hold out fewer (windows.held_out), or give more of them.",
-        )
-    rows = windows.conversations.rows[windows.numbers[numbers]]
-    fit = _stand_once(hashes[:among]) & _stand_once(rows[:among])
-
-    def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.isin(hashes, hashes[chosen]) | np.isin(rows, rows[chosen])
-
-    chosen, training = windows.held_out, windows.training
-    if within is not None or repeated or not bool(fit.all()):
-        chosen, training = choose_apart(numbers.size, held_out, fit, copies, source, None if within is None else among)
-    raced, training = set_apart_for_race(training, race, _stand_once(hashes), copies, source, settings)
-    besides = int(numbers.size - chosen.size - training.size - raced.size)
-    apart = replace(windows, training=numbers[training], held_out=numbers[chosen], race=numbers[raced], copies=besides)
-    return apart, repeated
-
-
-def _windows_within(windows: ConversationWindows, numbers: NDArray[np.int64], tokens: int) -> int:
-    """How many of the windows `numbers` are of conversations that lie whole in the first `tokens` tokens."""
-    ends = np.append(windows.conversations.starts[1:], windows.ids.size)
-    return int(np.count_nonzero(ends[windows.numbers[numbers]] <= tokens))
-
-
-def _stand_once(values: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of `values` no other one equals."""
-    _, which, times = np.unique(values, return_inverse=True, return_counts=True)
-    once: NDArray[np.bool_] = times[which] == 1
-    return once
 
 
 def _left_out(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> dict[str, int]:
