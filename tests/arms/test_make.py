@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from frostline.arms import prepared as prepare_module
+from frostline.arms import untouched
 from frostline.arms.make import alone, make_arm, shared_parts
 from frostline.arms.prepared import Prepared, prepare
 from frostline.errors import RecipeError
@@ -128,7 +128,7 @@ def test_a_machine_that_cannot_compile_says_so_before_training(tmp_path: Path, m
     def no_compiler(device_type: str) -> None:
         raise RecipeError(f"training.compile: nothing can be compiled on {device_type}.")
 
-    monkeypatch.setattr(prepare_module, "require_compiler", no_compiler)
+    monkeypatch.setattr(untouched, "require_compiler", no_compiler)
     recipe = write_experiment(tmp_path)
     with pytest.raises(RecipeError, match=r"training\.compile"):
         run_tiny(recipe, tmp_path / "run", ("training.compile=true",))

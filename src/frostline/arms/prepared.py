@@ -5,31 +5,22 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from frostline.arms.own_text import OwnText, write_own_text
+from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
-from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
-from frostline.engine import SharedParts, on_device, require_compiler, resolve_device, resolve_precision
-from frostline.errors import PlanError, RecipeError, at
-from frostline.loading import (
-    commit_of,
-    context_length,
-    load_model,
-    load_tokenizer,
-    needs_conversion,
-    require_embedded_ids,
-    require_model_files,
-    require_step,
-)
-from frostline.measures import Judge, ModelIdentity, identify, judge_of, require_going_on
+from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
+from frostline.corpus import Corpus
+from frostline.engine import SharedParts
+from frostline.errors import PlanError, at
+from frostline.loading import commit_of, require_step
+from frostline.measures import Judge, ModelIdentity
 from frostline.plans import (
     Plan,
     PlanCost,
@@ -42,7 +33,7 @@ from frostline.plans import (
     require_peft,
     select,
 )
-from frostline.recipe import BEST, ArmSettings, CorpusSettings, Recipe, Variant, loading_judge
+from frostline.recipe import BEST, ArmSettings, Recipe, Variant
 from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
 ADAM_BYTES_PER_WEIGHT = 12
@@ -114,46 +105,21 @@ class Prepared:
         return [*self.arms.values(), *(arm for arms in self.planned_by_seed.values() for arm in arms.values())]
 
 
-def prepare(
-    variant: Variant,
-    cache: Path,
-    *,
-    say: Callable[[str], None],
-    reading: Callable[[int, int], None] | None = None,
-) -> Prepared:
+def prepare(variant: Variant, cache: Path, *, say: Say, reading: Reading | None = None) -> Prepared:
     """Load and check everything of `variant`. Raises `FrostlineError` with the place in the recipe that is at fault."""
     with variant.recipe.locating_errors():
         return _prepare(variant, cache, say, reading)
 
 
-def _prepare(
-    variant: Variant, cache: Path, say: Callable[[str], None], reading: Callable[[int, int], None] | None
-) -> Prepared:
+def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -> Prepared:
     recipe = _at_commit(variant.recipe, cache)
-    device = resolve_device(recipe.training.device)
-    precision = resolve_precision(recipe.training.precision, device)
-    if recipe.training.compile and recipe.training.engine == "fast":
-        require_compiler(device.type)
-    say(f"Model: {recipe.model.source}")
-    if needs_conversion(recipe.model, cache):
-        say("Converting the embedded model to safetensors, once")
-    require_model_files(recipe.model, cache)
-    tokenizer = load_tokenizer(recipe.model, cache)
-    model = load_model(recipe.model, cache, dropout=recipe.training.dropout)
-    identity = identify(model, recipe.model.trusted_code)
-    before = len(beginning_of(tokenizer)) if recipe.windows.beginning == "auto" else 0
-    _check_window_length(recipe, model, before)
-    by_cache, sampling = None, recipe.measures.sampling
-    if sampling.prompts:
-        longest = before + sampling.prompt_tokens + sampling.new_tokens
-        by_cache = require_going_on(on_device(model, device), device=device, precision=precision, longest=longest)
+    untouched = load_untouched(recipe, cache, say)
+    model, device, precision = untouched.model, untouched.device, untouched.precision
     corpus: Corpus | None = None
     choices = RecipeChoices(recipe, {}, {}, {})
     if asks_for_signals(recipe):
-        corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
-        inputs = signal_inputs_of(
-            on_device(model, device), corpus, device=device, precision=precision, identity=identity
-        )
+        corpus = open_text(recipe.corpus, recipe, untouched, cache, say, reading)
+        inputs = signal_inputs_of(model, corpus, device=device, precision=precision, identity=untouched.identity)
         choices = resolve_recipe_choices(recipe, inputs, cache, corpus.tokens_sha256, say=say)
         recipe = choices.recipe
     arms = plan_arms(recipe, model)
@@ -167,42 +133,24 @@ def _prepare(
         for arm in arms.values():
             say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
     if corpus is None:
-        corpus = _open_corpus(recipe, model, tokenizer, cache, say, reading)
-    retention: Corpus | OwnText | None = None
-    if recipe.retention_corpus is not None:
-        say(f"Retention corpus: {recipe.retention_corpus.source}")
-        retention = _open(recipe.retention_corpus, recipe, model, tokenizer, cache, say, reading)
-    elif recipe.samples_retention:
-        given = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
-        retention = OwnText(variant.own_text, given)
-        if not variant.own_text:
-            say("Retention: text that the untouched model writes itself")
-            retention = write_own_text(
-                on_device(model, device),
-                recipe.windows.length,
-                cache,
-                identity=identity,
-                device=device,
-                precision=precision,
-                beginning=given,
-                by_cache=by_cache,
-            )
+        corpus = open_text(recipe.corpus, recipe, untouched, cache, say, reading)
+    retention = open_retention(variant, recipe, untouched, cache, say, reading)
     return Prepared(
         variant=variant.label,
         recipe=at_commits(
             recipe, recipe.model.revision, corpus.revision, None if retention is None else retention.revision
         ),
-        model=on_device(model, device),
-        identity=identity,
-        tokenizer=tokenizer,
+        model=model,
+        identity=untouched.identity,
+        tokenizer=untouched.tokenizer,
         corpus=corpus,
         retention=retention,
         arms=arms,
         device=device,
         precision=precision,
         schedule=_resolve_schedule(recipe, model, arms, device),
-        samples_by_cache=by_cache,
-        judge=_judge(recipe, model, device, cache, say),
+        samples_by_cache=untouched.by_cache,
+        judge=load_judge(recipe, untouched, cache, say),
         chosen=choices.chosen,
         chosen_by_seed=choices.chosen_by_seed,
         settled_by_seed=choices.arms_by_seed,
@@ -218,21 +166,6 @@ def require_first_step(prepared: Prepared) -> None:
     batch = prepared.corpus.batch(prepared.recipe.seeds[0], 0, 1)
     with prepared.recipe.locating_errors():
         require_step(prepared.model, prepared.recipe.model, batch, trained, prepared.precision)
-
-
-def _judge(
-    recipe: Recipe, model: PreTrainedModel, device: torch.device, cache: Path, say: Callable[[str], None]
-) -> Judge | None:
-    """The model that judges generated text, where the recipe names one and text is sampled."""
-    settings = recipe.measures.judge
-    if settings is None or recipe.measures.sampling.prompts == 0:
-        return None
-    say(f"Judge of generated text: {settings.source}")
-    with loading_judge():
-        require_model_files(settings, cache)
-        tokenizer, judge = load_tokenizer(settings, cache), load_model(settings, cache, dropout=0.0)
-    found = judge_of(identify(judge, settings.trusted_code), tokenizer, context_length(judge), of=model)
-    return replace(found, model=on_device(judge, device))
 
 
 def at_commits(recipe: Recipe, model: str | None, corpus: str | None, retention: str | None) -> Recipe:
@@ -293,77 +226,9 @@ def require_changes_in_time(recipe: Recipe, name: str, steps: int) -> None:
         ).at("arms", name, "changes")
 
 
-def _embeddings(model: PreTrainedModel) -> int | None:
-    """How many token ids the model can look up; None where it keeps them in a way of its own."""
-    weight = getattr(model.get_input_embeddings(), "weight", None)
-    return int(weight.shape[0]) if isinstance(weight, torch.Tensor) else None
-
-
 def tokens_of_a_step(recipe: Recipe) -> int:
     """Tokens that one step of an arm reads."""
     return recipe.training.batch * recipe.training.accumulation * recipe.windows.length
-
-
-def _check_window_length(recipe: Recipe, model: PreTrainedModel, before: int) -> None:
-    """`before`: how many tokens stand before the text of a window."""
-    sampling, text = recipe.measures.sampling, recipe.windows.length - before
-    if sampling.prompts and sampling.prompt_tokens > text > 0:
-        raise RecipeError(
-            f"{sampling.prompt_tokens} tokens are more than a window of {text}, from which prompts are taken.",
-            f"Use {text} or less.",
-        ).at("measures", "sampling", "prompt_tokens")
-    limit = context_length(model)
-    if limit is None:
-        return
-    if recipe.windows.length > limit:
-        raise RecipeError(
-            f"{recipe.windows.length} tokens are more than the {limit} that the model '{recipe.model.source}' can "
-            "read at once.",
-            f"Use {limit} or less.",
-        ).at("windows", "length")
-    if sampling.prompts and before + sampling.prompt_tokens + sampling.new_tokens > limit:
-        raise RecipeError(
-            f"{sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more than the {limit} that "
-            "the model can read at once.",
-            "Use fewer.",
-        ).at("measures", "sampling")
-
-
-def _open_corpus(
-    recipe: Recipe,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    cache: Path,
-    say: Callable[[str], None],
-    reading: Callable[[int, int], None] | None,
-) -> Corpus:
-    say(f"Corpus: {recipe.corpus.source}")
-    return _open(recipe.corpus, recipe, model, tokenizer, cache, say, reading)
-
-
-def _open(
-    corpus: CorpusSettings,
-    recipe: Recipe,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    cache: Path,
-    say: Callable[[str], None],
-    reading: Callable[[int, int], None] | None,
-) -> Corpus:
-    with at("retention" if corpus is recipe.retention_corpus else "corpus"):
-        opened = open_corpus(
-            corpus,
-            recipe.windows,
-            tokenizer,
-            cache=cache,
-            progress=reading,
-            embeddings=_embeddings(model),
-            race=0 if corpus is recipe.retention else recipe.race_windows,
-        )
-    require_embedded_ids(model, tokenizer, opened)
-    for sentence in remarks_on(opened, tokenizer):
-        say(sentence)
-    return opened
 
 
 def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, PlannedArm], device: torch.device) -> str:

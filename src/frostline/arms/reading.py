@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from frostline.arms.untouched import Reading, Say
 from frostline.corpus import CorpusPreview, check_corpus, open_corpus, preview
 from frostline.errors import at
 from frostline.loading import load_tokenizer, model_title, needs_conversion
 from frostline.recipe import CorpusSettings, Recipe, WindowSettings, variants_of
-
-Reading = Callable[[int, int], None]
-"""Told how many bytes of how many were read."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ def read_corpora(
     *,
     first: int,
     check: bool,
-    say: Callable[[str], None],
+    say: Say,
     reading: Reading | None = None,
 ) -> list[ReadCorpora]:
     """The corpora of every variant, with the `first` windows of each as text.
@@ -66,7 +63,7 @@ def _read(
     cache: Path,
     first: int,
     check: bool,
-    say: Callable[[str], None],
+    say: Say,
     reading: Reading | None,
     race: int,
     key: str,
