@@ -10,12 +10,12 @@ from scipy.special import stdtrit
 
 from frostline.report.figures.parts import (
     AnyChart,
-    arm_colour,
+    arm_legend,
     data_of,
     domain_of,
     finish,
     fitted,
-    legend_columns,
+    scale_over,
     side_by_side,
     stacked,
     thinned,
@@ -36,7 +36,6 @@ def loss_chart(losses: pl.DataFrame, evaluations: pl.DataFrame, style: Style, wi
 
     `losses` and `evaluations` are the frames of `Run.losses()` and `Run.evaluations()` of one variant.
     """
-    arms = losses.get_column("arm").unique().to_list()
     mean = _mean_over_replicates(losses, "loss_nats")
     held_out = (
         evaluations.filter(pl.col("corpus") == "held_out")
@@ -46,19 +45,15 @@ def loss_chart(losses: pl.DataFrame, evaluations: pl.DataFrame, style: Style, wi
     series = max(1, losses.select(_SERIES).unique().height)
     raw = thinned(losses, max(40, _MOST_POINTS // series))
     lowest, highest = losses.get_column("loss_nats").quantile(0.005), losses.get_column("loss_nats").quantile(0.995)
-    domain = domain_of([lowest, highest, *mean.get_column("mean"), *held_out.get_column("loss_nats")])
     across = _steps(losses)
-    up = alt.Scale(domain=domain, zero=False, nice=False)
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    up = scale_over([lowest, highest, *mean.get_column("mean"), *held_out.get_column("loss_nats")])
+    colour = arm_legend(losses, style, width)
     title = "loss (nats per token)"
     layers = [
         alt.Chart(data_of(raw.select("seed", "arm", "step", "loss_nats")))
         .mark_line(strokeWidth=0.8, opacity=0.22, clip=True)
         .encode(x=across, y=alt.Y("loss_nats:Q", scale=up, title=title), color=colour, detail="seed:N"),
-        _band(thinned(mean), up, title, across, colour),
-        alt.Chart(data_of(thinned(mean)))
-        .mark_line(strokeWidth=2.2, clip=True)
-        .encode(x=across, y=alt.Y("mean:Q", scale=up, title=title), color=colour),
+        *_mean_and_band(thinned(mean), up, title, across, colour),
         alt.Chart(data_of(held_out))
         .mark_point(shape="diamond", size=64, filled=True, opacity=1, stroke=style.palette.paper, strokeWidth=1)
         .encode(x=across, y=alt.Y("loss_nats:Q", scale=up, title=title), color=colour),
@@ -69,20 +64,16 @@ def loss_chart(losses: pl.DataFrame, evaluations: pl.DataFrame, style: Style, wi
 def loss_difference_chart(losses: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChart:
     """Smoothed loss of each arm minus the baseline's at the same step of the same replicate, with a 95 % band."""
     paired = pairs(losses, style.baseline).with_columns(difference=pl.col("loss_nats") - pl.col("baseline_nats"))
-    arms = paired.get_column("arm").unique().to_list()
     mean = _mean_over_replicates(paired, "difference")
     reach = [*mean.get_column("low"), *mean.get_column("high")]
-    up = alt.Scale(domain=domain_of(mean.get_column("mean").to_list(), reach=reach, zero=True), nice=False)
+    up = scale_over(mean.get_column("mean"), reach=reach, zero=True)
     across = _steps(losses)
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(paired, style, width)
     title = f"loss minus that of {style.baseline} (nats)"
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=style.palette.baseline, strokeWidth=1.4)
     layers = [
         zero.encode(y=alt.Y("zero:Q", scale=up, title=title)),
-        _band(thinned(mean), up, title, across, colour),
-        alt.Chart(data_of(thinned(mean)))
-        .mark_line(strokeWidth=2.2, clip=True)
-        .encode(x=across, y=alt.Y("mean:Q", scale=up, title=title), color=colour),
+        *_mean_and_band(thinned(mean), up, title, across, colour),
     ]
     return finish(fitted(stacked(*layers), width, round(0.75 * _height(width))), style)
 
@@ -163,13 +154,14 @@ def _half_width(n: int, deviation: float | None) -> float | None:
     return float(stdtrit(n - 1, 0.975) * deviation / math.sqrt(n))
 
 
-def _band(mean: pl.DataFrame, up: alt.Scale, title: str, across: alt.X, colour: alt.Color) -> alt.Chart:
-    banded: alt.Chart = (
-        alt.Chart(data_of(mean.drop_nulls()))
-        .mark_area(opacity=0.15, clip=True)
-        .encode(x=across, y=alt.Y("low:Q", scale=up, title=title), y2="high:Q", color=colour)
-    )
-    return banded
+def _mean_and_band(mean: pl.DataFrame, up: alt.Scale, title: str, across: alt.X, colour: alt.Color) -> list[alt.Chart]:
+    low, middle = alt.Y("low:Q", scale=up, title=title), alt.Y("mean:Q", scale=up, title=title)
+    banded = alt.Chart(data_of(mean.drop_nulls())).mark_area(opacity=0.15, clip=True)
+    line = alt.Chart(data_of(mean)).mark_line(strokeWidth=2.2, clip=True)
+    return [
+        banded.encode(x=across, y=low, y2="high:Q", color=colour),
+        line.encode(x=across, y=middle, color=colour),
+    ]
 
 
 def _steps(losses: pl.DataFrame) -> alt.X:

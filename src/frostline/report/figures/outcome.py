@@ -17,6 +17,7 @@ from frostline.report.figures.parts import (
     dots,
     finish,
     name_width,
+    reference_rule,
     stacked,
 )
 from frostline.report.style import TEXT_SIZE, WIDE, Style
@@ -118,12 +119,7 @@ def _marked(
         {"at": value, "label": label, "align": "right" if index == 0 and len(ordered) > 1 else "left"}
         for index, (label, value) in enumerate(ordered)
     ]
-    lines = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2)
-        .encode(x="at:Q")
-    )
-    layers: list[alt.Chart | alt.LayerChart] = [lines, panel]
+    layers: list[alt.Chart | alt.LayerChart] = [reference_rule(rows, style).encode(x="at:Q"), panel]
     sides: tuple[tuple[Literal["left", "right"], int], ...] = (("right", -5), ("left", 5))
     for align, offset in sides:
         labels = [row for row in rows if row["align"] == align and row["label"]]

@@ -6,7 +6,7 @@ that leaves the figure is cut at its edge, so that the values stay readable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import altair as alt
 import polars as pl
@@ -52,6 +52,19 @@ def side_by_side(charts: Sequence[alt.Chart | alt.LayerChart], columns: int) -> 
     return together
 
 
+def scale_over(values: Iterable[float | None], *, reach: Iterable[float | None] = (), zero: bool = False) -> alt.Scale:
+    """The scale of `domain_of`; 0 is in it only where `zero` says so."""
+    return alt.Scale(domain=domain_of([*values], reach=[*reach], zero=zero), zero=False, nice=False)
+
+
+def reference_rule(values: Sequence[Mapping[str, object]], style: Style) -> alt.Chart:
+    """A dashed line at each of `values`, which the encoding names: what the arms are to be compared with."""
+    drawn: alt.Chart = alt.Chart(alt.InlineData(values=list(values))).mark_rule(
+        color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2
+    )
+    return drawn
+
+
 def thinned(frame: pl.DataFrame, most: int = MOST_ROWS) -> pl.DataFrame:
     """Every k-th step and the last one, such that at most about `most` steps remain."""
     steps = frame.get_column("step").unique().sort()
@@ -87,7 +100,13 @@ def arm_colour(style: Style, arms: Sequence[str], *, legend: bool = True, column
     return alt.Color("arm:N", scale=alt.Scale(domain=domain, range=colours), legend=key)
 
 
-def legend_columns(width: int, arms: Sequence[str]) -> int:
+def arm_legend(frame: pl.DataFrame, style: Style, width: int) -> alt.Color:
+    """Colour by arm with a legend of the arms in `frame`, as many beside each other as fit into `width` pixels."""
+    arms = frame.get_column("arm").unique().to_list()
+    return arm_colour(style, arms, columns=_legend_columns(width, arms))
+
+
+def _legend_columns(width: int, arms: Sequence[str]) -> int:
     """How many names of arms fit beside each other."""
     longest = max((len(arm) for arm in arms), default=1)
     return max(1, width // (7 * longest + 34))
@@ -104,9 +123,8 @@ def dots(
     marks: Sequence[float | None] = (),
 ) -> alt.LayerChart:
     """Arms from top to bottom, each a dot with its interval; `marks` are further values the axis must hold."""
-    values = [*estimates.get_column("value"), *marks]
     reach = [*estimates.get_column("low"), *estimates.get_column("high")]
-    scale = alt.Scale(domain=domain_of(values, reach=reach, zero=zero), zero=False, nice=False)
+    scale = scale_over([*estimates.get_column("value"), *marks], reach=reach, zero=zero)
     arms = estimates.get_column("arm").unique().to_list()
     base = alt.Chart(data_of(estimates)).encode(y=arm_rows(style, arms), color=arm_colour(style, arms, legend=False))
     across = alt.Axis(format=format, tickCount=4, labelFlush=False)

@@ -7,12 +7,12 @@ import polars as pl
 
 from frostline.report.figures.parts import (
     AnyChart,
-    arm_colour,
+    arm_legend,
     data_of,
-    domain_of,
     finish,
     fitted,
-    legend_columns,
+    reference_rule,
+    scale_over,
     side_by_side,
     stacked,
     thinned,
@@ -32,7 +32,6 @@ LOSS = "held-out loss (nats per token)"
 def over_cost_chart(curves: pl.DataFrame, axis: str, style: Style, width: int = WIDE) -> AnyChart:
     """Held-out loss over `axis` (a column of `Run.curves()`): replicates faint, their mean strong."""
     known = curves.filter(pl.col(axis).is_not_null() & pl.col("loss_nats").is_not_null())
-    arms = known.get_column("arm").unique().to_list()
     mean = mean_curve(known, axis)
     across = alt.X(
         f"{axis}:Q",
@@ -43,9 +42,9 @@ def over_cost_chart(curves: pl.DataFrame, axis: str, style: Style, width: int = 
     up = alt.Y(
         "loss_nats:Q",
         title=LOSS,
-        scale=alt.Scale(domain=domain_of(known.get_column("loss_nats").to_list()), zero=False, nice=False),
+        scale=scale_over(known.get_column("loss_nats")),
     )
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(known, style, width)
     strong = alt.Chart(data_of(mean)).encode(x=across, y=up, color=colour)
     layers = [
         alt.Chart(data_of(known.select("seed", "arm", axis, "loss_nats")))
@@ -73,8 +72,7 @@ def front_chart(front: pl.DataFrame, style: Style, width: int = WIDE) -> AnyChar
              if front.filter(pl.col("axis") == axis).height > 1]  # fmt: skip
     columns = len(shown) if width > 500 else 1
     inner = (width - 62 * columns) // columns
-    arms = front.get_column("arm").unique().to_list()
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(front, style, width)
     panels = [_front_panel(front.filter(pl.col("axis") == axis), axis, title, style, colour, inner)
               for axis, title in shown]  # fmt: skip
     return finish(side_by_side(panels, columns), style)
@@ -85,10 +83,8 @@ def _front_panel(
 ) -> alt.LayerChart:
     scale = 1e9 if axis == "bytes" else 1.0
     rows = points.with_columns(pl.col("cost") / scale, pl.col("cost_low") / scale, pl.col("cost_high") / scale)
-    costs, losses = rows.get_column("cost").to_list(), rows.get_column("loss").to_list()
-    reach = [*rows.get_column("loss_low"), *rows.get_column("loss_high")]
-    right = alt.Scale(domain=domain_of(costs, zero=True), nice=False)
-    up = alt.Scale(domain=domain_of(losses, reach=reach), zero=False, nice=False)
+    right = scale_over(rows.get_column("cost"), zero=True)
+    up = scale_over(rows.get_column("loss"), reach=[*rows.get_column("loss_low"), *rows.get_column("loss_high")])
     x = alt.X("cost:Q", scale=right, title=title, axis=alt.Axis(tickCount=5))
     y = alt.Y("loss:Q", scale=up, title=LOSS)
     low = alt.Y("loss_low:Q", scale=up, title=LOSS)
@@ -111,12 +107,11 @@ def gradient_chart(losses: pl.DataFrame, limit: float | None, style: Style, widt
     """Norm of the gradient before clipping over steps, on a logarithmic scale; the dashed line is where it is cut."""
     positive = losses.filter(pl.col("gradient_norm") > 0)
     known = thinned(positive, max(40, MOST_POINTS // max(1, positive.select("seed", "arm").unique().height)))
-    arms = known.get_column("arm").unique().to_list()
     mean = known.group_by("arm", "step").agg(pl.col("gradient_norm").mean()).sort("arm", "step")
     up = alt.Y("gradient_norm:Q", title="gradient norm", scale=alt.Scale(type="log", nice=False),
                axis=alt.Axis(tickCount=4, format="~g"))  # fmt: skip
     across = alt.X("step:Q", title="step", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickMinStep=1))
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(known, style, width)
     layers: list[alt.Chart | alt.LayerChart] = [
         alt.Chart(data_of(known.select("seed", "arm", "step", "gradient_norm")))
         .mark_line(strokeWidth=0.8, opacity=0.22)
@@ -124,6 +119,5 @@ def gradient_chart(losses: pl.DataFrame, limit: float | None, style: Style, widt
         alt.Chart(data_of(mean)).mark_line(strokeWidth=2).encode(x=across, y=up, color=colour),
     ]
     if limit is not None:
-        line = alt.Chart(alt.InlineData(values=[{"gradient_norm": limit}]))
-        layers.append(line.mark_rule(color=style.palette.muted, strokeDash=[4, 3], strokeWidth=1.2).encode(y=up))
+        layers.append(reference_rule([{"gradient_norm": limit}], style).encode(y=up))
     return finish(fitted(stacked(*layers), width, 190), style)

@@ -7,15 +7,14 @@ import polars as pl
 
 from frostline.report.figures.parts import (
     AnyChart,
-    arm_colour,
+    arm_legend,
     data_of,
-    domain_of,
     finish,
-    legend_columns,
+    scale_over,
     side_by_side,
     stacked,
 )
-from frostline.report.figures.rates import MARGIN, RATE_AXIS
+from frostline.report.figures.rates import rate_axis
 from frostline.report.style import WIDE, Style
 from frostline.text import one_line
 
@@ -30,9 +29,7 @@ _PANELS = (
 def _across(key: str, values: list[str]) -> alt.X:
     """The axis of the varied key: its values one beside another, learning rates to scale."""
     if key == RATE_KEY:
-        rates = [float(value) for value in values]
-        scale = alt.Scale(type="log", domain=[min(rates) / MARGIN, max(rates) * MARGIN], nice=False)
-        return alt.X("rate:Q", scale=scale, title="learning rate (logarithmic)", axis=RATE_AXIS)
+        return rate_axis("rate", [float(value) for value in values])
     return alt.X(
         "value_label:N", sort=values, title=key, scale=alt.Scale(domain=values, type="point", padding=0.5),
         axis=alt.Axis(labelAngle=0 if max(map(len, values)) < 9 else -30, grid=False),
@@ -48,8 +45,7 @@ def variants_chart(estimates: pl.DataFrame, variants: list[str], style: Style, w
     shown = [panel for panel in _PANELS if panel[0] in found.get_column("measure").to_list()]
     columns = 1 if width < 500 else max(1, len(shown))
     inner = (width - 56 * columns) // columns
-    arms = found.get_column("arm").unique().to_list()
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(found, style, width)
     panels = []
     for measure, title, format in shown:
         rows = found.filter(pl.col("measure") == measure).with_columns(
@@ -58,7 +54,7 @@ def variants_chart(estimates: pl.DataFrame, variants: list[str], style: Style, w
         if key == RATE_KEY:
             rows = rows.with_columns(rate=pl.col("value_label").cast(pl.Float64))
         reach = [*rows.get_column("low"), *rows.get_column("high")]
-        up = alt.Scale(domain=domain_of(rows.get_column("value").to_list(), reach=reach), zero=False, nice=False)
+        up = scale_over(rows.get_column("value"), reach=reach)
         x = _across(key, values)
         base = alt.Chart(data_of(rows)).encode(x=x, color=colour)
         y = alt.Y("value:Q", scale=up, title=title, axis=alt.Axis(format=format, tickCount=5))

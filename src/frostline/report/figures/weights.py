@@ -7,10 +7,9 @@ import polars as pl
 
 from frostline.report.figures.parts import (
     AnyChart,
-    arm_colour,
+    arm_legend,
     data_of,
     finish,
-    legend_columns,
     side_by_side,
     stacked,
     thinned,
@@ -32,11 +31,10 @@ def weight_change_chart(changes: pl.DataFrame, noise: pl.DataFrame, style: Style
         .sort("role", "arm", "step")
     )
     roles = role_order(mean)
-    arms = mean.get_column("arm").unique().to_list()
     columns = max(1, min(len(roles), 2 if width < 500 else 4 if len(roles) >= 4 else len(roles)))
     inner = (width - 46 - 26 * (columns - 1)) // columns
     up = alt.Scale(type="log", domain=_log_domain(mean), nice=False)
-    colour = arm_colour(style, arms, columns=legend_columns(width, arms))
+    colour = arm_legend(mean, style, width)
     panels = []
     for index, role in enumerate(roles):
         first = index % columns == 0
