@@ -14,7 +14,7 @@ from frostline.report.measured import measured_tables
 from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
 from frostline.report.table import Table
-from frostline.report.texts import PromptSamples, TextTable, samples_of, text_table
+from frostline.report.texts import PromptSamples, samples_of, text_table
 from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
 from frostline.stats import RULES, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
@@ -79,7 +79,7 @@ class Section:
     figures: list[Drawing]
     absent: list[Absent]
     samples: list[PromptSamples]
-    texts: TextTable | None
+    texts: Table | None
 
 
 @dataclass(frozen=True)

@@ -10,3 +10,5 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    colours: tuple[str, ...] = ()
+    """Colour of each row, which its first cell then heads; none where rows are of no arm or text."""

@@ -13,6 +13,7 @@ import polars as pl
 from frostline.report import numbers
 from frostline.report.opened import Run
 from frostline.report.style import Style
+from frostline.report.table import Table
 from frostline.stats import Estimate, VariantSummary
 
 CLIPPED_AT = 360
@@ -48,23 +49,7 @@ class PromptSamples:
     samples: list[SampledText]
 
 
-@dataclass(frozen=True)
-class TextRow:
-    """What one text is like."""
-
-    who: str
-    colour: str
-    cells: list[str]
-
-
-@dataclass(frozen=True)
-class TextTable:
-    header: list[str]
-    rows: list[TextRow]
-    notes: list[str]
-
-
-def text_table(variant: VariantSummary, style: Style) -> TextTable | None:
+def text_table(variant: VariantSummary, style: Style) -> Table | None:
     """What the texts of a variant are like; None where none was sampled."""
     if not variant.quality_before:
         return None
@@ -80,14 +65,15 @@ def text_table(variant: VariantSummary, style: Style) -> TextTable | None:
         if values
     }
     shown = [key for key in COLUMNS if any(_known(values.get(key)) for values in rows.values())]
-    return TextTable(
-        [COLUMNS[key] for key in shown],
-        [TextRow(who, colour, [_cell(values.get(key)) for key in shown]) for (who, colour), values in rows.items()],
+    return Table(
+        ("", *(COLUMNS[key] for key in shown)),
+        tuple((who, *(_cell(values.get(key)) for key in shown)) for (who, _), values in rows.items()),
         _notes(variant),
+        tuple(colour for _, colour in rows),
     )
 
 
-def _notes(variant: VariantSummary) -> list[str]:
+def _notes(variant: VariantSummary) -> str:
     notes = ["A higher number is not better text: more varied than the text itself is as far from it as less varied."]
     if variant.quality_reference:
         notes.append("The distance is the mean of how far the six shares beside it are from the first row's.")
@@ -98,7 +84,7 @@ def _notes(variant: VariantSummary) -> list[str]:
         notes.append(f"The judge is {variant.judge}, which was not trained and reads the texts with its own tokenizer.")
     else:
         notes.append("No model of another origin has judged the texts (measures.judge).")
-    return notes
+    return " ".join(notes)
 
 
 def _known(found: Estimate | None) -> bool:
