@@ -30,13 +30,7 @@ class ReadCorpora:
 
 
 def read_corpora(
-    recipe: Recipe,
-    cache: Path,
-    *,
-    first: int,
-    check: bool,
-    say: Say,
-    reading: Reading | None = None,
+    recipe: Recipe, cache: Path, *, first: int, check: bool, say: Say, reading: Reading | None = None
 ) -> list[ReadCorpora]:
     """The corpora of every variant, with the `first` windows of each as text.
 

@@ -21,13 +21,7 @@ _TOKENS_AT_ONCE = 1 << 22
 
 
 def keep_apart(
-    windows: ConversationWindows,
-    source: str,
-    settings: WindowSettings,
-    *,
-    drop: bool,
-    within: int | None,
-    race: int,
+    windows: ConversationWindows, source: str, settings: WindowSettings, *, drop: bool, within: int | None, race: int
 ) -> tuple[ConversationWindows, int]:
     """`windows` of which none that is held out has a copy to train on, and how many repeat an earlier one.
 

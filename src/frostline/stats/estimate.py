@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -25,3 +26,8 @@ class Estimate:
 
 NOT_MEASURED = Estimate(None, None, None, 0, "", "not measured")
 """What stands in a summary of an earlier Frostline that did not measure it."""
+
+
+def known(value: float) -> float | None:
+    """`value`, or None where it is not finite, as JSON has no such number."""
+    return value if math.isfinite(value) else None

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from frostline.stats import scalars, stability, trade
+from frostline.stats.estimate import known
 from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun, VariantRun
 
@@ -48,15 +49,11 @@ def _result(run: ArmRun, baseline: ArmRun | None, limit: float | None) -> SeedRe
         kept = trade.gain(run) / gained if gained > 0 else math.nan
     return SeedResult(
         seed=run.seed,
-        held_out_before=_known(scalars.held_out_before(run)),
-        held_out_after=_known(after),
-        difference=_known(difference),
-        share_of_gain_kept=_known(kept),
-        training_seconds=_known(trade.training_seconds(run)),
-        clipped_share=_known(stability.clipped(run, limit)),
+        held_out_before=known(scalars.held_out_before(run)),
+        held_out_after=known(after),
+        difference=known(difference),
+        share_of_gain_kept=known(kept),
+        training_seconds=known(trade.training_seconds(run)),
+        clipped_share=known(stability.clipped(run, limit)),
         diverged=stability.diverged(run),
     )
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

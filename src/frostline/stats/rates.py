@@ -6,9 +6,9 @@ So the rate stands wherever a number depends on it, with how it was found.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from frostline.stats.estimate import known
 from frostline.stats.runs import VariantRun
 
 EACH_BEST, AS_GIVEN = "each arm's best", "the given rates"
@@ -60,12 +60,12 @@ def rate_curves(variant: VariantRun) -> dict[str, RateCurve]:
             continue
         curves[arm] = RateCurve(
             arm=arm,
-            trials=[RateTrial(one.learning_rate, _finite(one.loss_nats), one.diverged, one.steps) for one in trials],
+            trials=[RateTrial(one.learning_rate, known(one.loss_nats), one.diverged, one.steps) for one in trials],
             chosen=None if chosen is None else chosen.learning_rate,
             method="" if chosen is None else chosen.method,
             low=None if chosen is None else chosen.low,
             high=None if chosen is None else chosen.high,
-            untouched=None if chosen is None else _finite(chosen.untouched_loss_nats),
+            untouched=None if chosen is None else known(chosen.untouched_loss_nats),
             reused_from="" if chosen is None else chosen.reused_from,
         )
     return curves
@@ -79,7 +79,3 @@ def rate_chosen(variant: VariantRun, arm: str) -> str:
 def at_rates(variant: VariantRun) -> str:
     """At which rates the arms that began are compared: `each arm's best`, or `the given rates`."""
     return EACH_BEST if all(rate_chosen(variant, arm) for arm in variant.arms) else AS_GIVEN
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import polars as pl
 
-from frostline.report.figures.parts import AnyChart, data_of, domain_of, finish, side_by_side, stacked
+from frostline.report.figures.parts import AnyChart, data_of, domain_of, finish, scale_over, side_by_side, stacked
 from frostline.report.figures.weights import labelled_layers, role_order
 from frostline.report.style import WIDE, Style
 
@@ -139,7 +139,7 @@ def front_chart(plans: pl.DataFrame, title: str, style: Style, width: int = WIDE
         "cost:Q",
         title=title,
         axis=alt.Axis(format="%", tickCount=5),
-        scale=alt.Scale(domain=domain_of(plans.get_column("cost").to_list()), zero=False, nice=False),
+        scale=scale_over(plans.get_column("cost")),
     )
     values = plans.get_column("loss").to_list()
     reach = [*plans.get_column("low").to_list(), *plans.get_column("high").to_list()]
