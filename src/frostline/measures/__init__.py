@@ -13,12 +13,11 @@ from frostline.measures.quality import bleu, distinct, repetition, self_bleu
 from frostline.measures.sampling import end_token_ids, sample_continuations
 from frostline.measures.spectrum import stable_rank
 from frostline.measures.tokens import count_common
-from frostline.measures.weights import FinalNorms, WeightNorms, WeightWatch
+from frostline.measures.weights import WeightNorms, WeightWatch
 
 __all__ = [
     "EVALUATION_WINDOWS",
     "ContinuationMeasures",
-    "FinalNorms",
     "Judge",
     "LossMeasure",
     "ModelIdentity",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from frostline.measures.spectrum import stable_rank
 from frostline.plans import AppliedPlan, Portion, adapted_modules, adapter_delta, value_of
+from frostline.run_folder import FinalNorms
 
 OUTSIDE_LAYERS = -1
 """Stands for the layer of a matrix that lies in none, such as the embeddings."""
@@ -30,20 +31,6 @@ class WeightNorms:
     """Frobenius norm of W_t - W_(t-1)."""
     drift: list[float]
     """Frobenius norm of W_t - W_0."""
-
-
-@dataclass(frozen=True)
-class FinalNorms:
-    """What training did to each watched matrix in all."""
-
-    norm: list[float]
-    """Frobenius norm of W_0."""
-    drift: list[float]
-    """Frobenius norm of W_T - W_0."""
-    relative_drift: list[float]
-    """drift / norm; 0 where nothing moved, infinite where something moved away from zero."""
-    stable_rank: list[float]
-    """Stable rank of W_T - W_0, see `frostline.measures.spectrum`; 0 where nothing moved."""
 
 
 class WeightWatch:

@@ -224,15 +224,22 @@ class WeightChange(ArmRecord):
 
 
 @dataclass(frozen=True)
-class FinalWeights(ArmRecord):
+class FinalNorms:
+    """What training did to each watched matrix in all."""
+
     norm: list[float]
     """Frobenius norm of W_0."""
     drift: list[float]
     """Frobenius norm of W_T - W_0."""
     relative_drift: list[float]
-    """drift / norm."""
+    """drift / norm; 0 where nothing moved, infinite where something moved away from zero."""
     stable_rank: list[float]
     """Squared Frobenius norm over squared spectral norm of W_T - W_0; 0 where nothing moved."""
+
+
+@dataclass(frozen=True)
+class FinalWeights(FinalNorms, ArmRecord):
+    """The norms of an arm; whose they are comes first, as in all records."""
 
 
 @dataclass(frozen=True)
