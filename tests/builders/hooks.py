@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import resource
 import shutil
@@ -18,8 +19,8 @@ from frostline.storage import disk
 def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`.
 
-    A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself
-    in that step.
+    A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
+    step. `SIGKILL:full:2:3` waits for the third time that an arm of that name takes it: each trial of a race is one.
     """
     for name in names.split():
         _install(*name.split(":", 1))
@@ -34,15 +35,16 @@ def _install(kind: str, rest: str) -> None:
     elif kind == "today":
         tokenise.today = lambda: datetime.date.fromisoformat(rest)  # type: ignore[assignment]
     else:
-        arm, _, step = rest.partition(":")
-        _fail(kind, arm, int(step))
+        arm, step, *time = rest.split(":")
+        _fail(kind, arm, int(step), int(time[0]) if time else None)
 
 
-def _fail(kind: str, arm_name: str, at: int) -> None:
-    take_step = Arm.take_step
+def _fail(kind: str, arm_name: str, at: int, time: int | None) -> None:
+    """Go wrong whenever an arm of that name takes step `at`, or only the `time`-th time, counted from 1."""
+    take_step, times = Arm.take_step, itertools.count(1)
 
     def failing(self: Arm, batch: Batch, step: int) -> StepOutcome:
-        if self.name == arm_name and step == at:
+        if self.name == arm_name and step == at and time in (None, next(times)):
             if kind.startswith("SIG"):
                 for number in kind.split("+"):
                     os.kill(os.getpid(), signal.Signals[number])

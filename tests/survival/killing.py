@@ -17,6 +17,7 @@ EACH_STEP = {"every_steps": 1, "largest_share": 1.0, "keep": 2}
 TRAINING = {"steps": 6, "batch": 2, "learning_rate": 0.01, "precision": "fp32", "untimed_steps": 1}
 GRADUAL = {"train": ["attn@-1:"], "changes": [{"at": 2, "thaw": ["mlp@-1:"]}, {"at": 4, "freeze": ["attn@-1:"]}]}
 FULL_AND_FREEZE = {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@50%:"]}}
+RACED = "a race of learning rates"
 KINDS: dict[str, dict[str, object]] = {
     "engine, epochs, several replicates": {"save": ["freeze"]},
     "reference loop": {"training": {**TRAINING, "engine": "reference"}, "save": ["full"]},
@@ -43,6 +44,13 @@ KINDS: dict[str, dict[str, object]] = {
         "retention": {"source": "text.txt"},
         "arms": FULL_AND_FREEZE,
         "seeds": [0],
+    },
+    RACED: {
+        "windows": {"length": 16, "held_out": 4, "race": 4},
+        "training": {**TRAINING, "steps": 4, "learning_rate": "best", "rates": [0.003, 0.01, 0.03]},
+        "arms": FULL_AND_FREEZE | {"twin": FULL_AND_FREEZE["freeze"]},
+        "seeds": [0],
+        "save": ["freeze"],
     },
 }
 
