@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from frostline.corpus import NOT_COUNTED, Batch
+from frostline.corpus import FREQUENCY_CLASSES, NOT_COUNTED, Batch
 from frostline.measures import LossMeasure, evaluate_loss
 from frostline.measures.forward import next_token_losses
 from tests.builders.models import FAMILIES, VOCABULARY, tiny_model
@@ -65,6 +66,26 @@ def test_the_loss_equals_a_loop_over_single_tokens_without_padding(family: str) 
     measured = measure(model, *batches)
     assert measured.predictions == len(expected) == (10 + 3 + 7) + 6
     assert measured.loss_nats == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_sums_by_class_are_those_of_its_tokens_in_each_window_and_other_numbers_stay_as_they_are() -> None:
+    model = tiny_model("llama", layers=2)
+    batches = [make_batch([12, 5, 9], masked_head=2), make_batch([7], seed=1)]
+    classes = np.arange(VOCABULARY) % 3
+    plain = measure(model, *batches)
+    found = evaluate_loss(model, batches, device=CPU, precision="fp32", classes=classes)
+    sums, counts = np.zeros((4, len(FREQUENCY_CLASSES))), np.zeros((4, len(FREQUENCY_CLASSES)), dtype=int)
+    for window, (batch, row) in enumerate([(batches[0], 0), (batches[0], 1), (batches[0], 2), (batches[1], 0)]):
+        labels = [int(label) for label in batch.labels[row, 1:] if label != NOT_COUNTED]
+        alone = Batch(batch.input_ids[[row]], batch.labels[[row]], None, (0,), "")
+        if batch.attention_mask is not None:
+            alone = replace(alone, attention_mask=batch.attention_mask[[row]])
+        for label, loss in zip(labels, token_by_token(model, alone), strict=True):
+            sums[window, classes[label]] += loss
+            counts[window, classes[label]] += 1
+    assert np.array(found.class_loss_sums) == pytest.approx(sums, rel=1e-4)
+    assert found.class_predictions == counts.tolist()
+    assert replace(found, class_loss_sums=[], class_predictions=[]) == plain
 
 
 def test_the_loss_equals_that_of_transformers_where_nothing_is_padded() -> None:

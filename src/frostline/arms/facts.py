@@ -118,4 +118,5 @@ def _corpus_facts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> CorpusF
         cut=corpus.cut,
         race_windows=corpus.race_windows,
         template_date=corpus.template_date,
+        held_out_files=list(corpus.held_out_files),
     )

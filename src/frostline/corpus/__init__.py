@@ -3,12 +3,14 @@
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.check import check_corpus
 from frostline.corpus.corpus import Batch, Corpus, open_corpus, remarks_on
+from frostline.corpus.frequency import FREQUENCY_CLASSES
 from frostline.corpus.order import below, raw_numbers
 from frostline.corpus.preview import LINE_END, CorpusPreview, ShownWindow, Stretch, preview
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.corpus.windows import NOT_COUNTED
 
 __all__ = [
+    "FREQUENCY_CLASSES",
     "LINE_END",
     "NOT_COUNTED",
     "Batch",

@@ -146,6 +146,11 @@ class ConversationWindows:
         stretches = np.stack((heads, rests), axis=1).reshape(-1, 2)
         return stretches[stretches[:, 1] > stretches[:, 0]]
 
+    @property
+    def held_out_places(self) -> NDArray[np.int64]:
+        """The row of the source, counted from 0, that each held-out window is from."""
+        return self.conversations.rows[self.numbers[self.held_out]]
+
     def ids_of_step(self, seed: int, step: int, size: int) -> NDArray[np.int64]:
         """The `size` windows of step `step`."""
         if self.order == "epochs":

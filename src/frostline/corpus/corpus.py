@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from frostline.corpus.apart import keep_apart
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
+from frostline.corpus.frequency import frequency_classes, training_counts
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
 from frostline.corpus.order import permutation
 from frostline.corpus.read import Source, open_source
@@ -241,6 +242,24 @@ class Corpus:
         chosen = np.sort(permutation(TRAINED_SAMPLE_KEY, "trained sample", 0, training.size)[:count])
         for start in range(0, chosen.size, size):
             yield self._batch(training[chosen[start : start + size]])
+
+    @cached_property
+    def frequency_classes(self) -> NDArray[np.int64]:
+        """[vocabulary] the place in `FREQUENCY_CLASSES` of each token, by its count in the training text."""
+        tokens = self._tokens
+        return frequency_classes(training_counts(tokens.ids, tokens.counts, self._windows.training_stretches))
+
+    @property
+    def held_out_files(self) -> tuple[str, ...]:
+        """The file that each held-out window is from, in their order; none where the corpus is a single file.
+
+        Of a window that several files share, it is the one in its middle.
+        """
+        files = self._tokens.files
+        if len(files) < 2:
+            return ()
+        which = np.searchsorted([first for _, first in files], self._windows.held_out_places, side="right") - 1
+        return tuple(files[number][0] for number in which.tolist())
 
     @property
     def held_out_overlap(self) -> float:

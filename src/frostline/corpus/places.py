@@ -12,7 +12,12 @@ from frostline.recipe import similar_name
 
 def shown(path: Path) -> str:
     """`path` in quotes for a message; a name that is not valid Unicode stays printable."""
-    return "'" + os.fsencode(path).decode("utf-8", "backslashreplace") + "'"
+    return f"'{plain_name(path)}'"
+
+
+def plain_name(path: Path) -> str:
+    """`path` as text; a name that is not valid Unicode stays printable."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def unreachable(path: Path, error: OSError | ValueError) -> CorpusError:

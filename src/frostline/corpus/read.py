@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +27,7 @@ from frostline.corpus.files import (
     status_of,
 )
 from frostline.corpus.hub import hub_columns, hub_commit, hub_name, read_hub_rows
-from frostline.corpus.places import shown
+from frostline.corpus.places import plain_name, shown
 from frostline.corpus.rows import Row, text_of
 from frostline.corpus.saved import is_saved, saved_files
 from frostline.corpus.tables import column_names, read_rows
@@ -48,6 +48,8 @@ class Block:
     """True for the first block of a document."""
     bytes_read: int
     """Bytes of the source up to the end of this block (of the row that it is from)."""
+    file: int = 0
+    """Number of its file, counted from 0."""
 
 
 class RowReader(Protocol):
@@ -78,6 +80,8 @@ class Source:
     """The columns of the first file (of its first row, where rows may differ); none for plain text."""
     revision: str | None = None
     """Commit of a hub data set."""
+    files: tuple[str, ...] = ()
+    """Names of its files, in the order in which they are read; none where there is one, or they mean nothing."""
 
 
 def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None = None) -> Source:
@@ -151,7 +155,9 @@ def _folder_source(settings: CorpusSettings, folder: Path) -> Source:
         parts.append(f"{_counted(found.others, 'file')} of other formats not read")
     if found.links:
         parts.append(f"{_counted(found.links, 'symbolic link')} not followed")
-    return _file_source(settings, found.paths, f"{name} ({'; '.join(parts)})", found.format)
+    source = _file_source(settings, found.paths, f"{name} ({'; '.join(parts)})", found.format)
+    names = tuple(plain_name(path.relative_to(folder)) for path in found.paths)
+    return replace(source, files=names if len(names) > 1 else ())
 
 
 def _counted(number: int, noun: str) -> str:
@@ -210,28 +216,28 @@ def _none() -> tuple[str, ...]:
     return ()
 
 
-def _document(pieces: Iterable[str], bytes_before: int = 0) -> Iterator[Block]:
+def _document(pieces: Iterable[str], bytes_before: int = 0, file: int = 0) -> Iterator[Block]:
     """One document that comes in `pieces`."""
     read = bytes_before
     for number, text in enumerate(cut_into_blocks(pieces)):
         read += len(text.encode())
-        yield Block(text, number == 0, read)
+        yield Block(text, number == 0, read, file)
 
 
 def _text_blocks(files: list[SourceFile]) -> Iterator[Block]:
     before = 0
-    for file in files:
-        yield from _document(decoded_chunks(file.path, file.encoding), before)
+    for number, file in enumerate(files):
+        yield from _document(decoded_chunks(file.path, file.encoding), before, number)
         check_unchanged(file)
         before += file.bytes
 
 
 def _rows_of(files: list[SourceFile], columns: tuple[str, ...], tally: Tally | None = None) -> Iterator[Row]:
     before = 0
-    for file in files:
+    for number, file in enumerate(files):
         if file.bytes:
             for row in read_rows(file, columns, tally):
-                yield Row(row.values, row.place, before + row.bytes_read)
+                yield Row(row.values, row.place, before + row.bytes_read, number)
         before += file.bytes
 
 
@@ -244,4 +250,4 @@ def _row_blocks(rows: Iterator[Row], column: str, tally: Tally) -> Iterator[Bloc
             tally.leave_out(NO_TEXT, row.place)
         else:
             for number, block in enumerate(cut_into_blocks([text])):
-                yield Block(block, number == 0, row.bytes_read)
+                yield Block(block, number == 0, row.bytes_read, row.file)

@@ -21,6 +21,8 @@ class Row:
     """File and line, or file and row."""
     bytes_read: int
     """Bytes of the file read so far, as it lies on disk."""
+    file: int = 0
+    """Number of the file among those of the source, counted from 0."""
 
 
 def missing_column(place: str, column: str, available: Sequence[str]) -> CorpusError:

@@ -87,6 +87,9 @@ class TokenFile:
     """Rows, or paragraphs of a plain text, that repeat an earlier one."""
     repeats: NDArray[np.int64] | None = None
     """[rows, 2]: first token and end of each row of running text that stands more than once; None where none does."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Name of each file that holds something, with its first token (of conversations, its first row); none where the
+    source is one file."""
 
 
 def tokenise(
@@ -232,7 +235,7 @@ def _write_text(
     markers = Markers(tokenizer)
     separator = None if source.is_table else separator_of_documents(tokenizer)
     separate = False
-    documents, paragraphs = Documents(), Paragraphs()
+    documents, paragraphs, files = Documents(), Paragraphs(), _Files(source.files)
     read = source.blocks(tally)
     if not source.is_table:
         drop = settings.duplicates == "drop"
@@ -250,6 +253,7 @@ def _write_text(
             if not ids:
                 continue
             separate = False
+            files.take(block.file, writer.tokens)
             writer.append(ids, block.bytes_read)
         if progress is not None:
             progress(blocks[-1].bytes_read, max(source.bytes, blocks[-1].bytes_read))
@@ -261,7 +265,7 @@ def _write_text(
     if spans.size:
         (folder / REPEATS_FILE).write_bytes(spans.astype("<i8").tobytes())
     duplicates += tally.left_out.get(REPEATED, 0) + paragraphs.repeats
-    return {"source_sha256": source.sha256 or digest.hexdigest(), "duplicates": duplicates}
+    return {"source_sha256": source.sha256 or digest.hexdigest(), "duplicates": duplicates, "files": files.as_json()}
 
 
 def _write_conversations(
@@ -281,7 +285,8 @@ def _write_conversations(
         if progress is not None:
             progress(bytes_read, max(source.bytes, bytes_read))
 
-    rows = _counted(source.rows((*reader.columns.names, *reader.columns.optional), tally), tally)
+    files = _Files(source.files)
+    rows = _counted(source.rows((*reader.columns.names, *reader.columns.optional), tally), tally, files)
     chat.take(rows, _limit_while_reading(source, settings), tell)
     if writer.tokens == 0:
         raise CorpusError(f"{source.description} holds no conversation with both a prompt and a response.")
@@ -292,11 +297,29 @@ def _write_conversations(
         "without_end": chat.without_end,
         "unrolled": chat.unrolled,
         "template_date": "" if reader.date is None else reader.date.isoformat(),
+        "files": files.as_json(),
     }
 
 
-def _counted(rows: Iterator[Row], tally: Tally) -> Iterator[Row]:
-    for row in rows:
+class _Files:
+    """Where each file of a source begins, in tokens or rows."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._begins: dict[int, int] = {}
+
+    def take(self, file: int, place: int) -> None:
+        """Something of the file number `file` stands at `place`; places come in their order."""
+        self._begins.setdefault(file, place)
+
+    def as_json(self) -> str:
+        """Name and beginning of each file that was met; none where the source has no names of files."""
+        return json.dumps([(self._names[file], place) for file, place in self._begins.items()] if self._names else [])
+
+
+def _counted(rows: Iterator[Row], tally: Tally, files: _Files) -> Iterator[Row]:
+    for number, row in enumerate(rows):
+        files.take(row.file, number)
         tally.row()
         yield row
 
@@ -359,6 +382,7 @@ def _open(entry: Sealed, settings: CorpusSettings, vocabulary: int) -> TokenFile
             if REPEATS_FILE in entry.sha256
             else None
         ),
+        files=tuple((str(name), int(first)) for name, first in json.loads(str(entry.facts.get("files", "[]")))),
     )
 
 

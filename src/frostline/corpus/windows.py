@@ -104,6 +104,12 @@ class TextWindows:
         stretches = np.stack((begins, ends), axis=1)
         return stretches[ends > begins]
 
+    @property
+    def held_out_places(self) -> NDArray[np.int64]:
+        """The token in the middle of each held-out window."""
+        places: NDArray[np.int64] = self.held_out + self.length // 2
+        return places
+
     def ids_of_step(self, seed: int, step: int, size: int) -> NDArray[np.int64]:
         """The `size` windows of step `step`."""
         if self.order == "epochs":

@@ -14,7 +14,7 @@ from frostline.arms import PlannedArm, make_arm, model_for_arm
 from frostline.engine import Arm, cause_of, restore, state_of
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
-from frostline.experiment.measuring import reads_an_epoch, record_evaluations
+from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
 from frostline.experiment.replicate import Replicate, how_complete
 from frostline.measures import WeightWatch, state_tensors, tensor_digests
 from frostline.run_folder import (
@@ -107,7 +107,9 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
         )
     )
     journal.append(record_of(WatchedMatrices, journal.place, watch))
-    record_evaluations(journal, 0, replicate.untouched_losses(), trained=reads_an_epoch(prepared, planned.name))
+    untouched = replicate.untouched_losses()
+    record_evaluations(journal, 0, untouched, trained=reads_an_epoch(prepared, planned.name))
+    record_by_frequency(journal, 0, untouched)
     return ArmInTraining(arm, watch, journal, checkpoints, 0, False, journal.position, planned.steps)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from transformers import PreTrainedModel
 
 from frostline.arms import Prepared
+from frostline.corpus import FREQUENCY_CLASSES
 from frostline.measures import (
     EVALUATION_WINDOWS,
     LossMeasure,
@@ -16,7 +17,7 @@ from frostline.measures import (
     evaluate_loss,
     sample_continuations,
 )
-from frostline.run_folder import ArmJournal, Continuation, Evaluation, TrueContinuation, record_of
+from frostline.run_folder import ArmJournal, Continuation, Evaluation, LossByFrequency, TrueContinuation, record_of
 
 UNTOUCHED = ""
 """Stands for the arm's name in records about the model before training."""
@@ -32,8 +33,15 @@ def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel, *, trained: 
         batches["retention"] = prepared.retention.held_out_batches(EVALUATION_WINDOWS)
     if trained:
         batches["trained"] = prepared.corpus.trained_sample(prepared.corpus.held_out_windows, EVALUATION_WINDOWS)
+    classes = prepared.corpus.frequency_classes
     return {
-        name: evaluate_loss(model, own, device=prepared.device, precision=prepared.precision)
+        name: evaluate_loss(
+            model,
+            own,
+            device=prepared.device,
+            precision=prepared.precision,
+            classes=classes if name == "held_out" else None,
+        )
         for name, own in batches.items()
     }
 
@@ -52,6 +60,16 @@ def record_evaluations(
     for corpus, loss in measured.items():
         if trained or corpus != "trained":
             journal.append(record_of(Evaluation, journal.place, loss, step=step, corpus=corpus))
+
+
+def record_by_frequency(journal: ArmJournal, step: int, measured: dict[str, LossMeasure]) -> None:
+    """Record the held-out loss of common and rare tokens that the arm has after `step` steps."""
+    loss = measured["held_out"]
+    journal.append(
+        LossByFrequency(
+            *journal.place, step, list(FREQUENCY_CLASSES), loss.class_loss_sums, predictions=loss.class_predictions
+        )
+    )
 
 
 def record_continuations(prepared: Prepared, model: PreTrainedModel, journal: ArmJournal) -> None:

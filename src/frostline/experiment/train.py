@@ -18,6 +18,7 @@ from frostline.experiment.measuring import (
     UNTOUCHED,
     evaluate_everywhere,
     reads_an_epoch,
+    record_by_frequency,
     record_continuations,
     record_evaluations,
 )
@@ -185,7 +186,9 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     time_left = replicate.time_left
     with time_left.doing(journal.place, Work("evaluate")):
         trained = reads_an_epoch(prepared, arm.name)
-        record_evaluations(journal, arm.steps, evaluate_everywhere(prepared, arm.arm.model, trained=trained))
+        measured = evaluate_everywhere(prepared, arm.arm.model, trained=trained)
+        record_evaluations(journal, arm.steps, measured)
+        record_by_frequency(journal, arm.steps, measured)
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
     frozen = applied.verify()
     journal.append(FrozenChecked(*journal.place, frozen.checked_values, list(frozen.moved)))

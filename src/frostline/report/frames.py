@@ -120,6 +120,23 @@ def front_frame(summary: RunSummary) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def gains_frame(summary: RunSummary) -> pl.DataFrame:
+    """One row an arm and part of the held-out text, with what the arm gained there, alone and beside the baseline.
+
+    Columns: variant, arm, split, part, windows, predictions, gained, gained_low, gained_high, difference,
+    difference_low, difference_high.
+    """
+    rows = [
+        (variant.variant, arm.arm, one.split, one.part, one.windows, one.predictions, *_ends(one.gained),
+         *((None, None, None) if one.difference is None else _ends(one.difference)))
+        for variant in summary.variants for arm in variant.arms.values() for one in arm.gained_by
+    ]  # fmt: skip
+    schema: dict[str, pl.DataType] = {name: pl.String() for name in ("variant", "arm", "split", "part")}
+    schema |= {name: pl.Int64() for name in ("windows", "predictions")}
+    schema |= {f"{name}{end}": pl.Float64() for name in ("gained", "difference") for end in ("", "_low", "_high")}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def continuations_frame(lines: Lines) -> pl.DataFrame:
     """One row a sampled continuation: the fields of `Continuation`; `arm` is '' before training."""
     return _records(lines, Continuation)

@@ -75,6 +75,11 @@ def estimate(found: Estimate | None) -> str:
     return f"{in_unit(found.value, found.unit)} {interval(found)}".strip()
 
 
+def bare(found: Estimate | None) -> str:
+    """Value and interval without the unit."""
+    return MISSING if found is None else f"{number(found.value)} {interval(found)}".strip()
+
+
 def p_value(value: float | None) -> str:
     """A p-value to two digits, never 0."""
     return MISSING if value is None or not math.isfinite(value) else readable.p_value(value)

@@ -49,6 +49,12 @@ class RunTables:
         cost_high, loss, loss_low, loss_high, beaten, surely_beaten."""
         return frames.front_frame(self.summary)
 
+    def gains(self) -> pl.DataFrame:
+        """Who gained, one row an arm and part of the held-out text: variant, arm, split (`file`, `frequency`,
+        `copies`), part, windows, predictions, gained, gained_low, gained_high, difference (from the baseline),
+        difference_low, difference_high."""
+        return frames.gains_frame(self.summary)
+
     def weight_changes(self) -> pl.DataFrame:
         """One row a watched matrix and step: variant, seed, arm, step, name, layer, role, change, drift."""
         return self._weight_changes

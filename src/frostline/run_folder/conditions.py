@@ -77,4 +77,4 @@ def is_of_first_version(facts: VariantPrepared) -> bool:
 
 
 def _content(fact: object) -> object:
-    return replace(fact, description="") if isinstance(fact, CorpusFacts) else fact
+    return replace(fact, description="", held_out_files=[]) if isinstance(fact, CorpusFacts) else fact

@@ -61,7 +61,7 @@ def records_of(lines: list[dict[str, object]], kind: type[AnyRecord]) -> list[An
     """The records of one kind as dataclasses; a number that was not finite (null in the journal) is NaN."""
     adapter = TypeAdapter(kind)
     numbers = [field.name for field in fields(kind) if field.type == "float"]
-    series = [field.name for field in fields(kind) if field.type == "list[float]"]
+    series = [field.name for field in fields(kind) if field.type in ("list[float]", "list[list[float]]")]
     records = []
     for line in lines:
         if line["kind"] == kind.__name__:
@@ -72,5 +72,8 @@ def records_of(lines: list[dict[str, object]], kind: type[AnyRecord]) -> list[An
     return records
 
 
-def _with_nan(values: object) -> list[object]:
-    return [math.nan if value is None else value for value in values] if isinstance(values, list) else []
+def _with_nan(values: object) -> object:
+    """`values`, and the lists in them, with NaN in place of null."""
+    if isinstance(values, list):
+        return [_with_nan(value) for value in values]
+    return math.nan if values is None else values

@@ -91,6 +91,8 @@ class CorpusFacts:
     """Windows set apart for a race of learning rates, neither trained on nor held out."""
     template_date: str | None = None
     """The day that the chat template takes for today, on whatever day the run goes on; None where it does not ask."""
+    held_out_files: list[str] = field(default_factory=list)
+    """The file that each held-out window is from, in their order; none where the corpus is one file."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,19 @@ class Evaluation(ArmRecord):
 
 
 @dataclass(frozen=True)
+class LossByFrequency(ArmRecord):
+    """Held-out loss of common and rare tokens, before training and at its end."""
+
+    step: int
+    classes: list[str]
+    """Classes of tokens, by the rank of their count in the training text."""
+    loss_sums: list[list[float]]
+    """For each held-out window, in order, the sum of the losses over the tokens of each class, nats."""
+    predictions: list[list[int]]
+    """For each held-out window, the tokens of each class that the loss counts."""
+
+
+@dataclass(frozen=True)
 class WatchedMatrices(ArmRecord):
     """The order of the lists in `WeightChange` and `FinalWeights`."""
 
@@ -295,6 +310,7 @@ Record = (
     | PlanChanged
     | StepTaken
     | Evaluation
+    | LossByFrequency
     | WatchedMatrices
     | WeightChange
     | FinalWeights

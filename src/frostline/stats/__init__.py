@@ -15,6 +15,7 @@ from frostline.stats.summarising import judged_by, read_summary, summarise, summ
 from frostline.stats.summary import RULES, ClaimResult, FrontPoint, RunSummary, VariantSummary
 from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost, ToLoss, seconds_spent
 from frostline.stats.weight_noise import noise_change
+from frostline.stats.who_gains import GainOfPart
 from frostline.stats.wording import verdict_label, verdict_symbol
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ClaimResult",
     "Estimate",
     "FrontPoint",
+    "GainOfPart",
     "RateCurve",
     "RecordedRun",
     "RunSummary",

@@ -27,6 +27,7 @@ from frostline.stats.per_seed import SeedResult, by_seed
 from frostline.stats.rates import rate_chosen
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.trade import AtEqualCost, ToLoss
+from frostline.stats.who_gains import GainOfPart, gained_by
 
 Floats = NDArray[np.float64]
 NATS = "nats"
@@ -142,6 +143,9 @@ class ArmSummary:
     """Standard deviation over replicates of the held-out loss at the end."""
     by_seed: list[SeedResult] = field(default_factory=list)
     """The replicates one by one."""
+    gained_by: list[GainOfPart] = field(default_factory=list)
+    """Who gained: the fall of the held-out loss by file, by how common a token is, and by copies; a split of one part
+    is left out."""
 
 
 def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
@@ -207,6 +211,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         clipped_share=stability.clipped_share(runs, variant.recipe.training.gradient_clipping),
         seed_spread=stability.seed_spread(runs),
         by_seed=by_seed(variant, arm, pairs),
+        gained_by=gained_by(variant, arm, pairs),
     )
 
 

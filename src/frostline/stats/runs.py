@@ -26,6 +26,7 @@ from frostline.run_folder import (
     Continuation,
     Evaluation,
     FrozenChecked,
+    LossByFrequency,
     PeakMemory,
     PlanChanged,
     RateChosen,
@@ -55,6 +56,7 @@ Placed = TypeVar(
     Continuation,
     PlanChanged,
     TrueContinuation,
+    LossByFrequency,
 )
 Written = TypeVar("Written", Continuation, TrueContinuation)
 
@@ -80,6 +82,8 @@ class ArmRun:
     """[windows] held-out loss of each window by number of steps done; empty in journals of 0.1.0."""
     window_predictions: Floats
     """[windows] tokens that the held-out loss counts in each."""
+    by_frequency: dict[int, LossByFrequency]
+    """Held-out loss of common and rare tokens by number of steps done; empty in journals that lack it."""
     watched: WatchedMatrices | None
     change_steps: NDArray[np.int64]
     """Steps at which the weight change was measured, [measured]."""
@@ -248,7 +252,7 @@ def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
     changes = _by_place(by_kind.get("WeightChange", []))
     finals = _by_place(by_kind.get("FinalWeights", []))
     evaluations, text, plan_changes = all_of(Evaluation), all_of(Continuation), all_of(PlanChanged)
-    true_text = all_of(TrueContinuation)
+    true_text, by_frequency = all_of(TrueContinuation), all_of(LossByFrequency)
     watched, frozen, finished, failed = last(WatchedMatrices), last(FrozenChecked), last(ArmFinished), last(ArmFailed)
     runs = {}
     for place, started in last(ArmStarted).items():
@@ -266,6 +270,7 @@ def _arm_runs(lines: list[Line]) -> dict[ArmPlace, ArmRun]:
             trained=_evaluations(evaluations.get(place, []), "trained"),
             held_out_windows=_windows(evaluations.get(place, [])),
             window_predictions=_window_predictions(evaluations.get(place, [])),
+            by_frequency={one.step: one for one in by_frequency.get(place, [])},
             watched=watched.get(place),
             change_steps=np.array([line["step"] for line in changes.get(place, [])], dtype=np.int64),
             changes=_table(line["change"] for line in changes.get(place, [])),

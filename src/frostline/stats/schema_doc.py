@@ -24,7 +24,7 @@ The file is a `RunSummary`. This page is made from the code by `python -m frostl
 """
 ORDER = (
     "RunSummary", "VariantSummary", "ArmSummary", "RateCurve", "RateTrial", "AtEqualCost", "ToLoss", "SeedResult",
-    "FrontPoint", "Estimate", "Comparison", "ClaimResult", "Checks",
+    "GainOfPart", "FrontPoint", "Estimate", "Comparison", "ClaimResult", "Checks",
 )  # fmt: skip
 
 
