@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from frostline.stats.crossed import OVER_BOTH, crossed_interval
 from frostline.stats.pairs import Pairs, pairs_of
 from frostline.stats.runs import VariantRun, read_run
 from frostline.stats.trade import (
     Curve,
     at_equal_cost,
+    crossed_ratio,
     over_flops,
     over_seconds,
     over_seeds,
@@ -217,3 +219,87 @@ def test_an_arm_whose_plan_changes_is_not_compared_at_equal_operations(side: str
     changed = [replace(pair, **{side: replace(getattr(pair, side), plan_changes=(object(),))}) for pair in pairs.pairs]
     assert at_equal_cost(pairs, "flops", over_flops) is not None
     assert at_equal_cost(replace(pairs, pairs=tuple(changed)), "flops", over_flops) is None
+
+
+def with_windows(pairs: Pairs, apart: np.ndarray, steps: tuple[int, ...] = (0, 20, 40)) -> Pairs:
+    """`pairs` whose arm ends `apart` [seeds, windows] above the baseline, each evaluated window by window."""
+    tokens = np.array([10.0, 20.0, 30.0, 40.0, 0.0])
+    base = np.array([[4.0, 4.2, 4.4, 4.6, np.nan], [3.4, 3.6, 3.8, 4.0, np.nan], [3.0, 3.2, 3.4, 3.6, np.nan]])
+    made = []
+    for pair, own in zip(pairs.pairs, apart, strict=True):
+        tables = base + np.array([[0.0], [0.5], [1.0]]) * own, base
+        arm, baseline = (
+            replace(
+                run,
+                seconds=np.ones(len(run.seconds)),
+                held_out_windows=dict(zip(steps, table, strict=True)),
+                held_out={step: float(row[:4] @ tokens[:4] / 100) for step, row in zip(steps, table, strict=True)},
+                window_predictions=tokens,
+            )
+            for run, table in zip((pair.arm, pair.baseline), tables, strict=True)
+        )
+        made.append(replace(pair, arm=arm, baseline=baseline))
+    return replace(pairs, pairs=tuple(made))
+
+
+def test_at_equal_time_the_interval_is_over_seeds_and_windows_where_these_were_recorded(tmp_path: Path) -> None:
+    generator = np.random.default_rng(7)
+    apart = 0.2 + 0.1 * generator.standard_normal(5) + 0.01 * generator.standard_normal((4, 5))
+    found = at_equal_cost(with_windows(pairs_of(simulated(tmp_path), "freeze"), apart), "seconds", over_seconds)
+    expected = crossed_interval(apart, [10, 20, 30, 40, 0], "nats")
+    assert found is not None
+    assert expected is not None
+    assert (found.difference.low, found.difference.high) == pytest.approx((expected.low, expected.high))
+    assert found.difference.method == OVER_BOTH
+    alone = over_seeds(found.by_seed, "nats")
+    assert found.difference.low is not None
+    assert alone.low is not None
+    assert found.difference.value == pytest.approx(alone.value)
+    assert found.difference.low < alone.low - 0.05, "windows differ far more than seeds here"
+
+
+def test_few_seeds_stay_as_they_are_with_windows_too(tmp_path: Path) -> None:
+    pairs = pairs_of(simulated(tmp_path, seeds=3), "freeze")
+    found = at_equal_cost(with_windows(pairs, np.full((3, 5), 0.1)), "seconds", over_seconds)
+    assert found is not None
+    assert found.difference.low is None
+    kept = share_of_gain_kept(with_windows(pairs, np.full((3, 5), 0.1)))
+    assert kept.value == pytest.approx(0.9)
+    assert kept.low is None
+
+
+def test_the_widest_gap_has_a_band_over_both(tmp_path: Path) -> None:
+    generator = np.random.default_rng(8)
+    apart = 0.3 + 0.1 * generator.standard_normal((4, 5))
+    found = widest_gap(with_windows(pairs_of(simulated(tmp_path), "freeze"), apart))
+    ends = [crossed_interval(share * apart, [10, 20, 30, 40, 0], "nats", 1 - 0.05 / 2) for share in (0.5, 1.0)]
+    assert found.high == pytest.approx(max(abs(end.high or 0.0) for end in ends if end is not None))
+    assert OVER_BOTH in found.method
+
+
+def test_without_differences_between_windows_the_crossed_ratio_is_fiellers() -> None:
+    generator = np.random.default_rng(9)
+    below = 1.0 + 0.05 * generator.standard_normal(8)
+    above = 0.4 * below + 0.02 * generator.standard_normal(8)
+    expected = ratio_of_means(above, below, "share")
+    windows = [np.repeat(values[:, None], 6, axis=1) for values in (above, below)]
+    found = crossed_ratio(*windows, np.ones(6), "share")
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_a_crossed_ratio_covers_other_windows_too() -> None:
+    generator = np.random.default_rng(10)
+    hits = 0
+    for _ in range(150):
+        below = 0.3 + 0.03 * generator.standard_normal((5, 1)) + 0.1 * generator.standard_normal(12)
+        above = 0.4 * below + 0.02 * generator.standard_normal(12) + 0.02 * generator.standard_normal((5, 12))
+        found = crossed_ratio(above, below, np.ones(12), "share")
+        hits += found.low is not None and found.high is not None and found.low <= 0.4 <= found.high
+    assert hits / 150 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 150)
+
+
+def test_a_crossed_ratio_to_what_is_not_told_from_zero_has_no_bounds() -> None:
+    below = np.random.default_rng(11).standard_normal((4, 6))
+    found = crossed_ratio(np.ones((4, 6)), below + 0.1, np.ones(6), "share")
+    assert (found.low, found.high) == (None, None)
+    assert "unbounded" in found.method

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from frostline.recipe import ROLES, LayerSlice, parse_selector
 from frostline.stats import wording
+from frostline.stats.claims.losses import exponentiated
 from frostline.stats.estimate import Estimate
+from frostline.stats.intervals import t_interval
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,13 @@ def test_an_interval_stands_in_brackets_and_can_be_turned() -> None:
     assert wording.interval(found, decimals=2, negate=True) == " [-0.12, 0.50]"
     assert wording.interval(found, as_percent=True) == " [-50.0, 12.5]"
     assert wording.interval(Estimate(1.0, None, None, 1, "", "")) == ""
+
+
+def test_two_replicates_are_written_as_they_are_and_three_with_their_interval() -> None:
+    two = t_interval([0.141, 0.123], "nats")
+    assert wording.interval(two, decimals=3) == " (2 replicates: 0.123 and 0.141)"
+    assert wording.interval(two, decimals=3, negate=True) == " (2 replicates: -0.141 and -0.123)"
+    assert wording.interval(t_interval([0.41, 0.23], "share"), as_percent=True) == " (2 replicates: 23.0 and 41.0)"
+    assert wording.interval(t_interval([0.1, 0.2, 0.3], "nats")).startswith(" [")
+    ratio = exponentiated(t_interval([math.log(2.0), math.log(3.0)], "ratio"))
+    assert wording.interval(ratio) == " (2 replicates: 2.00 and 3.00)"

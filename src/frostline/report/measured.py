@@ -68,8 +68,8 @@ def _gained(found: GainOfPart | None, is_baseline: bool) -> tuple[str, ...]:
 
 def _caption(variant: VariantSummary, baseline: str, splits: set[str]) -> str:
     told = [
-        "Who gains: how far the loss fell in training, nats a token, on parts of the held-out text, and that minus what "
-        f"{baseline} gained there."
+        "Who gains: how far the loss fell in training, nats a token, on parts of the held-out text, and that minus "
+        f"what {baseline} gained there."
     ]
     if any(one.difference is not None and one.difference.low is not None for arm in variant.arms.values()
            for one in arm.gained_by):  # fmt: skip

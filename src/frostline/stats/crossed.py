@@ -47,8 +47,10 @@ def held_out_crossed(pairs: Pairs) -> Estimate | None:
     return crossed_interval(np.array(rows), weights, "nats") if rows and same else None
 
 
-def crossed_interval(values: Floats, weights: Sequence[float] | Floats, unit: str) -> Estimate | None:
-    """Mean of `values` [seeds, windows], windows weighed by `weights`, with an interval over both.
+def crossed_interval(
+    values: Floats, weights: Sequence[float] | Floats, unit: str, level: float = LEVEL
+) -> Estimate | None:
+    """Mean of `values` [seeds, windows], windows weighed by `weights`, with an interval of `level` over both.
 
     Seeds of which a value is not finite are left out, and windows of no weight; None where fewer than two windows are
     left. One seed gives an interval over windows alone.
@@ -63,16 +65,16 @@ def crossed_interval(values: Floats, weights: Sequence[float] | Floats, unit: st
     mean = float((known * share).mean())
     # What each value adds to the error of the weighted mean; its own mean is 0.
     beyond = (known - mean) * share
-    half = _half(*_alone(beyond[0]))
+    half = _half(*_alone(beyond[0]), level)
     if seeds > 1:
         # With few seeds the components are guesses; an interval that speaks of more is never the narrower one.
-        half = max(_half(*_of_both(beyond)), _half(*_alone(beyond.mean(axis=1))))
+        half = max(_half(*_of_both(beyond), level), _half(*_alone(beyond.mean(axis=1)), level))
     return Estimate(mean, mean - half, mean + half, seeds, unit, OVER_WINDOWS if seeds == 1 else OVER_BOTH)
 
 
-def _half(error: float, degrees: float) -> float:
+def _half(error: float, degrees: float, level: float) -> float:
     """Half the width of an interval."""
-    return float(stats.t.ppf(0.5 + LEVEL / 2, degrees) * error) if error > 0 else 0.0
+    return float(stats.t.ppf(0.5 + level / 2, degrees) * error) if error > 0 else 0.0
 
 
 def _alone(values: Floats) -> tuple[float, float]:

@@ -5,21 +5,24 @@ one that took less: its last evaluation there, the other's loss interpolated bet
 bends, and a straight line between evaluations lies above it, to the disadvantage of the longer arm: a monotone cubic is
 taken (Fritsch and Carlson 1980, *SIAM J. Numer. Anal.* 17:238), and the two evaluations around it bound the difference.
 
-Few seeds are shown as they are: a t interval of two or three says more of Student than of the arms.
+Few seeds are shown as they are: a t interval of two or three says more of Student than of the arms. More have an
+interval over seeds and held-out windows (`crossed`) where the loss of each window was recorded, else over seeds alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
+from scipy.optimize import brentq
 
 from frostline.stats import scalars
+from frostline.stats.crossed import OVER_BOTH, crossed_interval
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, nothing, t_interval
 from frostline.stats.pairs import Pair, Pairs
@@ -39,6 +42,8 @@ class Curve:
     """[evaluations], rising from 0."""
     losses: Floats
     """[evaluations], nats."""
+    windows: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    """[evaluations, windows] losses of the single windows; empty where they were not recorded."""
 
     @property
     def last(self) -> float:
@@ -50,6 +55,15 @@ class Curve:
         if len(self.costs) < 2 or not 0 <= cost <= self.last:
             return math.nan
         return float(PchipInterpolator(self.costs, self.losses)(cost))
+
+    def windows_at(self, cost: float) -> Floats:
+        """[windows] loss of each at `cost`; NaN for one without, empty where they were not recorded."""
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(self.windows).all(axis=0))
+        if not known.any() or len(self.costs) < 2 or not 0 <= cost <= self.last:
+            return np.empty(0)
+        found: Floats = np.full(len(known), math.nan)
+        found[known] = PchipInterpolator(self.costs, self.windows[:, known])(cost)
+        return found
 
     def around(self, cost: float) -> tuple[float, float]:
         """Losses of the evaluations before and after `cost`; twice the same where `cost` is that of one."""
@@ -149,19 +163,17 @@ def at_equal_cost(pairs: Pairs, axis: str, curve_of: Callable[[ArmRun], Curve]) 
     found = [one for pair in pairs.pairs if (one := _of_pair(pair, curve_of)) is not None]
     if not found:
         return None
-    costs, own, others, least, most, arm_is_shorter = (np.array(column) for column in zip(*found, strict=True))
-    differences = own - others
-    shorter = pairs.arm if arm_is_shorter.mean() >= 0.5 else pairs.baseline
+    differences = [one.loss - one.baseline_loss for one in found]
     return AtEqualCost(
         axis=axis,
-        shorter=shorter,
-        cost=float(costs.mean()),
-        loss=float(own.mean()),
-        baseline_loss=float(others.mean()),
-        difference=over_seeds(differences, "nats"),
-        least=float(least.mean()),
-        most=float(most.mean()),
-        by_seed=[float(value) for value in differences],
+        shorter=pairs.arm if np.mean([one.arm_is_shorter for one in found]) >= 0.5 else pairs.baseline,
+        cost=float(np.mean([one.cost for one in found])),
+        loss=float(np.mean([one.loss for one in found])),
+        baseline_loss=float(np.mean([one.baseline_loss for one in found])),
+        difference=over_both(differences, [one.windows for one in found], found[0].predictions, "nats"),
+        least=float(np.mean([one.least for one in found])),
+        most=float(np.mean([one.most for one in found])),
+        by_seed=differences,
     )
 
 
@@ -198,17 +210,23 @@ def gain(run: ArmRun) -> float:
 def share_of_gain_kept(pairs: Pairs) -> Estimate:
     """The arm's gain over the baseline's, after all steps of each; nothing where the baseline gained nothing."""
     gains = np.array([(gain(pair.arm), gain(pair.baseline)) for pair in pairs.pairs], dtype=np.float64).reshape(-1, 2)
-    known = gains[np.isfinite(gains).all(axis=1)]
+    kept: NDArray[np.bool_] = np.asarray(np.isfinite(gains).all(axis=1))
+    known = gains[kept]
     if not len(known) or known[:, 1].mean() <= 0:
         return nothing("share")
-    return ratio_of_means(known[:, 0], known[:, 1], "share")
+    windows = [_gains_of_windows(pair) for pair, use in zip(pairs.pairs, kept, strict=True) if use]
+    if len(known) <= SEEDS_SHOWN or not _alike([one for both in windows for one in both]):
+        return ratio_of_means(known[:, 0], known[:, 1], "share")
+    own, others = (np.array(rows) for rows in zip(*windows, strict=True))
+    return crossed_ratio(own, others, pairs.pairs[0].arm.window_predictions, "share")
 
 
 def widest_gap(pairs: Pairs) -> Estimate:
     """How far apart two held-out curves ever are: the largest mean difference over the evaluations after the first.
 
     The interval's upper end is the farthest that the simultaneous 95 % band of the paired curve reaches from zero
-    (Bonferroni over evaluations), the lower end 0: curves coincide within any margin above it.
+    (Bonferroni over evaluations), the lower end 0: curves coincide within any margin above it. The band is that over
+    seeds and windows where windows were recorded.
     """
     steps = _common_steps(pairs)
     if not steps:
@@ -220,7 +238,15 @@ def widest_gap(pairs: Pairs) -> Estimate:
     value = float(np.abs(means).max())
     if n <= SEEDS_SHOWN:
         return Estimate(value, None, None, n, "nats", AS_THEY_ARE)
-    reach = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * len(steps)), n - 1)) / math.sqrt(n)
+    level = 1 - (1 - LEVEL) / len(steps)
+    of_windows = [_windows_apart(pairs, step) for step in steps]
+    weights = pairs.pairs[0].arm.window_predictions
+    bands = [crossed_interval(np.array(one), weights, "nats", level) if _alike(one) else None for one in of_windows]
+    halves = [_half_of(band) for band in bands if band is not None]
+    if len(halves) == len(steps):
+        high = float((np.abs(means) + halves).max())
+        return Estimate(value, 0.0, high, n, "nats", f"simultaneous band, {OVER_BOTH}")
+    reach = float(stats.t.ppf(0.5 + level / 2, n - 1)) / math.sqrt(n)
     high = float((np.abs(means) + reach * table.std(axis=0, ddof=1)).max())
     return Estimate(value, 0.0, high, n, "nats", "simultaneous t band over replicates")
 
@@ -231,6 +257,60 @@ def over_seeds(values: ArrayLike, unit: str) -> Estimate:
     if found.n > SEEDS_SHOWN or found.value is None:
         return found
     return Estimate(found.value, None, None, found.n, unit, AS_THEY_ARE)
+
+
+def over_both(values: Sequence[float], windows: Sequence[Floats], weights: Floats, unit: str) -> Estimate:
+    """Mean of `values`, one a replicate, with an interval over replicates and `windows`, [windows] values of each.
+
+    As `over_seeds` where there are few replicates, or windows were not recorded. The interval is about the mean of
+    `values`, from which that of the windows may differ a little: a curve through means is not the mean of curves.
+    """
+    found = over_seeds(values, unit)
+    if found.n <= SEEDS_SHOWN or len(values) != found.n or not _alike(windows):
+        return found
+    crossed = crossed_interval(np.array(windows), weights, unit)
+    if crossed is None or crossed.n != found.n or found.value is None:
+        return found
+    half = max(_half_of(crossed), _half_of(found))
+    return Estimate(found.value, found.value - half, found.value + half, found.n, unit, OVER_BOTH)
+
+
+def crossed_ratio(above: Floats, below: Floats, weights: Floats, unit: str) -> Estimate:
+    """Mean of `above` over mean of `below` [seeds, windows], with Fieller's interval over seeds and windows.
+
+    That holds the ratios r for which `above` - r `below` is not told from 0. None for its ends where `below` is not.
+    """
+    method = f"Fieller's interval, {OVER_BOTH}"
+    n, middle = len(above), crossed_interval(below, weights, "")
+    over = crossed_interval(above, weights, "")
+    assert middle is not None
+    assert over is not None
+    value = (over.value or 0.0) / (middle.value or math.nan)
+
+    def told(ratio: float) -> float:
+        """Above 0 where the ratio can be told from the true one."""
+        rest = crossed_interval(above - ratio * below, weights, "")
+        assert rest is not None
+        return abs(rest.value or 0.0) - _half_of(rest)
+
+    if (middle.low or 0.0) <= 0:
+        return Estimate(value, None, None, n, unit, f"{method}: unbounded")
+    low, high = (_edge(told, value, side) for side in (-1, 1))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Estimate(value, None, None, n, unit, f"{method}: unbounded")
+    return Estimate(value, low, high, n, unit, method)
+
+
+def _edge(told: Callable[[float], float], value: float, side: int) -> float:
+    """Where `told` turns from below 0, as it is at `value`, to above, on that side; infinite where it never does."""
+    if told(value) >= 0:
+        return value
+    reach = max(1e-6, 0.01 * abs(value))
+    for _ in range(40):
+        if told(value + side * reach) > 0:
+            return float(brentq(lambda away: told(value + side * away), 0.0, reach, xtol=1e-12)) * side + value
+        reach *= 2
+    return math.inf
 
 
 def ratio_of_means(above: Floats, below: Floats, unit: str) -> Estimate:
@@ -256,13 +336,34 @@ def ratio_of_means(above: Floats, below: Floats, unit: str) -> Estimate:
 
 
 def _curve(run: ArmRun, cost_of: Callable[[int], float]) -> Curve:
-    points = [(cost_of(step), loss) for step, loss in sorted(run.held_out.items())]
-    known = np.array([point for point in points if all(map(math.isfinite, point))], dtype=np.float64).reshape(-1, 2)
-    return Curve(known[:, 0], known[:, 1])
+    known = [
+        (step, cost, loss)
+        for step, loss in sorted(run.held_out.items())
+        if math.isfinite(cost := cost_of(step)) and math.isfinite(loss)
+    ]
+    windows = [run.held_out_windows.get(step, np.empty(0)) for step, _, _ in known]
+    table = np.array([(cost, loss) for _, cost, loss in known], dtype=np.float64).reshape(-1, 2)
+    return Curve(table[:, 0], table[:, 1], np.array(windows) if _alike(windows) else np.empty((0, 0)))
 
 
-def _of_pair(pair: Pair, curve_of: Callable[[ArmRun], Curve]) -> tuple[float, float, float, float, float, bool] | None:
-    """Cost, the two losses there, the least and the most that their difference can be, whether the arm is shorter."""
+@dataclass(frozen=True)
+class _Beside:
+    """A pair at equal cost."""
+
+    cost: float
+    loss: float
+    baseline_loss: float
+    least: float
+    """The least that their difference can be."""
+    most: float
+    arm_is_shorter: bool
+    windows: Floats
+    """[windows] difference of each; empty where they were not recorded."""
+    predictions: Floats
+    """[windows] tokens that the loss counts in each."""
+
+
+def _of_pair(pair: Pair, curve_of: Callable[[ArmRun], Curve]) -> _Beside | None:
     own, others = curve_of(pair.arm), curve_of(pair.baseline)
     if not len(own.costs) or not len(others.costs):
         return None
@@ -276,7 +377,46 @@ def _of_pair(pair: Pair, curve_of: Callable[[ArmRun], Curve]) -> tuple[float, fl
         ends = own.at(cost) - before, own.at(cost) - after
     else:
         ends = before - others.at(cost), after - others.at(cost)
-    return cost, own.at(cost), others.at(cost), min(ends), max(ends), arm_is_shorter
+    windows = own.windows_at(cost), others.windows_at(cost)
+    return _Beside(
+        cost,
+        own.at(cost),
+        others.at(cost),
+        min(ends),
+        max(ends),
+        arm_is_shorter,
+        windows[0] - windows[1] if _alike(windows) else np.empty(0),
+        pair.arm.window_predictions,
+    )
+
+
+def _gains_of_windows(pair: Pair) -> tuple[Floats, Floats]:
+    """[windows] fall of the loss of each, of the arm and of the baseline; empty where they were not recorded."""
+    found = []
+    for run in (pair.arm, pair.baseline):
+        ends = [run.held_out_windows.get(step, np.empty(0)) for step in (0, max(run.held_out_windows, default=0))]
+        found.append(ends[0] - ends[1] if len(run.held_out_windows) > 1 and _alike(ends) else np.empty(0))
+    return found[0], found[1]
+
+
+def _windows_apart(pairs: Pairs, step: int) -> list[Floats]:
+    """[windows] arm minus baseline after `step` steps, in each replicate; empty where windows were not recorded."""
+    found = []
+    for pair in pairs.pairs:
+        ends = [run.held_out_windows.get(step, np.empty(0)) for run in (pair.arm, pair.baseline)]
+        found.append(ends[0] - ends[1] if _alike(ends) else np.empty(0))
+    return found
+
+
+def _alike(windows: Sequence[Floats]) -> bool:
+    """Whether all are of the same windows, two or more."""
+    sizes = {one.size for one in windows}
+    return len(sizes) == 1 and max(sizes) > 1
+
+
+def _half_of(found: Estimate) -> float:
+    """Half the width of its interval; 0 where it has none."""
+    return ((found.high or 0.0) - (found.low or 0.0)) / 2
 
 
 def _common_steps(pairs: Pairs) -> list[int]:

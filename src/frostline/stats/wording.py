@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from frostline.errors import PlanError
 from frostline.readable import decimal, p_value, plural, significant
 from frostline.recipe import Selector, WrittenPlan
 from frostline.stats.estimate import Estimate
+from frostline.stats.intervals import LEVEL, OVER_REPLICATES
 from frostline.stats.summary import ClaimResult
 
 ROLE_WORDS = {
@@ -30,15 +32,31 @@ ROLE_WORDS = {
 
 
 def interval(estimate: Estimate, *, as_percent: bool = False, negate: bool = False, decimals: int | None = None) -> str:
-    """` [low, high]` with a leading blank, or '' where there is none; `negate` turns the sign."""
+    """` [low, high]` with a leading blank, or '' where there is none; `negate` turns the sign.
+
+    Of two replicates their own values stand there: ` (2 replicates: 0.141 and 0.133)`.
+    """
     if estimate.low is None or estimate.high is None:
         return ""
-    low, high = (-estimate.high, -estimate.low) if negate else (estimate.low, estimate.high)
+    two = estimate.n == 2 and estimate.method == OVER_REPLICATES
+    low, high = _values_of_two(estimate) if two else (estimate.low, estimate.high)
+    low, high = (-high, -low) if negate else (low, high)
     if as_percent:
-        return f" [{decimal(100 * low)}, {decimal(100 * high)}]"
-    if decimals is not None:
-        return f" [{decimal(low, decimals)}, {decimal(high, decimals)}]"
-    return f" [{significant(low)}, {significant(high)}]"
+        written = [decimal(100 * end) for end in (low, high)]
+    else:
+        written = [significant(end) if decimals is None else decimal(end, decimals) for end in (low, high)]
+    return f" (2 replicates: {' and '.join(written)})" if two else f" [{', '.join(written)}]"
+
+
+def _values_of_two(estimate: Estimate) -> tuple[float, float]:
+    """The two values that have this t interval, 12.7 times as wide as they lie apart; of a ratio, of its logarithm."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    is_ratio = estimate.unit == "ratio"
+    low, high = (math.log(end) if is_ratio else end for end in (estimate.low, estimate.high))
+    middle, apart = (low + high) / 2, (high - low) / (2 * math.tan(math.pi * LEVEL / 2))
+    ends = middle - apart, middle + apart
+    return (math.exp(ends[0]), math.exp(ends[1])) if is_ratio else ends
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:
