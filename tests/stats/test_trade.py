@@ -282,8 +282,8 @@ def test_without_differences_between_windows_the_crossed_ratio_is_fiellers() -> 
     below = 1.0 + 0.05 * generator.standard_normal(8)
     above = 0.4 * below + 0.02 * generator.standard_normal(8)
     expected = ratio_of_means(above, below, "share")
-    windows = [np.repeat(values[:, None], 6, axis=1) for values in (above, below)]
-    found = crossed_ratio(*windows, np.ones(6), "share")
+    rows, others = (np.repeat(values[:, None], 6, axis=1) for values in (above, below))
+    found = crossed_ratio(rows, others, np.ones(6), "share")
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 

@@ -47,7 +47,7 @@ def _of_variant(variant: VariantRun, summary: VariantSummary) -> list[str]:
     for pairs in all_pairs(variant):
         left_out = f" Left out: {', '.join(pairs.left_out)}." if pairs.left_out and pairs.pairs else ""
         if pairs.pairs:
-            sentences.append(_arm_sentence(variant, summary, pairs) + left_out)
+            sentences.append(_arm_sentence(summary, pairs) + left_out)
         else:
             sentences.append(f"{pairs.arm} cannot be compared with {pairs.baseline}: no replicate has both to the end.")
     if len(summary.arms) == 1:
@@ -69,7 +69,7 @@ def _reused(summary: VariantSummary) -> list[str]:
     return [f"Not trained again, but taken from an earlier run ({'; '.join(runs)}): {', '.join(found)}.{rest}"]
 
 
-def _arm_sentence(variant: VariantRun, summary: VariantSummary, pairs: Pairs) -> str:
+def _arm_sentence(summary: VariantSummary, pairs: Pairs) -> str:
     """An arm against the baseline in loss, time and memory."""
     arm, baseline = summary.arms[pairs.arm], summary.arms[pairs.baseline]
     start = (
@@ -77,13 +77,15 @@ def _arm_sentence(variant: VariantRun, summary: VariantSummary, pairs: Pairs) ->
         f"{count(arm.parameters)} parameters)"
     )
     other = _baseline_words(baseline)
-    loss_part = _loss_part(variant, pairs, arm, baseline, other)
+    # The bottom line tells the learning rates and the memory of all arms, once.
+    told = bool(summary.bottom_line)
+    loss_part = _loss_part(pairs, arm, baseline, other, with_rates=not told)
     parts = [part for part in (loss_part, _time_part(arm, other)) if part]
-    memory = _memory_part(arm, baseline)
+    memory = "" if told else _memory_part(arm, baseline)
     return f"{start} {', and '.join(parts) or 'was not measured'}{memory}."
 
 
-def _loss_part(variant: VariantRun, pairs: Pairs, arm: ArmSummary, baseline: ArmSummary, other: str) -> str:
+def _loss_part(pairs: Pairs, arm: ArmSummary, baseline: ArmSummary, other: str, *, with_rates: bool) -> str:
     held_out = difference(pairs, MEASURES["held_out_after"])
     measure, kind = ("held_out_after", "held-out") if held_out.value is not None else ("loss_last", "training")
     found = difference(pairs, MEASURES[measure])
@@ -93,12 +95,13 @@ def _loss_part(variant: VariantRun, pairs: Pairs, arm: ArmSummary, baseline: Arm
     values = [(compared(pair.arm), compared(pair.baseline)) for pair in pairs.pairs]
     own = sum(first for first, _ in values) / len(values)
     theirs = sum(second for _, second in values) / len(values)
-    rates = f"at {learning_rate(arm.learning_rate)}", f"at {learning_rate(baseline.learning_rate)}"
+    rates = (f" at {learning_rate(arm.learning_rate)}", f" at {learning_rate(baseline.learning_rate)}")
     if arm.rate_chosen and baseline.rate_chosen:
         best = learning_rate(arm.learning_rate), learning_rate(baseline.learning_rate)
-        rates = f"at its best rate, {best[0]},", f"at its own, {best[1]}"
-    losses = f"{loss(own)} nats a token against {loss(theirs)} for {other} {rates[1]}"
-    reached = f"reached {rates[0]} a {kind} loss of {losses}"
+        rates = (f" at its best rate, {best[0]},", f" at its own, {best[1]}")
+    rates = rates if with_rates else ("", "")
+    losses = f"{loss(own)} nats a token against {loss(theirs)} for {other}{rates[1]}"
+    reached = f"reached{rates[0]} a {kind} loss of {losses}"
     if found.value == 0 and not any(first != second for first, second in values):
         return f"{reached}: no difference at all"
     word, apart = "worse" if found.value > 0 else "better", [first - second for first, second in values]
@@ -176,7 +179,10 @@ def _verdict(label: str, found: Comparison, baseline: str) -> str:
     replicates = plural(found.difference.n, "replicate")
     p = "unknown" if found.p_holm is None else f"{found.p_holm:.3f}"
     word = "not told from" if found.verdict == "undecided" else f"{found.verdict} than"
-    return f"{prefix}The held-out loss of {found.arm} is {word} that of {baseline} (p = {p}, {replicates})."
+    exploratory = ", exploratory" if found.exploratory else ""
+    return (
+        f"{prefix}The held-out loss of {found.arm} is {word} that of {baseline} (p = {p}, {replicates}{exploratory})."
+    )
 
 
 def _baseline_words(baseline: ArmSummary) -> str:

@@ -94,7 +94,7 @@ class ArmSummary:
     step_seconds: Estimate
     """Mean time of a timed step."""
     total_seconds: Estimate
-    """T: sum of the timed steps."""
+    """Seconds of a replicate's timed steps, of which `saving` speaks; all steps are `training_seconds`."""
     saving: Estimate | None
     """r = (T_baseline - T) / T_baseline; None for the baseline."""
     tokens_per_second: Estimate

@@ -55,8 +55,8 @@ def _values_of_two(estimate: Estimate) -> tuple[float, float]:
     is_ratio = estimate.unit == "ratio"
     low, high = (math.log(end) if is_ratio else end for end in (estimate.low, estimate.high))
     middle, apart = (low + high) / 2, (high - low) / (2 * math.tan(math.pi * LEVEL / 2))
-    ends = middle - apart, middle + apart
-    return (math.exp(ends[0]), math.exp(ends[1])) if is_ratio else ends
+    low, high = (0.0 if abs(end) < 1e-9 * apart else end for end in (middle - apart, middle + apart))
+    return (math.exp(low), math.exp(high)) if is_ratio else (low, high)
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:

@@ -44,7 +44,7 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
         ("arm", "left"), ("rate", "right"), ("trained", "right"), ("held-out loss", "right"), ("gain kept", "right"),
-        ("time a step", "right"), ("T", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
+        ("time a step", "right"), ("time in all", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
     ):  # fmt: skip
         table.add_column(
             heading,
@@ -61,7 +61,7 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
             if arm.share_of_gain_kept is None
             else _with_seeds(arm.share_of_gain_kept, [one.share_of_gain_kept for one in arm.by_seed]),
             numbers.seconds(arm.step_seconds.value),
-            numbers.seconds(arm.total_seconds.value),
+            numbers.seconds(arm.training_seconds.value),
             MISSING if arm.saving is None else "\n".join(numbers.estimate(arm.saving).split(" ", 1)),
             numbers.share(arm.ceiling_cached),
             numbers.size(arm.peak_bytes),
