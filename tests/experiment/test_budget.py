@@ -59,6 +59,11 @@ def test_each_arm_takes_its_own_steps_and_step_k_reads_the_same_windows_in_all(r
     }  # fmt: skip
     findings = verify_run(folder, recipe.parent / "cache", say=lambda sentence: None, render_report=lambda folder: "")
     assert not [finding for finding in findings if finding.holds is False]
+    assert any(finding.sentence.endswith("as many as its budget of time became.") for finding in findings)
+    edited = folder / "journal" / "run.jsonl"
+    edited.write_text(edited.read_text().replace('"arm": "freeze", "steps": 7', '"arm": "freeze", "steps": 6'))
+    findings = verify_run(folder, recipe.parent / "cache", say=lambda sentence: None, render_report=lambda folder: "")
+    assert [found.what for found in findings if found.holds is False] == ["steps"]
 
 
 @pytest.mark.usefixtures("settled")

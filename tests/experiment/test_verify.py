@@ -54,7 +54,7 @@ def test_a_whole_run_holds_in_every_point(whole: Path) -> None:
     findings = verify(whole)
     assert broken(findings) == []
     assert {finding.what for finding in findings} == {
-        "recipe", "journal", "pairing", "frozen weights", "checkpoints", "model and corpus", "order",
+        "recipe", "journal", "pairing", "frozen weights", "steps", "checkpoints", "model and corpus", "order",
         "configuration and tokens",
         "trained model full", "trained model freeze", "trained model gradual", "trained model lora", "summary.json",
         "report.html",
@@ -145,6 +145,10 @@ FREEZE = "variant0-seed0-freeze.jsonl"
         (change_journal(FREEZE, "ArmStarted", "initial_sha256", "ab"), "pairing"),
         (change_journal(FREEZE, "StepTaken", "windows_sha256", "ab"), "order"),
         (change_journal(FREEZE, "StepTaken", "loss_nats", 1.0), "summary.json"),
+        (
+            change_journal(FREEZE, "ArmFinished", "steps", 5),
+            "steps: freeze, seed 0, was to take 6; the journal has 6 and ends with 5",
+        ),
         (change_journal(FREEZE, "FrozenChecked", "moved", ["a"]), "frozen weights"),
         (
             change_journal("run.jsonl", "VariantPrepared", "model_sha256", "ab"),

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from frostline.recipe import Recipe
+from frostline.recipe.primary import PrimaryComparison
 from frostline.stats.claims import DEFINITIONS, judge_claims
 from frostline.stats.claims.choices import rank_p
 from frostline.stats.claims.definitions import C11_LOOKING
 from frostline.stats.claims.verdicts import over_replicates
+from frostline.stats.comparisons import compare
 from frostline.stats.runs import read_run
 from frostline.stats.summary import ClaimResult
 from tests.builders import simulated_run
@@ -435,6 +437,23 @@ def test_a_primary_claim_makes_the_others_exploratory(tmp_path: Path) -> None:
     rows = judge_claims(replace(recorded, recipe=recipe))
     assert {row.id for row in rows if not row.exploratory} == {"C8"}
     assert not any(row.exploratory for row in judge_claims(recorded))
+
+
+@pytest.mark.parametrize(
+    ("primary", "named"),
+    [
+        (None, None),
+        ("C8", set()),
+        (PrimaryComparison(arm="freeze", measure="loss_last"), {("freeze", "loss_last")}),
+    ],
+)
+def test_a_primary_question_makes_other_comparisons_exploratory(
+    primary: str | PrimaryComparison | None, named: set[tuple[str, str]] | None, tmp_path: Path
+) -> None:
+    variant = read_run(write_simulated_run(tmp_path / "run", with_sampling=False)).variants[0]
+    found = compare(replace(variant, recipe=variant.recipe.model_copy(update={"primary": primary})))
+    confirmed = {(own.arm, own.measure) for own in found if not own.exploratory}
+    assert confirmed == ({(own.arm, own.measure) for own in found} if named is None else named)
 
 
 def test_an_undecided_claim_says_what_could_have_been_found(tmp_path: Path) -> None:

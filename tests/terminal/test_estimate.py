@@ -28,16 +28,26 @@ def test_nothing_of_the_table_is_cut_in_80_columns(name: str) -> None:
             987_000_000,
             1,
             0,
-            40,
+            123_456,
         )
         for own in ("full", name)
     ]
-    estimate = RunEstimate("", "full", "cpu", "fp32", arms, 9000.0, 8000.0, 10**9, 10**8, 10**10, 10**10, [])
+    estimate = RunEstimate("", "full", "cpu", "fp32", arms, 9000.0, 8000.0, 10**9, 10**8, 10**10, 10**10, [], 0.0, 60.0)
     file = io.StringIO()
     Console(file=file, width=80, color_system=None).print(draw_estimate(estimate))
     text = file.getvalue().replace("\N{NO-BREAK SPACE}", " ")
     assert "…" not in text
-    for value in ("120 s", "118.3 min", "−12.3 %", "44.8 %", "(51.2 %)", "987 MB", "optimizer"):
+    for value in (
+        "120 s",
+        "118.3 min",
+        "−12.3 %",
+        "44.8 %",
+        "(51.2 %)",
+        "987 MB",
+        "optimizer",
+        "123,456",
+        "60 s allow",
+    ):
         assert value in text
     cells = [line[1:].split("  ")[0].strip() for line in text.splitlines()]
     assert name in "".join(cells)

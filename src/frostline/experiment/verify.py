@@ -88,6 +88,7 @@ def _findings(
         if not own_weights:
             yield _of(variant, "pairing", False, "An arm did not begin from the weights that the run names.")
         yield _of(variant, "frozen weights", checks.frozen_holds, checks.frozen)
+        yield _steps(variant)
     yield from _sealed(run_folder)
     settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
     changes = changes_of_machine(run.started.environment, describe_machine())
@@ -102,6 +103,22 @@ def _findings(
         yield _windows(variant, prepared.corpus)
         yield from _saved_models(variant, prepared, run_folder, cache)
     yield from _derived(run_folder, render_report)
+
+
+def _steps(variant: VariantRun) -> Finding:
+    """Whether what finished took the steps that the recipe names, or that its budget of time became for the arm."""
+    training, settled = variant.recipe.training, variant.steps_settled
+    finished = {place: run for place, run in variant.runs.items() if run.finished is not None}
+    for (seed, arm), run in finished.items():
+        if training.seconds is not None and arm not in settled:
+            return _of(variant, "steps", None, f"The journal does not say how many the budget of time allows {arm}.")
+        wanted = settled.get(arm, training.steps)
+        ended = 0 if run.finished is None else run.finished.steps
+        if not len(run.steps) == ended == wanted:
+            sentence = f"{arm}, seed {seed}, was to take {wanted:,}; the journal has {len(run.steps):,} and ends with {ended:,}."
+            return _of(variant, "steps", False, sentence)
+    named = "its budget of time became" if settled else "the recipe names"
+    return _of(variant, "steps", True, f"Each of {len(finished)} finished arms and seeds took as many as {named}.")
 
 
 def _of(variant: VariantRun, what: str, holds: bool | None, sentence: str) -> Finding:

@@ -100,6 +100,9 @@ class RunEstimate:
     """What will not go well, in sentences; empty where everything fits."""
     race_seconds: float = 0.0
     """Seconds of racing learning rates first, in as many trials as it usually takes; 0 where all are given."""
+    budget_seconds: float | None = None
+    """Seconds of steps that every arm is given, from which its number of steps follows; None where the recipe names
+    them."""
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, and the fields of `ArmEstimate`."""
@@ -159,6 +162,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         seconds=training_seconds + race_seconds + _seconds_around(prepared, arms),
         training_seconds=training_seconds,
         race_seconds=race_seconds,
+        budget_seconds=training.seconds,
         prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
         free_memory_bytes=free,

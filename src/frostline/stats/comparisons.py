@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frostline.stats import scalars, text_scores
 from frostline.stats.crossed import held_out_crossed
@@ -91,8 +91,17 @@ def compare(variant: VariantRun) -> list[Comparison]:
         p_values = [guarded_p(values) for values in differences.values()]
         for pairs, p, corrected in zip(comparable, p_values, holm(p_values), strict=True):
             if len(differences[pairs.arm]):
-                found.append(_comparison(name, compared, pairs, p, corrected))
+                own = _comparison(name, compared, pairs, p, corrected)
+                found.append(replace(own, exploratory=_is_exploratory(variant, own)))
     return found
+
+
+def _is_exploratory(variant: VariantRun, found: Comparison) -> bool:
+    """Whether the recipe names something else as what the experiment is to decide."""
+    primary = variant.recipe.primary
+    if primary is None or isinstance(primary, str):
+        return primary is not None
+    return (primary.arm, primary.measure) != (found.arm, found.measure)
 
 
 def difference(pairs: Pairs, compared: Compared) -> Estimate:

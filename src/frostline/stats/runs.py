@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -136,6 +136,8 @@ class VariantRun:
     """Trials of the races of learning rates."""
     rates_chosen: tuple[RateChosen, ...] = ()
     """What the races ended with."""
+    steps_settled: dict[str, int] = field(default_factory=dict)
+    """Steps of each arm that a budget of time became; empty where the recipe names the steps."""
 
     @property
     def label(self) -> str:
@@ -220,6 +222,7 @@ def read_run(run_folder: Path) -> RecordedRun:
                 tuple(unbegun),
                 rates_tried=tuple(one for one in records_of(lines, RateTried) if one.variant == label),
                 rates_chosen=tuple(one for one in records_of(lines, RateChosen) if one.variant == label),
+                steps_settled={own.arm: own.steps for own in settled if own.variant == label},
             )
         )
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)

@@ -17,10 +17,11 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
     heading = f"Estimate, {estimate.precision} on {estimate.device}"
     if estimate.variant:
         heading += f", {one_line(estimate.variant)}"
-    table = empty_table("arm", "step", "first\nvisit", "T", "r", "at most", "peak\nmemory", "optimizer")
+    table = empty_table("arm", "steps", "a step", "first\nvisit", "T", "r", "at most", "peak\nmemory", "optimizer")
     for arm in estimate.arms:
         table.add_row(
             Text(one_line(arm.arm) + ("\nbaseline" if arm.arm == estimate.baseline else "")),
+            numbers.count(arm.steps),
             numbers.seconds(arm.step_seconds),
             numbers.seconds(arm.first_visit_seconds),
             numbers.seconds(arm.total_seconds),
@@ -37,6 +38,10 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
         f"training{race}.",
         f"Disk: up to {numbers.size(estimate.disk_bytes)}{stored}.",
     ]
+    if estimate.budget_seconds is not None:
+        told.append(
+            f"Steps are about as many as {numbers.seconds(estimate.budget_seconds)} allow; the run times its arms anew."
+        )
     notes = [
         "T: all steps of a replicate. first visit: a step whose prefix is not stored yet. peak memory: the arm alone.",
         "Put together from passes of the model cut down to a few layers.",
