@@ -115,8 +115,8 @@ def _steps(variant: VariantRun) -> Finding:
         wanted = settled.get(arm, training.steps)
         ended = 0 if run.finished is None else run.finished.steps
         if not len(run.steps) == ended == wanted:
-            sentence = f"{arm}, seed {seed}, was to take {wanted:,}; the journal has {len(run.steps):,} and ends with {ended:,}."
-            return _of(variant, "steps", False, sentence)
+            found = f"the journal has {len(run.steps):,} and ends with {ended:,}"
+            return _of(variant, "steps", False, f"{arm}, seed {seed}, was to take {wanted:,}; {found}.")
     named = "its budget of time became" if settled else "the recipe names"
     return _of(variant, "steps", True, f"Each of {len(finished)} finished arms and seeds took as many as {named}.")
 

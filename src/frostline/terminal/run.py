@@ -44,7 +44,8 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
         ("arm", "left"), ("rate", "right"), ("trained", "right"), ("held-out loss", "right"), ("gain kept", "right"),
-        ("time a step", "right"), ("time in all", "right"), ("saving r", "right"), ("at most", "right"), ("peak memory", "right"),
+        ("time a step", "right"), ("time in all", "right"), ("saving r", "right"), ("at most", "right"),
+        ("peak memory", "right"),
     ):  # fmt: skip
         table.add_column(
             heading,
