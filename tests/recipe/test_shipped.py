@@ -11,6 +11,7 @@ import pytest
 from frostline.errors import RecipeError
 from frostline.recipe import WrittenPlan, load_recipe, variants_of
 from frostline.recipe.shipped import copy_recipe, shipped_recipes
+from frostline.stats.significance import replicates_needed
 
 NAMES = [recipe.name for recipe in shipped_recipes()]
 
@@ -39,6 +40,15 @@ def test_first_line_is_a_sentence_for_the_list(name: str) -> None:
     recipe = next(recipe for recipe in shipped_recipes() if recipe.name == name)
     assert recipe.text.startswith("# ")
     assert 20 < len(recipe.summary) < 130
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_replicates_can_decide_or_it_says_what_they_cannot(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(copy_recipe(name, tmp_path))
+    text = next(recipe.text for recipe in shipped_recipes() if recipe.name == name)
+    needed = replicates_needed(len(recipe.arms) - 1)
+    comments = " ".join(line.partition("#")[2].strip() for line in text.splitlines())
+    assert len(recipe.seeds) >= needed or "needs seven, [0, 1, 2, 3, 4, 5, 6]" in comments
 
 
 def test_copying_never_overwrites(tmp_path: Path) -> None:
