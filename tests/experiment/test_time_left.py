@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from frostline.arms import USUAL_TRIALS, prepare
 from frostline.experiment import run_experiment
-from frostline.experiment.time_left import PRESENT, TimeLeft, Work
-from frostline.recipe import load_recipe
+from frostline.experiment.time_left import PRESENT, TimeLeft, Work, expect_run
+from frostline.recipe import Variant, load_recipe
 from frostline.run_folder import ArmPlace
 from frostline.terminal.progress import PlainProgress
 from tests.builders.experiments import run_tiny, write_experiment
@@ -84,6 +85,33 @@ def test_a_piece_of_work_that_fails_has_ended_too() -> None:
     with pytest.raises(ZeroDivisionError), time_left.doing(FULL, Work("step", "full")):
         raise ZeroDivisionError
     assert time_left.seconds() == 0.0
+
+
+def test_only_the_first_beginning_of_an_arm_settles_how_it_is_trained() -> None:
+    clock = Clock()
+    time_left = TimeLeft(now=clock)
+    again = ArmPlace("", 1, "full")
+    time_left.expect(FULL, Work("settle", "full"), 1, 10.0)
+    time_left.expect(again, Work("begin", "full"), 1, 1.0)
+    assert time_left.beginning(FULL) == Work("settle", "full")
+    take(time_left, clock, FULL, time_left.beginning(FULL), 20.0)
+    # How far off that guess was says nothing of copying the model.
+    assert time_left.seconds() == 1.0
+    assert time_left.beginning(FULL) == time_left.beginning(again) == Work("begin", "full")
+
+
+def test_a_run_with_a_race_expects_each_arm_to_settle_once(tmp_path: Path) -> None:
+    raced = {"full": {"train": "all", "learning_rate": "best"}, "given": {"train": "mlp"}}
+    windows = {"length": 16, "held_out": 4, "race": 4}
+    recipe = load_recipe(write_experiment(tmp_path, layers=2, arms=raced, windows=windows, seeds=[0, 1, 2]))
+    prepared = prepare(Variant("", recipe), tmp_path / "cache", say=lambda text: None)
+    time_left = TimeLeft()
+    expect_run(time_left, prepared, [""])
+    pieces = {
+        kind: {arm: sum(left[Work(kind, arm)] for left in time_left._left.values()) for arm in raced}
+        for kind in ("settle", "begin")
+    }
+    assert pieces == {"settle": {"full": 1, "given": 1}, "begin": {"full": USUAL_TRIALS - 1 + 3, "given": 2}}
 
 
 class Heard(PlainProgress):

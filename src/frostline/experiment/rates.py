@@ -225,7 +225,7 @@ def _try(race: Race, planned: PlannedArm, rate: float) -> RateTried:
     seed = race_seed(prepared.recipe)
     began = time.monotonic()
     place = of_the_race(prepared.variant, name)
-    with race.time_left.doing(place, Work("begin", name)):
+    with race.time_left.doing(place, race.time_left.beginning(place)):
         arm = _begin(own, replace(planned, learning_rate=rate, steps=training.steps), seed)
     race.progress.begin(f"Racing rates: {name} at {learning_rate(rate)}", {name: training.steps})
     losses: list[float] = []

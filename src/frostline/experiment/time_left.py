@@ -22,17 +22,19 @@ PRESENT = 5
 """Pieces of one kind whose median is the present pace."""
 SAMPLE_SIZE = 512
 """Rows and columns of the matrices whose product tells the machine's speed: large enough to guess by."""
-SHARE_OF_SPEED, SHARE_WHEN_SAMPLING = 0.5, 0.05
+SHARE_OF_SPEED, SHARE_WHEN_SAMPLING = 0.5, 0.1
 """What a step, and what writing text token by token, makes of that speed."""
 SETTLING_WINDOWS = 20
-"""Windows that the engine reads to find out which of its shortcuts an arm can use."""
+"""Windows that the engine reads to find out which of its shortcuts an arm can use, at its first beginning."""
+COPIED_BYTES_PER_SECOND = 1e9
+"""Copying and hashing the model, which is all that an arm's later beginnings do."""
 PROCESS_SECONDS, REPORT_SECONDS = 10.0, 5.0
 """Until a process of its own has loaded what it needs; summary and report."""
 
-ARITHMETIC = frozenset({"begin", "step", "evaluate"})
+ARITHMETIC = frozenset({"settle", "step", "evaluate"})
 """Kinds of work that wait for the processor alone: how far a guess about one is off tells of the others."""
 
-Kind = Literal["begin", "step", "evaluate", "text", "memory", "report"]
+Kind = Literal["settle", "begin", "step", "evaluate", "text", "memory", "report"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class TimeLeft:
     def skip(self, place: ArmPlace, work: Work, pieces: int) -> None:
         """So many pieces were done by an earlier process."""
         self._left[place][work] -= pieces
+
+    def beginning(self, place: ArmPlace) -> Work:
+        """The work of beginning with the arm at `place`: its first beginning also settles how the engine trains it."""
+        settle = Work("settle", place.arm)
+        return settle if self._left[place][settle] > 0 else Work("begin", place.arm)
 
     @contextmanager
     def doing(self, place: ArmPlace, work: Work) -> Iterator[None]:
@@ -111,6 +118,7 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
     written = sampling.prompt_tokens + sampling.new_tokens / SHARE_WHEN_SAMPLING
     text = token * sampling.prompts * sampling.draws * written
     every = measures.evaluate_every
+    copy = 4 * sum(parameter.numel() for parameter in prepared.model.parameters()) / COPIED_BYTES_PER_SECOND
     for variant in variants:
         for seed in recipe.seeds:
             time_left.expect(ArmPlace(variant, seed, ""), Work("text"), int(sampling.prompts > 0), text)
@@ -119,7 +127,9 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
             settling = token * recipe.windows.length * SETTLING_WINDOWS
             for seed in recipe.seeds:
                 place = ArmPlace(variant, seed, name)
-                time_left.expect(place, Work("begin", name), 1, settling)
+                settles = not arm.raced and seed == recipe.seeds[0]
+                time_left.expect(place, Work("settle", name), int(settles), settling)
+                time_left.expect(place, Work("begin", name), int(not settles), copy)
                 time_left.expect(place, Work("step", name), steps, step)
                 time_left.expect(place, Work("evaluate"), 1 + ((steps - 1) // every if every else 0), evaluation)
                 time_left.expect(place, Work("text"), int(sampling.prompts > 0), text)
@@ -128,7 +138,8 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
                     of_the_race(variant, name),
                     trial_training(recipe.training.of_steps(arm.steps), arm.resolved),
                 )
-                time_left.expect(race, Work("begin", name), USUAL_TRIALS, settling)
+                time_left.expect(race, Work("settle", name), 1, settling)
+                time_left.expect(race, Work("begin", name), USUAL_TRIALS - 1, copy)
                 time_left.expect(race, Work("step", name), USUAL_TRIALS * trial.steps, step)
             memory = PROCESS_SECONDS + settling + 2 * step
             time_left.expect(of_the_run(variant, name), Work("memory", name), int(measures.memory), memory)

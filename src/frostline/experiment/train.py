@@ -83,7 +83,7 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
     time_left, arms = replicate.time_left, []
     for planned in planned_arms:
         place = replicate.journal_of(planned.name).place
-        with on_its_own(replicate, planned.name), time_left.doing(place, Work("begin", planned.name)):
+        with on_its_own(replicate, planned.name), time_left.doing(place, time_left.beginning(place)):
             arms.append(begin_arm(replicate, planned))
             time_left.skip(place, Work("step", planned.name), arms[-1].steps)
             evaluations = arms[-1].steps // (prepared.recipe.measures.evaluate_every or arms[-1].steps + 1)
