@@ -35,7 +35,10 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> VariantSummary:
         (found([0.1, 0.2], -0.05, 0.3), "open"),
         (found([0.1, -0.2], -0.4, 0.3), "level"),
         (found([0.1] * 7, 0.05, 0.3, (0.02, 0.18)), "behind"),
-        (found([0.1] * 7, 0.05, 0.3, (-0.02, 0.22)), "level"),
+        (found([0.1] * 5 + [-0.1, 0.9], 0.05, 0.3, (-0.02, 0.42)), "level"),
+        # Six of seven below their mean, and a t interval off zero: skew that the test of the claims is not fooled by.
+        (found([-0.20, -0.19, -0.18, -0.2, -0.19, -0.18, 0.02], -0.4, -0.05, (-0.23, -0.09)), "level"),
+        (found([0.2, 0.2, 0.2, 0.2, -0.01], 0.05, 0.3, (0.04, 0.28)), "level"),
     ],
 )
 def test_who_is_ahead_takes_all_seeds_and_evaluations_that_leave_no_doubt(one: AtEqualCost, where: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from numpy.random import Generator
 
 from bench.scenarios import SCENARIOS, Cell, Null, Scenario
-from bench.simulate import rate
+from bench.simulate import AGAIN, Ledger, rate, settled
 from frostline.recipe.primary import COMPARED
 from frostline.stats.comparisons import MEASURES
 
@@ -45,3 +46,29 @@ def test_no_verdict_over_replicates_is_given_with_three(claim: str) -> None:
 
 def test_a_recipe_may_name_every_measure_that_is_compared() -> None:
     assert set(COMPARED) == set(MEASURES)
+
+
+def _errs(shares: dict[int, float]) -> Null:
+    """A null whose verdict is false in so many of the first 200, and of those after."""
+    count = iter(range(10**6))
+
+    def simulate(generator: Generator, cell: Cell) -> str:
+        place = next(count)
+        share = next(value for start, value in sorted(shares.items(), reverse=True) if start <= place)
+        return "supported" if generator.random() < share else "undecided"
+
+    return Null("made up", simulate)
+
+
+def test_a_share_that_looks_high_is_that_of_new_experiments_alone() -> None:
+    cell = Cell(3, 20, 0.0, "normal")
+    assert settled(_errs({0: 1.0, 200: 0.0}), cell, 200) == 0
+    assert settled(_errs({0: 1.0, 200: 1.0, 200 + AGAIN[0][1]: 0.5}), cell, 200) == pytest.approx(0.5, abs=0.03)
+    assert settled(_errs({0: 0.01, 200: 1.0}), cell, 200) < AGAIN[0][0]
+
+
+def test_the_page_counts_the_cells_with_a_verdict_and_names_those_that_err_too_often() -> None:
+    ledger = Ledger()
+    for name, false, power in (("a", 0.01, 0.5), ("b", 0.08, 0.5), ("none", 0.0, 0.0), ("never", math.nan, math.nan)):
+        ledger.enter(name, false, power)
+    assert "Of 2 cells in which a verdict is given, 1 lie above 6% (b: 8.0%)" in ledger.words()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from frostline.readable import gigabytes, learning_rate, loss, percent, seconds
 from frostline.stats.arms import ArmSummary
 from frostline.stats.estimate import Estimate
-from frostline.stats.significance import MINIMUM_REPLICATES
+from frostline.stats.significance import ALPHA, MINIMUM_REPLICATES, guarded_p
 from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost
 from frostline.stats.wording import interval, listed
 
@@ -53,9 +53,18 @@ def cost_details(arms: dict[str, ArmSummary], baseline: str) -> list[str]:
 
 
 def standing(found: AtEqualCost) -> str:
-    """Whether the arm is `ahead` of the baseline there, `behind`, `level`, or `open`: evaluations too far apart."""
+    """Whether the arm is `ahead` of the baseline there, `behind`, `level`, or `open`: evaluations too far apart.
+
+    From six replicates on the test of the claims decides. Fewer must all point the same way (more than `SEEDS_SHOWN`
+    significantly so), and what is said then speaks of these runs alone.
+    """
     difference = found.difference
-    values = found.by_seed if difference.n <= SEEDS_SHOWN else [difference.low or 0.0, difference.high or 0.0]
+    values = list(found.by_seed)
+    if difference.n > SEEDS_SHOWN:
+        values += [difference.low or 0.0, difference.high or 0.0]
+    if difference.n >= MINIMUM_REPLICATES:
+        p = guarded_p(found.by_seed)
+        values = [difference.value or 0.0] if p is not None and p < ALPHA else [0.0]
     if max(values) < 0:
         return AHEAD if found.most < 0 else OPEN
     if min(values) > 0:

@@ -113,8 +113,13 @@ def difference(pairs: Pairs, compared: Compared) -> Estimate:
 
 def _comparison(name: str, compared: Compared, pairs: Pairs, p: float | None, corrected: float | None) -> Comparison:
     found = difference(pairs, compared)
-    verdict = "undecided"
-    if corrected is not None and corrected < ALPHA and found.value is not None:
-        verdict = "lower" if found.value < 0 else "higher"
+    verdict = told(found.value, corrected)
     crossed = held_out_crossed(pairs) if name == "held_out_after" else None
     return Comparison(pairs.arm, name, found, p, corrected, verdict, crossed=crossed)
+
+
+def told(value: float | None, corrected: float | None) -> str:
+    """`lower` or `higher` where the difference is significant, else `undecided`."""
+    if corrected is None or corrected >= ALPHA or value is None:
+        return "undecided"
+    return "lower" if value < 0 else "higher"

@@ -1,18 +1,20 @@
 """Which arms are worth having? Those that no other beats in loss without costing more: the front of loss against cost.
 
 An arm is beaten by another that ends at a loss as low or lower and costs as little or less, one of the two being
-strict. It is surely beaten where the 95 % intervals of the paired differences in loss and in time lie on one side of
-zero, for which there must be seeds enough; memory has been measured once, so that there the loss alone decides.
+strict. It is surely beaten where the paired differences in loss and in time are each significant over replicates, by
+the test of the claims (guarded against skew, Holm over the other arms), for which there must be six seeds or more;
+memory has been measured once, so that there the loss alone decides.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from frostline.stats import scalars
 from frostline.stats.estimate import Estimate
 from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import FrontPoint
 from frostline.stats.timing import of_one_run
 from frostline.stats.trade import over_seeds, training_seconds
@@ -56,12 +58,12 @@ def _points(variant: VariantRun, axis: str, by_seed: dict[str, dict[int, float]]
             values[arm] = (one_measurement if axis == "bytes" else cost), loss
     found = []
     for arm, (cost, loss) in values.items():
-        beaten = {
-            other: _surely(losses[other], losses[arm]) and (axis == "bytes" or _surely(by_seed[other], by_seed[arm]))
-            for other in values
-            if _beats(values[other], values[arm])
-        }
-        found.append(FrontPoint(axis, arm, cost, loss, list(beaten), [other for other, sure in beaten.items() if sure]))
+        others = [other for other in values if other != arm]
+        compared = [[(losses[other], losses[arm]), (by_seed[other], by_seed[arm])] for other in others]
+        sure = surely_lower([own if axis == "seconds" else own[:1] for own in compared])
+        beaten = [other for other in others if _beats(values[other], values[arm])]
+        surely = [other for other, one in zip(others, sure, strict=True) if one and other in beaten]
+        found.append(FrontPoint(axis, arm, cost, loss, beaten, surely))
     return found
 
 
@@ -70,7 +72,20 @@ def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> 
     return all(own <= theirs for own, theirs in pairs) and any(own < theirs for own, theirs in pairs)
 
 
-def _surely(lower: dict[int, float], higher: dict[int, float]) -> bool:
-    """Whether `lower` is below `higher` by more than chance, over the replicates of both."""
-    high = over_seeds([lower[seed] - higher[seed] for seed in lower if seed in higher], "").high
-    return high is not None and high < 0
+BySeed = dict[int, float]
+
+
+def surely_lower(others: Sequence[Sequence[tuple[BySeed, BySeed]]]) -> list[bool]:
+    """For each of several arms whether, in all of its pairs of measures, the first is surely below the second.
+
+    Of two measures both must be, so that the larger p counts, without a correction.
+    """
+    p_values = holm([max(_p_below(lower, higher) for lower, higher in pairs) for pairs in others])
+    return [p is not None and p < ALPHA for p in p_values]
+
+
+def _p_below(lower: BySeed, higher: BySeed) -> float:
+    """p of `lower` not lying below `higher`, over the replicates of both; 1 where it does not."""
+    differences = [lower[seed] - higher[seed] for seed in lower if seed in higher]
+    p = guarded_p(differences)
+    return p if p is not None and sum(differences) < 0 else 1.0

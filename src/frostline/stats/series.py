@@ -3,14 +3,16 @@
 Neighbouring steps are alike, so that n steps are worth fewer: with a first-order autocorrelation phi, n (1 - phi) /
 (1 + phi). A short series cannot tell its own phi, and a test that trusts the estimate errs in up to half of all cases.
 So phi is estimated over all series, corrected for its bias (Kendall 1954, *Biometrika* 41:403), and taken one standard
-error too high; and below `FEWEST_UNITS` independent steps nothing is decided at all. docs/simulation.md has the rates.
+error too high. Below `FEWEST_UNITS` independent steps that is not caution enough: there a mean is tested as if phi were
+at the upper end of its 95 % interval, with the degrees of freedom that the most sluggish series has. Only what is large
+against all noise is decided then, such as half of the time saved. docs/simulation.md has the rates.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,13 +20,18 @@ from scipy import special
 
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, Floats, autocorrelation, finite, slope
-from frostline.stats.significance import hall_t, two_sided
+from frostline.stats.significance import hall_p, skewness, two_sided
 
 FEWEST_UNITS = 10.0
-"""Independent steps, over all series, below which no test is made."""
+"""Independent steps, over all series, below which phi is taken at its upper limit."""
 FEWEST_STEPS = 8
 LARGEST_PHI = 0.97
+LIMIT_ERRORS = 2.0
+"""Standard errors of phi from its estimate to its upper limit."""
+DEGREES_AT_LIMIT = 2
+"""Degrees of freedom of the spread of one series where neighbours are as alike as can be (of a random walk: 2.5)."""
 OVER_STEPS = "t over steps, fewer for their autocorrelation"
+AT_LIMIT = "t over steps, their autocorrelation at its upper limit"
 
 
 @dataclass(frozen=True)
@@ -35,33 +42,44 @@ class SeriesTest:
     error: float
     units: float
     series: int
-    skewed_t: float = math.nan
-    """Hall's t of the value, where skew could matter; NaN where not."""
+    skewness: float = math.nan
+    """Skewness of the steps, where it could matter; NaN where not."""
+    error_at_limit: float = math.nan
+    """Standard error with phi at its upper limit, where there are too few independent steps; NaN where not used."""
 
     @property
     def enough(self) -> bool:
-        """Whether there are steps enough to test anything."""
+        """Whether there are independent steps enough to trust what they say of phi."""
         return math.isfinite(self.error) and self.units >= FEWEST_UNITS
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything can be said: there are steps enough, or their spread at phi's upper limit is known."""
+        return self.enough or self.error_at_limit > 0
 
     @property
     def degrees(self) -> float:
         """Degrees of freedom."""
-        return max(1.0, self.units - self.series)
+        return max(1.0, self.units - self.series) if self.enough else DEGREES_AT_LIMIT * self.series
 
     def p_value(self, null: float = 0.0) -> float | None:
-        """Two-sided p of the value being `null`; None where there are too few independent steps."""
-        if not self.enough:
+        """Two-sided p of the value being `null`; None where nothing can be said."""
+        if not self.speaks:
             return None
+        away = self.value - null
+        if not self.enough:
+            return two_sided(away / self.error_at_limit, self.degrees)
         if self.error == 0:
-            return 1.0 if self.value == null else 2.0 ** (1 - self.units)
-        p = two_sided((self.value - null) / self.error, self.degrees)
-        if math.isfinite(self.skewed_t):
-            p = max(p, two_sided(self.skewed_t, self.degrees))
+            return 1.0 if away == 0 else 2.0 ** (1 - self.units)
+        p = two_sided(away / self.error, self.degrees)
+        if math.isfinite(self.skewness):
+            p = max(p, hall_p(away / self.error / math.sqrt(self.units), self.skewness, self.units, self.degrees))
         return p
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Lower and upper end."""
-        half = float(special.stdtrit(self.degrees, 0.5 + level / 2)) * self.error
+        error = self.error if self.enough else self.error_at_limit
+        half = float(special.stdtrit(self.degrees, 0.5 + level / 2)) * error
         return self.value - half, self.value + half
 
     def estimate(self, unit: str, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
@@ -69,8 +87,10 @@ class SeriesTest:
         method = f"{OVER_STEPS}, in these runs"
         if not math.isfinite(self.value):
             return Estimate(None, None, None, 0, unit, "not measured")
-        if not self.enough:
+        if not self.speaks:
             return Estimate(self.value, None, None, int(self.units), unit, f"{method}: too few for an interval")
+        if not self.enough:
+            method = f"{AT_LIMIT}, in these runs"
         low, high = self.interval()
         return Estimate(self.value, max(low, bounds[0]), min(high, bounds[1]), int(self.units), unit, method)
 
@@ -78,35 +98,50 @@ class SeriesTest:
 NOTHING = SeriesTest(math.nan, math.nan, 0.0, 0)
 
 
-def cautious_phi(series: Sequence[Floats]) -> float:
-    """Autocorrelation of `series` about their own means, one standard error above its estimate, 0 to `LARGEST_PHI`."""
+def phi_of(series: Sequence[Floats]) -> tuple[float, float]:
+    """Autocorrelation of `series` about their own means, corrected for its bias, and its standard error."""
     n = min(len(one) for one in series)
     phi = (n * autocorrelation(series) + 1) / max(1, n - 3)
-    error = math.sqrt(max(0.0, 1 - phi**2) / (n * len(series)))
-    return min(max(phi + error, 0.0), LARGEST_PHI)
+    return phi, math.sqrt(max(0.0, 1 - phi**2) / (n * len(series)))
 
 
-def independent_steps(series: Sequence[Floats]) -> float:
-    """How many independent steps the steps of all `series` are worth."""
-    phi = cautious_phi(series)
-    return sum(len(one) for one in series) * (1 - phi) / (1 + phi)
+def independent_steps(series: Sequence[Floats], phi: tuple[float, float] | None = None) -> float:
+    """How many independent steps the steps of all `series` are worth, phi one standard error above its estimate."""
+    estimate, error = phi or phi_of(series)
+    cautious = min(max(estimate + error, 0.0), LARGEST_PHI)
+    return sum(len(one) for one in series) * (1 - cautious) / (1 + cautious)
 
 
-def mean_test(series: Sequence[ArrayLike], null: float = 0.0) -> SeriesTest:
-    """The mean over all steps of all `series` ([steps] each), tested against `null`."""
+def error_at_limit(series: Sequence[Floats], phi: tuple[float, float]) -> float:
+    """Standard error of the mean over all `series`, with phi at its upper limit, by the spread within them.
+
+    Of an AR(1) series of n steps with variance 1 the mean has the variance v = sum of (n - |j|) phi^|j| over n^2, and
+    the steps about it have 1 - v.
+    """
+    limit = min(max(phi[0] + LIMIT_ERRORS * phi[1], 0.0), LARGEST_PHI)
+    steps = min(len(one) for one in series)
+    lags = np.arange(1, steps)
+    of_mean = float(steps + 2 * ((steps - lags) * limit**lags).sum()) / steps**2
+    within = sum(float(np.sum((one - one.mean()) ** 2)) for one in series) / sum(len(one) for one in series)
+    return math.sqrt(of_mean / (1 - of_mean) * within / len(series))
+
+
+def mean_test(series: Sequence[ArrayLike]) -> SeriesTest:
+    """The mean over all steps of all `series` ([steps] each)."""
     kept = _kept(series)
     if not kept:
         return NOTHING
     values = np.concatenate(kept)
     mean = float(values[0]) if np.ptp(values) == 0 else float(values.mean())
-    units = independent_steps(kept)
+    phi = phi_of(kept)
+    units = independent_steps(kept, phi)
     squares = sum(float(np.sum((one - one.mean()) ** 2)) for one in kept)
     # Steps that are alike show too little of their own spread.
     spread = squares / max(1.0, len(values) - len(kept) * len(values) / units)
     error = math.sqrt(spread / units) if units > len(kept) else math.nan
-    if error == 0:
-        return SeriesTest(mean, 0.0, units, len(kept))
-    return SeriesTest(mean, error, units, len(kept), hall_t(values - null, units) if values.std() > 0 else math.nan)
+    skewed = skewness(values) if error > 0 and values.std() > 0 else math.nan
+    found = SeriesTest(mean, error, units, len(kept), skewed)
+    return found if found.enough else replace(found, error_at_limit=error_at_limit(kept, phi))
 
 
 def slope_test(series: Sequence[ArrayLike]) -> SeriesTest:

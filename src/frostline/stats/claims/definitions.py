@@ -66,6 +66,10 @@ _OR_STEPS = (
     f"{_SIGN_FLIP}; with fewer replicates in these runs, by t over steps, fewer for their autocorrelation, ten "
     "independent ones or more"
 )
+_FEWER = (
+    "fewer for their autocorrelation, which is taken at its upper limit where they are worth fewer than ten "
+    "independent ones"
+)
 C1 = Definition(
     "C1",
     "The full arm's loss falls faster than the frozen arm's.",
@@ -127,14 +131,12 @@ C6 = Definition(
     "The trainable matrices of the frozen arm change more per step than the same matrices in the full arm.",
     "Ratio of the weight changes per unit of learning rate, frozen arm over full arm, same matrices, same step; "
     "geometric mean over steps",
-    f"The ratio lies within the margin ({_OR_STEPS})",
+    f"The ratio lies within the margin ({_SIGN_FLIP}; with fewer replicates in these runs, by t over steps, {_FEWER})",
     f"{LOAD:g} times as much, or {LOAD:g} times less",
     STUDY,
     WITHIN,
 )
-_OVER_TIMED = (
-    "t over timed pairs of steps, fewer for their autocorrelation, ten independent ones or more, Holm over arms"
-)
+_OVER_TIMED = f"t over timed pairs of steps, {_FEWER}, Holm over arms"
 C7 = Definition(
     "C7",
     "Freezing saves time.",
@@ -159,7 +161,8 @@ C7_GROWTH = Definition(
     "C7",
     "The saving grows with the size of the model.",
     "Slope of r over log2 of the parameters, over variants of different model size",
-    f"The slope is 0 in these models ({_OVER_TIMED})",
+    "The slope is 0 in these models (t over timed pairs of steps, fewer for their autocorrelation, ten independent "
+    "ones or more for each model, Holm over arms)",
     "none",
     STUDY,
     WITHIN,

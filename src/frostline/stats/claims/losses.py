@@ -105,9 +105,10 @@ def below(gap: Floats) -> Floats:
 
 def share_test(gaps: Sequence[Floats]) -> SeriesTest:
     """Share of points below the line. How alike neighbours are is told by the gaps: their signs may never change."""
-    found = mean_test([below(gap) for gap in gaps], 0.5)
+    found = mean_test([below(gap) for gap in gaps])
     units = min(found.units, independent_steps(gaps))
-    return replace(found, error=found.error * math.sqrt(found.units / units), units=units, skewed_t=math.nan)
+    error = found.error * math.sqrt(found.units / units)
+    return replace(found, error=error, units=units, skewness=math.nan, error_at_limit=math.nan)
 
 
 def distance_ranks(gap: Floats) -> Floats:

@@ -71,7 +71,7 @@ def log_ratios(pairs: Pairs) -> list[Floats]:
 def saving_verdicts(series: Sequence[Sequence[Floats]], least: float) -> list[Verdict]:
     """A verdict for each arm's logarithms of ratios: a saving beyond `least`."""
     null = -math.log1p(-least)
-    p_values = [mean_test(own, null).p_value(null) for own in series]
+    p_values = [mean_test(own).p_value(null) for own in series]
     return within_runs(p_values, [[float(one.mean()) - null for one in own] for own in series], 1)
 
 
@@ -138,7 +138,7 @@ def judge_growth(contexts: Sequence[Context]) -> list[ClaimResult]:
         arm: slope_of_savings([mean_test(log_ratios(pairs_in(context, arm))) for context in contexts], weights)
         for arm in arms
     }
-    verdicts = within_runs([one.p_value() for one in slopes.values()], [[one.value] for one in slopes.values()], 1)
+    verdicts = growth_verdicts(list(slopes.values()))
     results = []
     for (arm, found), verdict in zip(slopes.items(), verdicts, strict=True):
         if any(context.variant.prepared.schedule != LOCK_STEP for context in contexts):
@@ -151,6 +151,11 @@ def judge_growth(contexts: Sequence[Context]) -> list[ClaimResult]:
         )
         results.append(across_variants(C7_GROWTH, arm, verdict, effect, sentence))
     return results
+
+
+def growth_verdicts(slopes: Sequence[SeriesTest]) -> list[Verdict]:
+    """A verdict for each arm's slope of the savings over the sizes of the models."""
+    return within_runs([one.p_value() for one in slopes], [[one.value] for one in slopes], 1)
 
 
 def slope_of_savings(found: Sequence[SeriesTest], weights: Floats) -> SeriesTest:

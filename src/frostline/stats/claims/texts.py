@@ -89,7 +89,7 @@ def judge_sampling_noise(context: Context) -> list[ClaimResult]:
         if effect.value is None:
             results.append(untested(C4, context, Obstacle(f"No text of {arm} and {context.full}.", SAMPLE), arm))
             continue
-        verdict = _noise_verdict(one, p)
+        verdict = noise_verdict(one, p)
         more = "more" if effect.value > 0 else "less"
         sentence = (
             f"The share of common tokens of {arm} was {points(abs(effect.value))} {more} than that of {context.full}"
@@ -100,7 +100,8 @@ def judge_sampling_noise(context: Context) -> list[ClaimResult]:
     return results
 
 
-def _noise_verdict(found: Bootstrap, p: float | None) -> Verdict:
+def noise_verdict(found: Bootstrap, p: float | None) -> Verdict:
+    """The verdict on C4 from the difference of the shares, and its p over arms."""
     if found.value <= 0:
         return Verdict(UNDECIDED, p, "A run in which the frozen arm's share does exceed the full arm's.")
     if p is not None and p < ALPHA:

@@ -113,9 +113,8 @@ def judged(arms: Sequence[Series], direction: int, margin: float = 0.0) -> list[
 def _p_within(found: SeriesTest, null: float, margin: float) -> float | None:
     """p of the value lying beyond `margin` from `null` on its side; 1 where it lies within."""
     away = found.value - null
-    if not found.enough or (margin > 0 and abs(away) <= margin):
-        return 1.0 if found.enough else None
-    return found.p_value(null + math.copysign(margin, away))
+    p = found.p_value(null + math.copysign(margin, away))
+    return 1.0 if p is not None and margin > 0 and abs(away) <= margin else p
 
 
 def both(first: Verdict, second: Verdict) -> Verdict:
