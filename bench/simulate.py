@@ -32,8 +32,6 @@ HIGHEST = 0.06
 """Share of false verdicts that no cell may pass."""
 AGAIN = ((0.035, 1000), (0.05, 4000))
 """Above such a share, so many new experiments are simulated, and theirs alone is the share that counts."""
-PLAIN = 0.15
-"""A share above this needs no more experiments."""
 
 
 def main() -> None:
@@ -99,7 +97,7 @@ def head(simulations: int, ledger: Ledger, seconds: float) -> Iterator[str]:
         "cell counts all its experiments, those without a verdict, too.\n\n"
         f"**How many.** {simulations} experiments for each cell, kind of noise and null. A largest share over many "
         f"kinds lies above its truth; so where a share lies {again} new ones are simulated, with other seeds, and "
-        f"their share alone counts (above {PLAIN:.0%} it is plain as it is). What is left: a share that was never above the first bound has a standard error of "
+        "their share alone counts. What is left: a share that was never above the first bound has a standard error of "
         f"{_error(bound, simulations):.1%}, so that a true {2 * bound:.0%} passes unseen once in "
         f"{1 / _passes(2 * bound, simulations, bound):.0f} times; the last of the others has one of "
         f"{_error(HIGHEST, last):.1%} at {HIGHEST:.0%}.\n\n"
@@ -141,8 +139,7 @@ def scenario_table(scenario: Scenario, simulations: int, ledger: Ledger) -> Iter
                 ledger.enter(f"{name}, {steps} steps, phi {phi:g}", max(rates), power)
             else:
                 cells += [*(f"{one:.1%}" for one in rates), f"{power:.0%}"]
-                # What speaks of these runs alone is no verdict about others.
-                if not (scenario.claim.startswith("Words") and replicates < 6):
+                if replicates >= scenario.from_replicates:
                     ledger.enter(name, max(rates), power)
         yield f"| {replicates} | " + " | ".join(cells) + " |"
 
@@ -153,14 +150,15 @@ def _cell(false: float, power: float) -> str:
 
 def false_rate(scenario: Scenario, cell: Cell, simulations: int) -> float:
     """Largest share of false verdicts over the claim's nulls."""
-    return max(settled(null, cell, simulations) for null in scenario.nulls)
+    again = AGAIN if cell.replicates >= scenario.from_replicates else ()
+    return max(settled(null, cell, simulations, again) for null in scenario.nulls)
 
 
-def settled(null: Null, cell: Cell, simulations: int) -> float:
+def settled(null: Null, cell: Cell, simulations: int, again: Sequence[tuple[float, int]] = AGAIN) -> float:
     """Share of false verdicts; where it looks high, that of a new and larger batch alone."""
     found = rate(null.simulate, cell, null.false, simulations, null.what)
-    for bound, count in AGAIN:
-        if math.isnan(found) or found <= bound or found > PLAIN:
+    for bound, count in again:
+        if math.isnan(found) or found <= bound:
             break
         found = rate(null.simulate, cell, null.false, count, f"{null.what}, {count} more")
     return found

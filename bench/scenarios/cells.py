@@ -58,6 +58,8 @@ class Scenario:
     over_steps: bool = True
     """Whether steps and their autocorrelation matter."""
     replicates: tuple[int, ...] = REPLICATES
+    from_replicates: int = 1
+    """Replicates from which on it says more than what was seen in these runs."""
     note: str = ""
     """What a reader of its table should know, too."""
 

@@ -13,7 +13,7 @@ from frostline.stats.comparisons import told
 from frostline.stats.front import surely_lower
 from frostline.stats.pairs import Pair, Pairs
 from frostline.stats.runs import ArmRun
-from frostline.stats.significance import guarded_p
+from frostline.stats.significance import MINIMUM_REPLICATES, guarded_p
 from frostline.stats.trade import at_equal_cost, over_seconds
 
 SPREAD = 0.01
@@ -22,15 +22,15 @@ ALL = (1, 2, 3, 5, *REPLICATES[1:])
 TOLD = frozenset({AHEAD, BEHIND})
 
 
-def at_equal_time(effect: float, every: int) -> Simulation:
-    """Who got further: a full arm of 60 s beside one that takes 0.62 s a step, evaluated `every` steps.
+def at_equal_time(effect: float, every: int, seconds: float = 0.6) -> Simulation:
+    """Who got further: a full arm of 60 s beside one that takes `seconds` a step, evaluated `every` steps.
 
     At the time of the shorter one their losses differ by `effect` standard deviations.
     """
 
     def simulate(generator: Generator, cell: Cell) -> str:
         behind = SPREAD * (draw(generator, cell.noise, cell.replicates) - effect)
-        pairs = [Pair(seed, _arm(0.62, every, own), _arm(1.0, every, 0.0)) for seed, own in enumerate(behind)]
+        pairs = [Pair(seed, _arm(seconds, every, own), _arm(1.0, every, 0.0)) for seed, own in enumerate(behind)]
         found = at_equal_cost(Pairs("arm", "full", tuple(pairs), ()), "seconds", over_seconds)
         assert found is not None
         return standing(found)
@@ -61,10 +61,10 @@ def beaten(loss: float, others: int = 1) -> Simulation:
         def by_seed(values: Floats) -> dict[int, float]:
             return dict(enumerate(values.tolist()))
 
-        own = draw(generator, cell.noise, cell.replicates) / math.sqrt(2)
+        own = np.zeros(cell.replicates)
         compared = []
         for _ in range(others):
-            theirs = draw(generator, cell.noise, cell.replicates) / math.sqrt(2) - loss
+            theirs = draw(generator, cell.noise, cell.replicates) - loss
             seconds = 60 + 0.5 * generator.normal(size=(2, cell.replicates))
             compared.append([(by_seed(theirs), by_seed(own)), (by_seed(seconds[0] - 20), by_seed(seconds[1]))])
         return "surely" if any(surely_lower(compared)) else ""
@@ -76,14 +76,15 @@ WORDING = (
     Scenario(
         "Words: ahead or behind at equal time",
         (
-            Null("nothing differs, evaluated every second step", at_equal_time(0.0, 2), TOLD),
-            Null("nothing differs, evaluated every 20th step", at_equal_time(0.0, 20), TOLD),
+            Null("nothing differs, both evaluated at that time", at_equal_time(0.0, 2), TOLD),
+            Null("nothing differs, one read off between evaluations", at_equal_time(0.0, 20, 0.62), TOLD),
         ),
         "lower by two standard deviations of what replicates differ by",
         at_equal_time(2.0, 2),
         found=AHEAD,
         over_steps=False,
         replicates=ALL,
+        from_replicates=MINIMUM_REPLICATES,
         note="With fewer than six replicates the sentence says 'in these runs', and of them alone it is true: it names "
         "the arm that was ahead in each. As a guess about other seeds it is as poor as these rows say.",
     ),
