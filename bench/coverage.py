@@ -18,7 +18,7 @@ from bench.scenarios.cells import REPLICATES
 from frostline.stats.crossed import crossed_interval
 from frostline.stats.intervals import Floats, t_interval
 from frostline.stats.series import mean_test
-from frostline.stats.significance import ALPHA, equivalence_p, guarded_p, sign_flip_p
+from frostline.stats.significance import ALPHA, equivalence_p, guarded_p, holm, sign_flip_p
 from frostline.stats.summary import Estimate
 
 COVERED = 1000
@@ -47,6 +47,29 @@ def replicate_tables(simulations: int) -> Iterator[str]:
     for replicates in REPLICATES:
         cells = [_two(*_equal(replicates, noise, side, simulations)) for noise in NOISES for side in (1, -1)]
         yield f"| {replicates} | " + " | ".join(cells) + " |"
+
+
+def arms_table(simulations: int) -> Iterator[str]:
+    """What Holm's correction makes of several arms."""
+    yield (
+        "\nWith several arms: how often any of one, of two, of three has a false verdict after Holm's correction, "
+        "where their noise is independent. Then strong skew is beyond what the guard was made for.\n"
+    )
+    yield "| n | " + " | ".join(NOISES) + " |"
+    yield "| ---: |" + " ---: |" * len(NOISES)
+    for replicates in (*REPLICATES, 14):
+        cells = []
+        for noise in NOISES:
+            generator = generator_for(f"arms {replicates} {noise}")
+            values = draw(generator, noise, simulations, 3, replicates)
+            p_values = [[guarded_p(arm) for arm in one] for one in values]
+            shares = [_below([_least(holm(own[:arms])) for own in p_values]) for arms in (1, 2, 3)]
+            cells.append(", ".join(f"{100 * share:.1f}" for share in shares))
+        yield f"| {replicates} | " + " | ".join(cells) + " |"
+
+
+def _least(p_values: Sequence[float | None]) -> float | None:
+    return min((p for p in p_values if p is not None), default=None)
 
 
 def _two(first: float, second: float) -> str:

@@ -55,18 +55,20 @@ def at_equal_steps(effect: float) -> Simulation:
 
 
 def beaten(loss: float, others: int = 1) -> Simulation:
-    """`surely` where another arm, faster for sure and lower by `loss` standard deviations, surely beats this one."""
+    """`surely` where another arm, faster for sure and lower by `loss` standard deviations, surely beats this one.
+
+    The differences of several others share the noise of this arm.
+    """
 
     def simulate(generator: Generator, cell: Cell) -> str:
         def by_seed(values: Floats) -> dict[int, float]:
             return dict(enumerate(values.tolist()))
 
-        own = np.zeros(cell.replicates)
-        compared = []
-        for _ in range(others):
-            theirs = draw(generator, cell.noise, cell.replicates) - loss
-            seconds = 60 + 0.5 * generator.normal(size=(2, cell.replicates))
-            compared.append([(by_seed(theirs), by_seed(own)), (by_seed(seconds[0] - 20), by_seed(seconds[1]))])
+        noise = draw(generator, cell.noise, others + 1, cell.replicates)
+        below = noise[:1] if others == 1 else (noise[:1] + noise[1:]) / math.sqrt(2)
+        zero = by_seed(np.zeros(cell.replicates))
+        quicker = [by_seed(0.7 * generator.normal(size=cell.replicates) - 20) for _ in below]
+        compared = [[(by_seed(one - loss), zero), (own, zero)] for one, own in zip(below, quicker, strict=True)]
         return "surely" if any(surely_lower(compared)) else ""
 
     return simulate
