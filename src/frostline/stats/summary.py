@@ -75,7 +75,7 @@ class FrontPoint:
     beaten_by: list[str]
     """Arms that end at a loss as low or lower and cost as little or less; empty on the front."""
     surely_beaten_by: list[str]
-    """Those of them whose lead is more than chance, by the 95 % intervals of the paired differences."""
+    """Those of them whose lead is more than chance, in loss and in time: the test of the claims, Holm over arms."""
 
 
 @dataclass(frozen=True)
