@@ -16,10 +16,10 @@ from scipy import stats
 from bench.scenarios import NOISES, Cell, draw, saved_ratios
 from bench.scenarios.cells import REPLICATES
 from frostline.stats.crossed import crossed_interval
+from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, t_interval
 from frostline.stats.series import mean_test
 from frostline.stats.significance import ALPHA, equivalence_p, guarded_p, holm, sign_flip_p
-from frostline.stats.summary import Estimate
 
 COVERED = 1000
 """Simulations of each interval."""
