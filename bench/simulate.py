@@ -73,8 +73,7 @@ def page(scenarios: Sequence[Scenario], simulations: int, *, whole: bool = True)
     began, ledger = time.process_time(), Ledger()
     lines: list[str] = []
     if whole:
-        lines += [*replicate_tables(4 * simulations), *arms_table(4 * simulations)]
-        lines += [*saving_table(STEPS, PHIS), *crossed_table()]
+        lines += [*replicate_tables(), *arms_table(), *saving_table(STEPS, PHIS), *crossed_table()]
     for scenario in scenarios:
         print(f"{time.process_time() - began:.0f} s: {scenario.claim}", file=sys.stderr, flush=True)
         lines += scenario_table(scenario, simulations, ledger)
@@ -84,7 +83,7 @@ def page(scenarios: Sequence[Scenario], simulations: int, *, whole: bool = True)
 def head(simulations: int, ledger: Ledger, seconds: float) -> Iterator[str]:
     """What is simulated, how, on what, and what that leaves open."""
     facts = describe_machine()
-    again = " and ".join(f"above {share:.1%} {count:,}" for share, count in AGAIN)
+    first, second = ((f"{100 * share:g} %", f"{count:,}") for share, count in AGAIN)
     bound, last = AGAIN[0][0], AGAIN[-1][1]
     yield (
         "# How often a verdict errs\n\n"
@@ -97,8 +96,9 @@ def head(simulations: int, ledger: Ledger, seconds: float) -> Iterator[str]:
         "noise. '-': no verdict is given there. n are replicates, phi is the steps' first-order autocorrelation. A "
         "cell counts all its experiments, those without a verdict, too.\n\n"
         f"**How many.** {simulations} experiments for each cell, kind of noise and null. A largest share over many "
-        f"kinds lies above its truth; so where a share lies {again} new ones are simulated, with other seeds, and "
-        "their share alone counts. What is left: a share that was never above the first bound has a standard error of "
+        f"kinds lies above its truth; so where a share lies above {first[0]}, {first[1]} new ones are simulated, with "
+        f"other seeds, and their share alone counts; where theirs lies above {second[0]}, once more {second[1]}. What "
+        "is left: a share that was never above the first bound has a standard error of "
         f"{_error(bound, simulations):.1%}, so that a true {2 * bound:.0%} passes unseen once in "
         f"{1 / _passes(2 * bound, simulations, bound):.0f} times; the last of the others has one of "
         f"{_error(HIGHEST, last):.1%} at {HIGHEST:.0%}.\n\n"

@@ -22,7 +22,7 @@ ALL = (1, 2, 3, 5, *REPLICATES[1:])
 TOLD = frozenset({AHEAD, BEHIND})
 
 
-def at_equal_time(effect: float, every: int, seconds: float = 0.6) -> Simulation:
+def at_equal_time(effect: float, every: int, seconds: float = 0.5) -> Simulation:
     """Who got further: a full arm of 60 s beside one that takes `seconds` a step, evaluated `every` steps.
 
     At the time of the shorter one their losses differ by `effect` standard deviations.
