@@ -55,6 +55,18 @@ def test_the_first_sentence_says_where_both_stood_in_the_same_time(variant: Vari
     )
 
 
+def test_of_several_arms_those_that_are_open_stand_together_with_what_was_read_off(variant: VariantSummary) -> None:
+    freeze = replace(variant.arms["freeze"], at_equal_time=found([0.1, 0.2], -0.05, 0.3))
+    reversed_ = replace(freeze, arm="reversed", at_equal_time=found([-0.02, -0.04], -0.1, 0.1))
+    ahead = replace(freeze, arm="mlp", at_equal_time=found([-0.2, -0.4], -0.5, -0.1))
+    arms = {"full": variant.arms["full"], "freeze": freeze, "reversed": reversed_, "mlp": ahead}
+    assert bottom_line(arms, "full")[0] == (
+        "Given the same time in these 2 runs, in held-out loss (nats a token): mlp got further than full training (by "
+        "0.300); it is open for freeze (0.150 behind) and reversed (0.030 ahead), read off between evaluations that "
+        "lie too far apart."
+    )
+
+
 def test_gain_kept_needs_and_rates_follow(variant: VariantSummary) -> None:
     arm = variant.arms["freeze"]
     assert arm.share_of_gain_kept is not None

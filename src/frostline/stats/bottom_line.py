@@ -20,7 +20,6 @@ _FURTHER = {
     AHEAD: "{arm} got further than {base} (by {apart})",
     BEHIND: "{base} got further than {arm} (by {apart})",
     LEVEL: "{arm} and {base} are not told apart",
-    OPEN: "for {arm} it is open, as the evaluations lie too far apart",
 }
 COINCIDE = 0.05
 """Curves that are never farther apart than this share of the baseline's gain are said to coincide."""
@@ -98,7 +97,19 @@ def _lead(others: Sequence[ArmSummary], base: ArmSummary) -> str:
             if standing(arm.at_equal_time) == where:
                 apart = loss(abs(arm.at_equal_time.difference.value or 0.0))
                 parts.append(words.format(arm=arm.arm, base=words_for(base), apart=apart))
+    if still_open := [_as_read(arm.arm, arm.at_equal_time) for arm in timed if _is_open(arm.at_equal_time)]:
+        parts.append(f"it is open for {listed(still_open)}, read off between evaluations that lie too far apart")
     return f"Given the same time{_where(timed)}, in held-out loss (nats a token): {'; '.join(parts)}."
+
+
+def _is_open(found: AtEqualCost | None) -> bool:
+    return found is not None and standing(found) == OPEN
+
+
+def _as_read(arm: str, found: AtEqualCost | None) -> str:
+    """`freeze (0.064 behind)`."""
+    apart = 0.0 if found is None else found.difference.value or 0.0
+    return f"{arm} ({loss(abs(apart))} {'behind' if apart > 0 else 'ahead'})"
 
 
 def _where(arms: Sequence[ArmSummary]) -> str:

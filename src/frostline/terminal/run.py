@@ -44,13 +44,12 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for heading, side in (
         ("arm", "left"), ("rate", "right"), ("trained", "right"), ("held-out loss", "right"), ("gain kept", "right"),
-        ("time a step", "right"), ("time in all", "right"), ("saving r", "right"), ("at most", "right"),
-        ("peak memory", "right"),
+        ("time in all", "right"), ("saving r", "right"), ("peak memory", "right"),
     ):  # fmt: skip
         table.add_column(
             heading,
             justify="right" if side == "right" else "left",
-            no_wrap=heading in ("arm", "held-out loss", "saving r"),
+            no_wrap=heading in ("arm", "rate", "held-out loss", "saving r"),
         )
     for name, arm in variant.arms.items():
         cells = [
@@ -58,13 +57,9 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
             learning_rate(arm.learning_rate) + "\nraced" * bool(arm.rate_chosen),
             numbers.count(arm.trained_parameters),
             _with_seeds(arm.held_out_after, [one.held_out_after for one in arm.by_seed]),
-            MISSING
-            if arm.share_of_gain_kept is None
-            else _with_seeds(arm.share_of_gain_kept, [one.share_of_gain_kept for one in arm.by_seed]),
-            numbers.seconds(arm.step_seconds.value),
+            MISSING if arm.share_of_gain_kept is None else numbers.share(arm.share_of_gain_kept.value),
             numbers.seconds(arm.training_seconds.value),
             MISSING if arm.saving is None else "\n".join(numbers.estimate(arm.saving).split(" ", 1)),
-            numbers.share(arm.ceiling_cached),
             numbers.size(arm.peak_bytes),
         ]
         table.add_row(*(Text(cell) for cell in cells), style="red" if arm.failed else None)
@@ -73,7 +68,8 @@ def _arms(variant: VariantSummary, baseline: str) -> Table:
 
 def _with_seeds(found: Estimate, by_seed: list[float | None]) -> str:
     """A value over its interval, or over the seeds' own values where those are few."""
-    return f"{numbers.in_unit(found.value, found.unit).removesuffix(' nats')}\n{spread_note(found, by_seed)}".strip()
+    note = spread_note(found, by_seed).removeprefix("seeds ")
+    return f"{numbers.in_unit(found.value, found.unit).removesuffix(' nats')}\n{note}".strip()
 
 
 def _claims(summary: RunSummary) -> Table:
