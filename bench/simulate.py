@@ -103,8 +103,9 @@ def head(simulations: int, ledger: Ledger, seconds: float) -> Iterator[str]:
         f"{1 / _passes(2 * bound, simulations, bound):.0f} times; the last of the others has one of "
         f"{_error(HIGHEST, last):.1%} at {HIGHEST:.0%}.\n\n"
         "**Limits.** The bounds of the guard against skew and the rules for few steps were chosen on noise of these "
-        "same kinds, with other seeds; other kinds are not covered. Each verdict is simulated for one arm: what "
-        "Holm's correction makes of several stands below the tests over replicates."
+        "same kinds, with other seeds; other kinds are not covered. Below six replicates a verdict speaks of these "
+        "runs alone, so that replicates have no effects of their own there. Each verdict is simulated for one arm: "
+        "what Holm's correction makes of several stands below the tests over replicates."
     )
 
 
