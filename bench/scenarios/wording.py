@@ -41,7 +41,8 @@ def at_equal_time(effect: float, every: int, seconds: float = 0.5) -> Simulation
 def _arm(seconds: float, every: int, apart: float) -> ArmRun:
     """An arm of 60 steps whose loss falls with the time, the same for both, and lies `apart` from that."""
     held_out = {step: 3 + math.exp(-step * seconds / 20) + apart for step in range(0, 61, every)}
-    return arm_run(held_out=held_out, seconds=np.full(60, seconds), timed=np.ones(60, dtype=np.bool_))
+    taken = {"seconds": np.full(60, seconds), "timed": np.ones(60, dtype=np.bool_)}
+    return arm_run(held_out=held_out, held_out_windows={}, window_predictions=np.empty(0), **taken)
 
 
 def at_equal_steps(effect: float) -> Simulation:
