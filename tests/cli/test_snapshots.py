@@ -55,11 +55,18 @@ def test_help_of_every_command(
     assert "frostline" in text.split("Usage")[1].split("Examples")[-1], "it shows an example"
 
 
+BY_OUTCOME = {"against", "asked", "control", "dropped", "loss_in_equal_time", "losses", "settled"}
+"""Keys of an advice below which names stand that depend on who wins, which depends on the machine."""
+
+
 def shape(value: object, indent: str = "") -> list[str]:
     """Keys and types, of lists those of their first item: what scripts rely on, whatever was measured and could be."""
     if isinstance(value, dict):
         lines = []
         for key, below in value.items():
+            if key in BY_OUTCOME:
+                lines.append(f"{indent}{key}: by the outcome")
+                continue
             inner = shape(below, indent + "  ")
             lines += [f"{indent}{key}: {inner[0].strip()}"] if len(inner) == 1 else [f"{indent}{key}:", *inner]
         return lines or [f"{indent}mapping"]
