@@ -36,11 +36,19 @@ def test_a_copy_has_the_same_hash_and_a_change_of_the_last_bit_another() -> None
     assert weights_sha256(twin.named_parameters()) != before
 
 
+def raw_and_type(values: Tensor) -> tuple[bytes, str]:
+    """Bytes and type by which `values` are known: those of fp32 for 16-bit floats."""
+    dtype = values.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        return np.array(values.tolist(), dtype=np.float32).tobytes(), "float32"
+    return bytes(values.flatten().view(torch.uint8).tolist()), str(dtype)[6:]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_hash_is_that_of_names_types_shapes_and_raw_bytes(dtype: torch.dtype) -> None:
+def test_the_hash_is_that_of_names_types_shapes_and_values(dtype: torch.dtype) -> None:
     values = (torch.arange(12) % 7).to(dtype).view(3, 4)
-    raw = bytes(values.flatten().view(torch.uint8).tolist())
-    header = f"frostline weights\n1:w:{str(dtype)[6:]}:(3, 4)\n".encode()
+    raw, kind = raw_and_type(values)
+    header = f"frostline weights\n1:w:{kind}:(3, 4)\n".encode()
     assert weights_sha256([("w", values)]) == hashlib.sha256(header + raw).hexdigest()
 
 
@@ -52,7 +60,7 @@ def test_the_layout_in_memory_does_not_matter() -> None:
 def test_large_tensors_hash_the_same_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [("a", torch.randn(50, generator=torch.Generator().manual_seed(0))), ("b", torch.ones(7).bfloat16())]
     whole = weights_sha256(values)
-    monkeypatch.setattr("frostline.measures.hashing.CHUNK_BYTES", 16)
+    monkeypatch.setattr("frostline.tensor_bytes.CHUNK_BYTES", 16)
     assert weights_sha256(values) == whole
 
 
@@ -81,8 +89,8 @@ def test_values_that_are_no_numbers_hash_as_bytes() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_hash_of_many_follows_from_the_hash_of_each(dtype: torch.dtype) -> None:
     values = (torch.arange(12) % 7).to(dtype).view(3, 4)
-    raw = hashlib.sha256(bytes(values.flatten().view(torch.uint8).tolist())).hexdigest()
-    header = f"frostline tensors\n1:w:{str(dtype)[6:]}:(3, 4)\n{raw}\n".encode()
+    raw, kind = raw_and_type(values)
+    header = f"frostline tensors\n1:w:{kind}:(3, 4)\n{hashlib.sha256(raw).hexdigest()}\n".encode()
     assert tensor_digests([("w", values)]).sha256 == hashlib.sha256(header).hexdigest()
 
 

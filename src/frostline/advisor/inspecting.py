@@ -12,7 +12,7 @@ from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH
 from frostline.arms import Prepared, pinned, prepare
 from frostline.cache import cache_folder
-from frostline.engine import on_device
+from frostline.engine import held_in_fp32, on_device
 from frostline.errors import ModelError, RunFolderError, nearest
 from frostline.loading import load_model, model_title
 from frostline.plans import map_model
@@ -138,12 +138,14 @@ def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
 
 def _acts(prepared: Prepared, folder: Path, cache: Path, say: Callable[[str], None]) -> Transplant:
     source = ModelSettings(source=str(folder)).trusting(prepared.recipe.model.trusted_code)
-    return transplant(
-        prepared.model,
-        on_device(load_model(source, cache), prepared.device),
-        map_model(prepared.model),
-        lambda: prepared.corpus.held_out_batches(EVALUATION_BATCH),
-        device=prepared.device,
-        precision=prepared.precision,
-        say=say,
-    )
+    trained = on_device(load_model(source, cache, as_filed=True), prepared.device)
+    with held_in_fp32([*prepared.model.parameters(), *trained.parameters()]):
+        return transplant(
+            prepared.model,
+            trained,
+            map_model(prepared.model),
+            lambda: prepared.corpus.held_out_batches(EVALUATION_BATCH),
+            device=prepared.device,
+            precision=prepared.precision,
+            say=say,
+        )

@@ -23,6 +23,8 @@ from frostline.engine import (
     PrefixStore,
     PrefixTrial,
     SharedParts,
+    cast_up,
+    cast_up_trained,
     choose_prefix,
     copy_for_arm,
     default_disk_bytes,
@@ -147,9 +149,12 @@ def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
 def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
     """The untouched model for the arm to train: a copy, sharing what the arm never trains where it can."""
     if prepared.shared is not None and not prepared.shared.keep_base:
+        cast_up_trained(prepared.model, planned.resolved)
         return prepared.model
     if prepared.recipe.training.engine == "reference":
-        return copy.deepcopy(prepared.model)
+        model = copy.deepcopy(prepared.model)
+        cast_up(model.parameters())  # the plain loop knows of no type but fp32
+        return model
     return copy_for_arm(prepared.model, planned.resolved)
 
 

@@ -6,8 +6,16 @@ from frostline.engine.checkpoint import ArmState, read_state, restore, state_of,
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
 from frostline.engine.fast import FastForward
+from frostline.engine.filed_weights import (
+    FILED_TYPES,
+    cast_up,
+    cast_up_in_use,
+    held_in_fp32,
+    is_cast_up_in_use,
+    may_stay_as_filed,
+)
 from frostline.engine.fit import SharedParts, fit_model
-from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, trained_parameters
+from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, resolve_device, resolve_precision
@@ -27,6 +35,7 @@ from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 
 __all__ = [
     "CHUNK_BYTES",
+    "FILED_TYPES",
     "Arm",
     "ArmState",
     "FastForward",
@@ -42,6 +51,9 @@ __all__ = [
     "StepOutcome",
     "answering",
     "autocast",
+    "cast_up",
+    "cast_up_in_use",
+    "cast_up_trained",
     "cause_of",
     "choose_prefix",
     "copy_for_arm",
@@ -50,9 +62,12 @@ __all__ = [
     "fit_model",
     "give_back_freed_memory",
     "handing_out",
+    "held_in_fp32",
     "hidden_of",
+    "is_cast_up_in_use",
     "is_out_of_memory",
     "keep_freed_memory",
+    "may_stay_as_filed",
     "measured_peak",
     "measured_rates",
     "next_token_loss",

@@ -26,7 +26,7 @@ from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.stand_in import answering, body_output, hidden_of
 from frostline.engine.suffix_checkpointing import checkpoint_suffix
-from frostline.plans import ResolvedPlan, decoder_stack
+from frostline.plans import ResolvedPlan, adapted_modules, decoder_stack
 from frostline.recipe import TrainingSettings
 
 FEW_NOT_COUNTED = 0.1
@@ -101,9 +101,9 @@ class FastForward:
         self.fitted.held.restore()
         if self.applied.plan.lora is not None:
             # Merging adapters writes into frozen weights, which the base model and other arms share.
-            for parameter in self.model.parameters():
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.clone()
+            for name in adapted_modules(self.model):
+                weight = self.model.get_parameter(f"{name}.base_layer.weight")
+                weight.data = weight.data.to(torch.float32, copy=True)
 
     def _loss(self, hidden: Tensor, part: Batch, scale: float) -> Tensor:
         """Position i predicts label i + 1; positions whose label is not counted do not reach the head.
@@ -123,7 +123,8 @@ class FastForward:
             if self.precision == "bf16":
                 rows = rows.to(torch.bfloat16)
             weight = head.weight if self._head_weight is None else self._head_weight
-            return chunked_loss(rows, weight, head.bias, counted, scale)
+            # Held as its file has it, the head is cast up once a pass, whatever the number of chunks.
+            return chunked_loss(rows, weight.to(rows.dtype), head.bias, counted, scale)
         body, output = self.body, self.fitted.fit.body_output
         assert body is not None
         assert output is not None

@@ -20,7 +20,7 @@ from transformers.utils.generic import ModelOutput
 
 from frostline.corpus import Batch
 from frostline.engine.arm import to_device
-from frostline.engine.frozen_weights import FrozenWeights, HeldWeights, leave_weight_file
+from frostline.engine.frozen_weights import FrozenWeights, HeldWeights
 from frostline.engine.int8_weights import quantise_frozen
 from frostline.engine.partly_trained import use_needed_gradients
 from frostline.engine.precision import autocast
@@ -32,6 +32,7 @@ from frostline.engine.turns import is_out_of_memory
 from frostline.plans import PROBE_ERRORS, AppliedPlan, ResolvedPlan, decoder_stack
 from frostline.readable import percent
 from frostline.recipe import TrainingSettings
+from frostline.storage import let_go_of
 
 HeadKind = Literal["linear", "own", "plain"]
 """One product with a matrix; more than that, run in chunks by the model's own code; or the whole model as it is."""
@@ -203,14 +204,15 @@ def _hold_frozen(
         _forget_bases(applied, shared, held)
         return held, ()
     model = applied.model
-    bases = {name: value.data for name, value in model.named_parameters()} if shared.keep_base else {}
+    bases = {name: value.data for name, value in model.named_parameters()}
     report = quantise_frozen(applied)
     held = HeldWeights(applied)
     for name, parameter in model.named_parameters():
-        if name in bases and parameter.dtype != bases[name].dtype:
+        if parameter.dtype != bases[name].dtype:
             held.replace(name.replace(".base_layer.", "."), parameter, parameter.data, bases[name])
     if not shared.keep_base:
-        leave_weight_file(model)
+        let_go_of(bases.values())
+        held.forget_bases()
     note = (
         f"{report.matrices} frozen matrices are held in int8: inexact, by up to "
         f"{percent(report.largest_relative_error)} of their norm."
@@ -222,7 +224,6 @@ def _forget_bases(applied: AppliedPlan, shared: SharedParts, held: HeldWeights) 
     if not shared.keep_base:
         shared.frozen.forget_bases()
         held.forget_bases()
-        leave_weight_file(applied.model)
 
 
 def _try_everything(

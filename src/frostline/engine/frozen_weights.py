@@ -3,7 +3,7 @@
 Every arm starts from the same weights. What an arm never trains it shares with the base model and with the other arms;
 what it trains at any time is its own, in fp32. With bf16 arithmetic autocast converts the matrix of a linear layer
 anew in each forward pass; a frozen one is converted once instead, which gives the same bits. Norms and embeddings,
-which autocast leaves in fp32, stay in fp32.
+which autocast leaves in fp32, stay in fp32. What its file has in bf16 is there already (`filed_weights`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from frostline.engine.filed_weights import FILED_TYPES, cast_up
 from frostline.plans import AppliedPlan, ResolvedPlan
+from frostline.storage import let_go_of
 
 
 class FrozenWeights:
@@ -39,7 +41,7 @@ class FrozenWeights:
             if not is_plain_linear(module) or name in ever_trained:
                 continue
             weight = module.get_parameter("weight")
-            if weight.requires_grad or weight.dtype != torch.float32 or weight is _embedding(applied.model):
+            if weight.requires_grad or weight.dtype == torch.bfloat16 or weight is _embedding(applied.model):
                 continue
             held.replace(name, weight, self.converted(weight.data), weight.data)
         held.done()
@@ -53,7 +55,8 @@ class FrozenWeights:
         return known[1]
 
     def forget_bases(self) -> None:
-        """Give up the fp32 matrices that were converted: for an arm alone in its process, without a base beside it."""
+        """Give up the matrices that were converted: for an arm alone in its process, without a base beside it."""
+        let_go_of(base for base, _ in self._converted.values())
         self._converted.clear()
 
 
@@ -87,24 +90,21 @@ class HeldWeights:
 
 
 def copy_for_arm(base: PreTrainedModel, resolved: ResolvedPlan) -> PreTrainedModel:
-    """A copy of `base` that shares the memory of every weight that the plan never trains."""
+    """A copy of `base` that shares the memory of every weight that the plan never trains; what trains is in fp32."""
     trained = trained_parameters(resolved)
-    shared = {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
-        for name, parameter in base.named_parameters()
-        if name not in trained
-    }
-    return copy.deepcopy(base, dict(shared))
+    known: dict[int, nn.Parameter] = {}
+    for name, parameter in base.named_parameters():
+        if name not in trained:
+            known[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+        elif parameter.dtype in FILED_TYPES:
+            known[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=parameter.requires_grad)
+    return copy.deepcopy(base, dict(known))
 
 
-def leave_weight_file(model: PreTrainedModel) -> None:
-    """Move every weight out of the file that it was loaded from, into memory of its own.
-
-    Loading maps the file, and all of its pages that were read count as memory of the process for as long as any weight
-    lies in it, those of converted matrices included.
-    """
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
+def cast_up_trained(model: PreTrainedModel, resolved: ResolvedPlan) -> None:
+    """Hold in fp32, in place, what the plan trains at any time."""
+    trained = trained_parameters(resolved)
+    cast_up(parameter for name, parameter in model.named_parameters() if name in trained)
 
 
 def trained_parameters(resolved: ResolvedPlan) -> frozenset[str]:

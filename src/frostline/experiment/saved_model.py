@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import CONFIG_NAME
 
 from frostline.engine import Arm
 from frostline.plans import merge_adapters
@@ -25,6 +27,7 @@ def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_f
 
     def write(folder: Path) -> Facts:
         model.save_pretrained(folder)
+        _say_fp32(folder / CONFIG_NAME)
         tokenizer.save_pretrained(folder)
         return {"arm": arm.name, "variant": variant}
 
@@ -34,3 +37,15 @@ def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_f
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         raise disk_trouble(error, target, size) from error
     return target
+
+
+def _say_fp32(config: Path) -> None:
+    """Let the saved model be loaded in fp32 where it is loaded in the type that it names for itself.
+
+    What was frozen is saved as its file had it, in bf16 perhaps, and would otherwise name the type of all.
+    """
+    content = json.loads(config.read_text(encoding="utf-8"))
+    for part in (content, *(value for value in content.values() if isinstance(value, dict))):
+        for key in {"dtype", "torch_dtype"} & part.keys():
+            part[key] = "float32"
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

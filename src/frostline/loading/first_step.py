@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.corpus import Batch
-from frostline.engine import autocast, is_out_of_memory, next_token_loss, to_device
+from frostline.engine import autocast, held_in_fp32, is_out_of_memory, next_token_loss, to_device
 from frostline.errors import FrostlineError, ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.recipe import ModelSettings
@@ -35,7 +35,8 @@ def require_step(
     ids, labels, mask = (None if own is None else own[:1] for own in to_device(batch, model.device))
     assert ids is not None
     assert labels is not None
-    with _training(model, trained) as not_finite:
+    filed = [parameter for name, parameter in model.named_parameters() if name in trained]
+    with held_in_fp32(filed), _training(model, trained) as not_finite:
         for length in sorted({min(SHORT, ids.shape[1]), ids.shape[1]}):
             part = None if mask is None else mask[:, :length]
             try:

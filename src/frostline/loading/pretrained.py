@@ -7,7 +7,9 @@ compared with the files, and the model proves that it is causal.
 from __future__ import annotations
 
 import contextlib
+import json
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,19 +21,20 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from frostline.engine import set_dropout, set_randomness
 from frostline.errors import ModelError
 from frostline.hub import hub_if_reachable
+from frostline.loading.as_filed import matrices_as_filed, use_as_filed
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.loading.embedded_model import EMBEDDED_NAME, embedded_folder, quieten_transformers
 from frostline.loading.model_files import require_configuration, require_tokenizer_files
 from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
 from frostline.loading.tokenizer_file import as_filed
-from frostline.loading.weight_files import StoredTensors, stored_tensors
+from frostline.loading.weight_files import stored_tensors
 from frostline.loading.weights import Loaded, require_as_stored
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 
@@ -53,18 +56,24 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
         return as_filed(tokenizer, source, settings.revision)
 
 
-def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = None) -> PreTrainedModel:
+def load_model(
+    settings: ModelSettings, cache: Path, *, dropout: float | None = None, as_filed: bool = False
+) -> PreTrainedModel:
     """The pretrained model in fp32 on the CPU, in train mode; `dropout` replaces every dropout rate it has.
+
+    With `as_filed` matrices that the file has in bf16 or fp16 stay so, mapped, and are cast up where they are used:
+    the model computes what it computes in fp32, bit for bit, in half the memory. What trains is to be cast up first.
 
     Every weight is that of the files, and the model is causal. Raises `ModelError` where it is not so, and where the
     model is missing, no causal language model, or has no safetensors weights.
     """
     source = model_location(settings, cache)
     config = _load_config(settings, source)
-    stored = stored_tensors(Path(source), settings.source) if Path(source).is_dir() else None
+    stored = stored_tensors(_weights_folder(settings, source), settings.source)
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
-    with loading(settings, "weights"), _hub_of(source):
+    types = matrices_as_filed(stored) if as_filed else contextlib.nullcontext()
+    with loading(settings, "weights"), _hub_of(source), types:
         loaded: object = AutoModelForCausalLM.from_pretrained(
             source,
             config=config,
@@ -78,9 +87,9 @@ def load_model(settings: ModelSettings, cache: Path, *, dropout: float | None = 
     model, report = loaded if isinstance(loaded, tuple) else (loaded, None)
     if not isinstance(model, PreTrainedModel) or report is None:
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
-    if stored is None:
-        stored = _fetched_tensors(settings, source)
     require_as_stored(Loaded(model, report, stored, settings.source))
+    if as_filed:
+        use_as_filed(model)
     require_trainable(model, settings)
     if dropout is not None:
         set_randomness(model, dropout)
@@ -183,9 +192,16 @@ def _require_rates(settings: ModelSettings, config: PretrainedConfig) -> None:
             ).at(*SOURCE_KEY)
 
 
-def _fetched_tensors(settings: ModelSettings, source: str) -> StoredTensors | None:
-    """The tensors of the files that were just fetched for a hub id; None where they do not lie beside one another."""
-    with loading(settings, "configuration"), _hub_of(source):
-        file = cached_file(source, CONFIG_NAME, revision=settings.revision)
-    folder = Path(str(file)).parent
-    return stored_tensors(folder, settings.source) if any(folder.glob("model*.safetensors")) else None
+def _weights_folder(settings: ModelSettings, source: str) -> Path:
+    """The folder with the model's weights, fetched from the hub where they lie there."""
+    if Path(source).is_dir():
+        return Path(source)
+    with loading(settings, "weights"), _hub_of(source):
+        fetch = partial(cached_file, source, revision=settings.revision)
+        index = fetch(SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False)
+        if index is None:
+            return Path(str(fetch(SAFE_WEIGHTS_NAME))).parent
+        names = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()
+        for name in sorted(set(names)):
+            fetch(name)
+        return Path(index).parent

@@ -1,7 +1,8 @@
 """Are two sets of tensors the same, byte for byte? Each is hashed, and one hash over names, types, shapes and those.
 
 The pairing contract is checked with it: all arms of a replicate begin with one hash. What an arm shares with the base
-model, as the very same memory, has been hashed with it; only the arm's own copies are hashed again.
+model, as the very same memory, has been hashed with it; only the arm's own copies are hashed again. What is held in 16
+bits is hashed as the fp32 values that it stands for (`tensor_bytes`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-CHUNK_BYTES = 1 << 26
+from frostline.tensor_bytes import byte_chunks, value_type
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class HashedTensor:
     version: int | None
     """Torch's count of what was written into it; None where it keeps none."""
     sha256: str
-    """SHA-256 of the raw bytes, row by row."""
+    """SHA-256 of the bytes of its values, row by row."""
 
     def is_memory_of(self, other: Tensor) -> bool:
         """Whether `other` is this very memory, into which torch has written nothing since."""
@@ -85,20 +86,20 @@ def state_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256, as hex, of names, types, shapes and raw bytes in one go, in the order of the names.
+    """SHA-256, as hex, of names, types, shapes and the bytes of the values in one go, in the order of the names.
 
     For tensors that are hashed once, such as what an arm has trained.
     """
     digest = hashlib.sha256(b"frostline weights\n")
     for name, tensor in sorted(named_tensors, key=lambda pair: pair[0]):
         digest.update(_header(name, tensor).encode())
-        for chunk in _byte_chunks(tensor):
+        for chunk in byte_chunks(tensor):
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def _header(name: str, tensor: Tensor) -> str:
-    return f"{len(name)}:{name}:{str(tensor.dtype).removeprefix('torch.')}:{tuple(tensor.shape)}\n"
+    return f"{len(name)}:{name}:{str(value_type(tensor)).removeprefix('torch.')}:{tuple(tensor.shape)}\n"
 
 
 def _version_of(tensor: Tensor) -> int | None:
@@ -107,14 +108,6 @@ def _version_of(tensor: Tensor) -> int | None:
 
 def _sha256_of(tensor: Tensor) -> str:
     digest = hashlib.sha256()
-    for chunk in _byte_chunks(tensor):
+    for chunk in byte_chunks(tensor):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _byte_chunks(tensor: Tensor) -> Iterator[memoryview]:
-    flat = tensor.detach().reshape(-1)
-    for part in flat.split(max(1, CHUNK_BYTES // tensor.element_size())):
-        if part.numel():
-            # Through uint8, since numpy knows no bfloat16.
-            yield memoryview(part.contiguous().view(torch.uint8).cpu().numpy())

@@ -104,6 +104,10 @@ def inject_adapters(
         unexpected = ", ".join(sorted(set(adapted) ^ set(modules)))
         raise PlanError(f"peft put adapters on other modules than the plan asked for: {unexpected}.")
     for name in adapted:
+        for side in ("lora_A", "lora_B"):
+            # peft makes them in the type of the weight below, which may be held as its file has it.
+            factor = _factor(model, name, side)
+            factor.data = factor.data.float()
         _draw_adapter(_factor(model, name, "lora_A"), seed, name)
     return model
 
@@ -139,7 +143,7 @@ def merge_adapters(model: PreTrainedModel) -> PreTrainedModel:
         delta = adapter_delta(model, name)
         base = model.get_submodule(f"{name}.base_layer")
         weight = base.get_parameter("weight")
-        weight.add_(delta.to(weight.dtype))
+        weight.add_(delta)
         model.set_submodule(name, base)
     if hasattr(model, "peft_config"):
         del model.peft_config

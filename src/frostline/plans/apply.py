@@ -9,18 +9,17 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.plans.adapters import adapter_modules, inject_adapters
-from frostline.plans.fused import join_parameter, split_parameter, value_of
+from frostline.plans.fused import held_value_of, join_parameter, split_parameter, value_of
 from frostline.plans.resolve import require_resolved_for, resolve_plan, select_from
 from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
 from frostline.recipe import WrittenPlan
+from frostline.tensor_bytes import byte_chunks
 
 
 def apply_plan(
@@ -33,8 +32,8 @@ def apply_plan(
 ) -> AppliedPlan:
     """Make `model` train by `plan`, in place; see `Plan.apply`.
 
-    `hashed` has SHA-256 sums of the raw bytes of parameters, by name, taken just now: what is frozen is not hashed
-    again.
+    `hashed` has SHA-256 sums of the values of parameters (`tensor_bytes`), by name, taken just now: what is frozen is
+    not hashed again.
     """
     if resolved is None:
         resolved = resolve_plan(plan, model)
@@ -220,13 +219,10 @@ class AppliedPlan:
             return dict(zip(names, threads.map(self._hash, names), strict=True))
 
     def _hash(self, name: str) -> bytes:
-        return hashlib.sha256(_bytes_of(value_of(self.model, self._portions[name]))).digest()
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """The raw bytes of a tensor of any type, row by row."""
-    raw: NDArray[np.uint8] = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return raw.data
+        digest = hashlib.sha256()
+        for chunk in byte_chunks(held_value_of(self.model, self._portions[name])):
+            digest.update(chunk)
+        return digest.digest()
 
 
 def _portions_by_parameter(resolved: ResolvedPlan) -> dict[str, list[Portion]]:

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from frostline.plans.types import Portion
+from frostline.tensor_bytes import value_type
 
 FROZEN_SCALE = "frozen_scale"
 """Buffer of a module whose frozen matrix is held in integers (the engine's choice): the matrix is both multiplied."""
@@ -95,14 +96,25 @@ def is_split(model: nn.Module) -> bool:
 def value_of(model: nn.Module, portion: Portion) -> Tensor:
     """The present values of `portion`, detached, also where its parameter is split or carries an adapter.
 
-    May share memory with the model: copy it before training goes on.
+    What is held in 16 bits is cast up to fp32. May share memory with the model: copy it before training goes on.
     """
-    owner, own = _owner(model, portion.parameter)
+    whole = _held(model, portion.parameter)
+    # Cast before it is cut: the portion then lies in memory as it does in an fp32 model, and sums in the same order.
+    return portion.view_of(whole.to(value_type(whole)))
+
+
+def held_value_of(model: nn.Module, portion: Portion) -> Tensor:
+    """The same in the type in which it is held."""
+    return portion.view_of(_held(model, portion.parameter))
+
+
+def _held(model: nn.Module, name: str) -> Tensor:
+    owner, own = _owner(model, name)
     with torch.no_grad():
         value: object = getattr(owner, own)
     assert isinstance(value, Tensor)
     value = value.detach()
-    return portion.view_of(value if value.is_floating_point() else value * owner.get_buffer(FROZEN_SCALE))
+    return value if value.is_floating_point() else value * owner.get_buffer(FROZEN_SCALE)
 
 
 def _joined_matrices(owner: nn.Module) -> dict[str, JoinedPortions]:

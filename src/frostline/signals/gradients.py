@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from frostline.engine import autocast, next_token_loss, to_device
+from frostline.engine import autocast, held_in_fp32, next_token_loss, to_device
 from frostline.plans import ModelMap, Portion
 from frostline.signals.sample import Sample, counted
 from frostline.signals.signal import Place, Signal, SignalKind
@@ -58,7 +58,7 @@ def gradient_signals(
     sums: dict[str, Tensor] = {}
     squares = dict.fromkeys((portion.name for portion in model_map.portions), 0.0)
     total = sample.predictions
-    with _all_gradients(model):
+    with held_in_fp32(parameters.values()), _all_gradients(model):
         for window in sample.windows:
             predictions = counted(window)
             if predictions == 0:
@@ -85,7 +85,7 @@ def gradient_signals(
             continue
         own = portion.view_of(gradient)
         norms[portion.name] = math.sqrt(own.square().sum(dtype=torch.float64).item() / portion.values)
-        weights = portion.view_of(parameters[portion.parameter].detach())
+        weights = portion.view_of(parameters[portion.parameter].detach().float())
         products[portion.name] = (own * weights).abs().sum(dtype=torch.float64).item() / portion.values
     windows = len(sample.windows)
     fisher = {portion.name: squares[portion.name] / (windows * portion.values) for portion in model_map.portions}

@@ -4,6 +4,7 @@ from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entr
 from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
+from frostline.storage.mapped import let_go_of
 from frostline.storage.sealed import (
     Facts,
     SealBrokenError,
@@ -28,6 +29,7 @@ __all__ = [
     "disk_trouble",
     "flush_folder",
     "is_locked",
+    "let_go_of",
     "open_entry",
     "open_sealed",
     "remove_abandoned",

@@ -1,0 +1,62 @@
+"""How does memory get rid of weights that lie in a file? The file is mapped, and its pages can be let go at any time.
+
+On the CPU a tensor that was loaded as its file has it is no copy: its memory is the file's, a page of which counts as
+memory of the process once it was read. Let go, it is read again when it is used again.
+"""
+
+from __future__ import annotations
+
+import bisect
+import ctypes
+import mmap
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+_MAPS = Path("/proc/self/maps")
+_DONTNEED = 4
+"""`MADV_DONTNEED` of Linux, for every architecture."""
+
+
+def let_go_of(tensors: Iterable[torch.Tensor]) -> int:
+    """Let the system have the pages of those of `tensors` that lie in a mapped safetensors file; bytes let go.
+
+    None of them may have been written into: what was is read from the file again. Does nothing but on Linux.
+    """
+    places = _mapped_files()
+    if not places:
+        return 0
+    starts = [start for start, _ in places]
+    madvise = ctypes.CDLL(None).madvise
+    let_go = 0
+    for tensor in tensors:
+        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+            continue
+        first, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+        place = bisect.bisect_right(starts, first) - 1
+        if place < 0 or end > places[place][1]:
+            continue
+        # Only pages that are the tensor's alone: its neighbours may be in use.
+        first, end = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > first and madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _DONTNEED) == 0:
+            let_go += end - first
+    return let_go
+
+
+def _mapped_files() -> list[tuple[int, int]]:
+    """Where the process has mapped safetensors files, as addresses from and to, ascending."""
+    if sys.platform != "linux":
+        return []
+    try:
+        lines = _MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        place, _, rest = line.partition(" ")
+        if rest.endswith(".safetensors"):
+            start, _, end = place.partition("-")
+            found.append((int(start, 16), int(end, 16)))
+    return sorted(found)
