@@ -34,11 +34,11 @@ def test_the_type_of_the_file_changes_no_record(family: str, precision: str, tmp
         run_tiny(recipe, run, (f"training.precision={precision}",))
         journals.append(journal_without_clock(run))
     narrow, wide = journals
-    run, other = (journal.pop("run.jsonl") for journal in (narrow, wide))
+    records, others = (journal.pop("run.jsonl") for journal in (narrow, wide))
     assert narrow == wide
-    facts, others = ({**lines[1], "model": ""} for lines in (run, other))
+    facts, same_facts = ({**lines[1], "model": ""} for lines in (records, others))
     assert facts["kind"] == "VariantPrepared"
-    assert facts == others
+    assert facts == same_facts
 
 
 @pytest.mark.parametrize("arm", ["top", "lora"])

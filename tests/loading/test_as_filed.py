@@ -25,7 +25,9 @@ CPU = torch.device("cpu")
 
 
 def load(folder: Path, *, as_filed: bool) -> PreTrainedModel:
-    return load_model(ModelSettings(source=str(folder)), folder, as_filed=as_filed).eval()
+    model = load_model(ModelSettings(source=str(folder)), folder, as_filed=as_filed)
+    model.train(False)
+    return model
 
 
 def share_as_filed(model: PreTrainedModel) -> float:

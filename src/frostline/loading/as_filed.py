@@ -73,7 +73,8 @@ def use_as_filed(model: PreTrainedModel) -> bool:
         return True
     with undisturbed(model), torch.no_grad():
         try:
-            return all([_layers_agree(model, precision) for precision in ("fp32", "bf16")])
+            in_fp32 = _layers_agree(model, "fp32")
+            return _layers_agree(model, "bf16") and in_fp32
         except PROBE_ERRORS:
             cast_up(model.parameters())
             return False
