@@ -24,7 +24,7 @@ IN_FP32 = {"opt": 0.9, "falcon": 0.05, "mixtral": 0.15, "gpt_oss": 0.15, "qwen3_
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, *, as_filed: bool) -> PreTrainedModel:
+def load(folder: Path, *, as_filed: str | None) -> PreTrainedModel:
     model = load_model(ModelSettings(source=str(folder)), folder, as_filed=as_filed)
     model.train(False)
     return model
@@ -48,10 +48,11 @@ def logits(model: PreTrainedModel, precision: str) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_computes_from_its_bf16_file_what_it_computes_in_fp32(family: str, tmp_path: Path) -> None:
     narrow, wide = write_both(tmp_path, tiny_model(family))
-    filed, plain = load(narrow, as_filed=True), load(wide, as_filed=False)
-    assert share_as_filed(filed) > IN_FP32.get(family, 0.99)
-    assert all(parameter.dtype == torch.float32 for parameter in filed.parameters() if parameter.ndim < 2)
+    plain = load(wide, as_filed=None)
     for precision in ("fp32", "bf16"):
+        filed = load(narrow, as_filed=precision)
+        assert share_as_filed(filed) > IN_FP32.get(family, 0.99)
+        assert all(parameter.dtype == torch.float32 for parameter in filed.parameters() if parameter.ndim < 2)
         assert torch.equal(logits(filed, precision), logits(plain, precision))
     assert identify(filed).sha256 == identify(plain).sha256
     assert identify(filed).configuration_sha256 == identify(plain).configuration_sha256
@@ -59,7 +60,7 @@ def test_every_family_computes_from_its_bf16_file_what_it_computes_in_fp32(famil
 
 def test_fp16_files_and_shards_are_taken_alike(tmp_path: Path) -> None:
     narrow, wide = write_both(tmp_path, tiny_model("llama"), torch.float16, shards=True)
-    filed, plain = load(narrow, as_filed=True), load(wide, as_filed=False)
+    filed, plain = load(narrow, as_filed="fp32"), load(wide, as_filed=None)
     assert {parameter.dtype for parameter in filed.parameters()} == {torch.float16, torch.float32}
     for precision in ("fp32", "bf16"):
         assert torch.equal(logits(filed, precision), logits(plain, precision))
@@ -72,16 +73,16 @@ def test_types_that_are_mixed_in_a_file_are_kept_each(tmp_path: Path) -> None:
     name = "model.layers.1.mlp.down_proj.weight"
     tensors[name] = tensors[name].float() + 2.0**-20  # no bf16 number
     save_file(tensors, file, {"format": "pt"})
-    filed = load(narrow, as_filed=True)
+    filed = load(narrow, as_filed="fp32")
     assert filed.get_parameter(name).dtype == torch.float32
     assert torch.equal(filed.get_parameter(name), tensors[name])
     assert filed.get_parameter("model.layers.0.mlp.down_proj.weight").dtype == torch.bfloat16
-    assert torch.equal(logits(filed, "fp32"), logits(load(narrow, as_filed=False), "fp32"))
+    assert torch.equal(logits(filed, "fp32"), logits(load(narrow, as_filed=None), "fp32"))
 
 
 def test_unless_it_is_asked_for_a_model_is_in_fp32(tmp_path: Path) -> None:
     narrow, _ = write_both(tmp_path, tiny_model("gemma2"))
-    model = load(narrow, as_filed=False)
+    model = load(narrow, as_filed=None)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
@@ -89,7 +90,7 @@ def test_a_family_that_goes_by_the_type_of_a_matrix_has_those_layers_in_fp32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow, wide = write_both(tmp_path, tiny_model("llama"))
-    plain = load(wide, as_filed=False)
+    plain = load(wide, as_filed=None)
     run = LlamaAttention.forward
 
     def by_type(self: LlamaAttention, hidden_states: torch.Tensor, **kwargs: object) -> object:
@@ -98,7 +99,7 @@ def test_a_family_that_goes_by_the_type_of_a_matrix_has_those_layers_in_fp32(
         return run(self, hidden_states.to(query.weight.dtype).float(), **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LlamaAttention, "forward", by_type)
-    filed = load(narrow, as_filed=True)
+    filed = load(narrow, as_filed="fp32")
     in_layers = {parameter.dtype for name, parameter in filed.named_parameters() if ".layers." in name}
     assert in_layers == {torch.float32}
     assert filed.get_input_embeddings().weight.dtype == torch.bfloat16

@@ -138,7 +138,7 @@ def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
 
 def _acts(prepared: Prepared, folder: Path, cache: Path, say: Callable[[str], None]) -> Transplant:
     source = ModelSettings(source=str(folder)).trusting(prepared.recipe.model.trusted_code)
-    trained = on_device(load_model(source, cache, as_filed=True), prepared.device)
+    trained = on_device(load_model(source, cache, as_filed=prepared.precision), prepared.device)
     with held_in_fp32([*prepared.model.parameters(), *trained.parameters()]):
         return transplant(
             prepared.model,

@@ -55,7 +55,7 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
         say("Converting the embedded model to safetensors, once")
     require_model_files(recipe.model, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
-    model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=True)
+    model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision)
     identity = identify(model, recipe.model.trusted_code)
     beginning = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
     _check_window_length(recipe, model, len(beginning))
@@ -125,7 +125,8 @@ def load_judge(recipe: Recipe, untouched: Untouched, cache: Path, say: Say) -> J
     say(f"Judge of generated text: {settings.source}")
     with loading_judge():
         require_model_files(settings, cache)
-        tokenizer, judge = load_tokenizer(settings, cache), load_model(settings, cache, dropout=0.0, as_filed=True)
+        tokenizer = load_tokenizer(settings, cache)
+        judge = load_model(settings, cache, dropout=0.0, as_filed=untouched.precision)
     found = judge_of(identify(judge, settings.trusted_code), tokenizer, context_length(judge), of=untouched.model)
     return replace(found, model=on_device(judge, untouched.device))
 

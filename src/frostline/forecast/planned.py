@@ -55,7 +55,7 @@ def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> l
                 first = prepared.recipe.seeds[0]
                 arms, drawn = prepared.arms, dict.fromkeys(prepared.planned_by_seed.get(first, {}), first)
             else:
-                arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache, as_filed=True))
+                arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache, as_filed="fp32"))
         planned.append(PlannedVariant(variant.label, variant.recipe.model.source, arms, drawn))
     return planned
 

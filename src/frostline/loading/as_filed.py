@@ -64,17 +64,16 @@ def matrices_as_filed(stored: StoredTensors) -> Iterator[None]:
             setattr(PreTrainedModel, _PLAN, usual)
 
 
-def use_as_filed(model: PreTrainedModel) -> bool:
+def use_as_filed(model: PreTrainedModel, precision: str) -> bool:
     """Let `model` cast its 16-bit matrices up where it uses them; False if it did not take all of them so.
 
-    What does not give the bits of fp32 is held in fp32 from then on: a layer, or all of the model.
+    What does not give the bits of fp32 in that arithmetic is held in fp32 from then on: layers, or all of the model.
     """
     if cast_up_in_use(model) == 0:
         return True
     with undisturbed(model), torch.no_grad():
         try:
-            in_fp32 = _layers_agree(model, "fp32")
-            return _layers_agree(model, "bf16") and in_fp32
+            return _layers_agree(model, precision)
         except PROBE_ERRORS:
             cast_up(model.parameters())
             return False
@@ -105,16 +104,19 @@ def _types_of_matrices(model: PreTrainedModel, stored: StoredTensors) -> dict[st
 
 
 def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
-    """Whether each layer, and then each matrix around the layers, gives the same bits with its weights in fp32.
+    """Whether one layer of each kind, and each matrix around the layers, gives the same bits with weights in fp32.
 
-    What does not is cast up. One of them is in fp32 at a time, and its pages of the file are let go after it.
+    Layers of a kind that does not are cast up. One of them is in fp32 at a time, and its pages of the file are let go
+    after it; the other layers of its kind are left out.
     """
     _, layers = decoder_stack(model)
-    tokens = torch.arange(_TOKENS, device=model.device).unsqueeze(0) % _vocabulary(model)
+    kinds: dict[str, list[nn.Module]] = {}
+    for index, layer in enumerate(layers):
+        kinds.setdefault(_kind(model, layer, index), []).append(layer)
     calls: dict[nn.Module, tuple[object, object]] = {}
     differing: list[nn.Module] = []
 
-    def run_twice(layer: nn.Module) -> Forward:
+    def run_twice(layer: nn.Module, alike: list[nn.Module]) -> Forward:
         run = layer.forward
 
         def answer(*args: object, **kwargs: object) -> object:
@@ -130,7 +132,8 @@ def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
                 expected = run(*args, **kwargs)
             if not _equal(output, expected):
                 differing.append(layer)
-                cast_up(layer.parameters())
+                for other in alike:
+                    cast_up(other.parameters())
             let_go_of(layer.parameters())
             calls[layer] = (given, expected)
             return expected
@@ -146,24 +149,36 @@ def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
 
         return answer
 
+    def answer_as(layer: nn.Module) -> Forward:
+        return lambda *args, **kwargs: calls[layer][1]
+
     def logits() -> Tensor:
+        tokens = torch.arange(_TOKENS, device=model.device).unsqueeze(0) % _vocabulary(model)
         torch.manual_seed(_SEED)
         with autocast(precision, model.device):
             found: Tensor = model(input_ids=tokens, use_cache=False).logits
         return found
 
-    with answering({layer: run_twice(layer) for layer in layers}):
+    left_out = {layer: answer_as(alike[0]) for alike in kinds.values() for layer in alike[1:]}
+    with answering(left_out | {alike[0]: run_twice(alike[0], alike) for alike in kinds.values()}):
         expected = logits()
     inside = {module for layer in layers for module in layer.modules()}
     for module in model.modules():
         if module not in inside and is_cast_up_in_use(module):
             before = len(differing)
-            with answering({layer: answer_again(layer) for layer in calls}), held_in_fp32(module.parameters()):
+            again = left_out | {layer: answer_again(layer) for layer in calls}
+            with answering(again), held_in_fp32(module.parameters()):
                 same = torch.equal(logits(), expected)
             if not same or len(differing) > before:
                 raise RuntimeError("what is around the layers uses a matrix in another way")
             let_go_of(module.parameters())
     return not differing
+
+
+def _kind(model: PreTrainedModel, layer: nn.Module, index: int) -> str:
+    """What decides which code a layer runs: its modules, and what the configuration calls it."""
+    types = getattr(model.config.get_text_config(), "layer_types", None)
+    return f"{types[index] if isinstance(types, list) and index < len(types) else ''} {layer!r}"
 
 
 def _copied(value: object) -> object:

@@ -57,12 +57,13 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
 
 
 def load_model(
-    settings: ModelSettings, cache: Path, *, dropout: float | None = None, as_filed: bool = False
+    settings: ModelSettings, cache: Path, *, dropout: float | None = None, as_filed: str | None = None
 ) -> PreTrainedModel:
     """The pretrained model in fp32 on the CPU, in train mode; `dropout` replaces every dropout rate it has.
 
-    With `as_filed` matrices that the file has in bf16 or fp16 stay so, mapped, and are cast up where they are used:
-    the model computes what it computes in fp32, bit for bit, in half the memory. What trains is to be cast up first.
+    With `as_filed`, a precision (`fp32` or `bf16`), matrices that the file has in bf16 or fp16 stay so, mapped, and are
+    cast up where they are used: in that arithmetic the model computes what it computes in fp32, bit for bit, in half
+    the memory. What trains is to be cast up first.
 
     Every weight is that of the files, and the model is causal. Raises `ModelError` where it is not so, and where the
     model is missing, no causal language model, or has no safetensors weights.
@@ -72,7 +73,7 @@ def load_model(
     stored = stored_tensors(_weights_folder(settings, source), settings.source)
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
-    types = matrices_as_filed(stored) if as_filed else contextlib.nullcontext()
+    types = matrices_as_filed(stored) if as_filed is not None else contextlib.nullcontext()
     with loading(settings, "weights"), _hub_of(source), types:
         loaded: object = AutoModelForCausalLM.from_pretrained(
             source,
@@ -88,8 +89,8 @@ def load_model(
     if not isinstance(model, PreTrainedModel) or report is None:
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
     require_as_stored(Loaded(model, report, stored, settings.source))
-    if as_filed:
-        use_as_filed(model)
+    if as_filed is not None:
+        use_as_filed(model, as_filed)
     require_trainable(model, settings)
     if dropout is not None:
         set_randomness(model, dropout)

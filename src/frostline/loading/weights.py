@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from frostline.errors import ModelError
 from frostline.loading.boundary import SOURCE_KEY
 from frostline.loading.weight_files import StoredTensors
+from frostline.storage import let_go_of
 
 _PREFIXES = {
     "_orig_mod.": "Those are the names of a compiled model: save model._orig_mod.",
@@ -146,6 +147,7 @@ def _require_finite(loaded: Loaded) -> None:
             raise _error(
                 loaded, f"'{name}' has values that are not finite (NaN or infinite)", "Take an earlier checkpoint."
             )
+        let_go_of((weight,))
 
 
 def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
@@ -163,7 +165,9 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
         raise _error(loaded, f"'{key}' {finding} ({entry.dtype})", "Give the model's weights in fp32, bf16 or fp16.")
     for name, value in _values(names, stored):
         tensor = state[name].detach()
-        if value.shape == tensor.shape and torch.equal(value.to(tensor.dtype), tensor):
+        same = value.shape == tensor.shape and torch.equal(value.to(tensor.dtype), tensor)
+        let_go_of((tensor, value))  # a file is not to be in memory because it was looked at
+        if same:
             continue
         if name in _tied_names(loaded.model):
             raise _error(
