@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import psutil
 import torch
 from filelock import BaseFileLock
 from jaxtyping import Float
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from frostline.engine.prefix_file import RowFile, RowKind
 from frostline.engine.prefix_folder import RESERVED_BYTES, largest_share, make_room, touch
+from frostline.free_memory import free_memory_bytes
 from frostline.readable import rough_size
 from frostline.storage import take_lock
 
@@ -266,7 +266,7 @@ class PrefixStore:
 
 def default_memory_bytes() -> int:
     """A quarter of the memory that is free now."""
-    return int(psutil.virtual_memory().available) // 4
+    return free_memory_bytes() // 4
 
 
 def default_disk_bytes(folder: Path) -> int:

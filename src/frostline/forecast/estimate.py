@@ -40,6 +40,7 @@ from frostline.arms import STEPS as MEMORY_STEPS
 from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, resolve_device
 from frostline.errors import TrainingError
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
+from frostline.free_memory import free_memory_bytes
 from frostline.loading import parameter_count
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 from frostline.readable import size
@@ -332,4 +333,4 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
 def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return free_memory_bytes()
