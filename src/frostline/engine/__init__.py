@@ -14,7 +14,7 @@ from frostline.engine.filed_weights import (
     is_cast_up_in_use,
     may_stay_as_filed,
 )
-from frostline.engine.fit import SharedParts, fit_model
+from frostline.engine.fit import SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES
 from frostline.engine.peak import measured_peak
@@ -30,7 +30,15 @@ from frostline.engine.prefix_store import (
 )
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
-from frostline.engine.stand_in import Forward, answering, handing_out, hidden_of, with_hidden
+from frostline.engine.stand_in import (
+    Forward,
+    answering,
+    body_of,
+    body_output,
+    handing_out,
+    hidden_of,
+    with_hidden,
+)
 from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 
 __all__ = [
@@ -51,6 +59,8 @@ __all__ = [
     "StepOutcome",
     "answering",
     "autocast",
+    "body_of",
+    "body_output",
     "cast_up",
     "cast_up_in_use",
     "cast_up_trained",
@@ -77,6 +87,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "restore",
+    "run_head",
     "saved_bytes",
     "set_dropout",
     "set_randomness",

@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import FREQUENCY_CLASSES, NOT_COUNTED, Batch
-from frostline.measures.forward import next_token_losses, untouched_forward
+from frostline.measures.forward import untouched_forward
+from frostline.measures.head import Beginning, few_windows, token_losses
 
 EVALUATION_WINDOWS = 8
-"""Windows of one forward pass of an evaluation."""
+"""Windows of one forward pass of an evaluation, where they are short: see `measures.head`."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ def evaluate_loss(
     device: torch.device,
     precision: str,
     classes: NDArray[np.int64] | None = None,
+    beginning: Beginning | None = None,
 ) -> LossMeasure:
     """L = -(1/N) sum log P(y_i given x_i) over the N counted next tokens of `batches`, in nats per token.
 
     `precision` is `fp32` or `bf16`. `classes` gives the place of each token in `FREQUENCY_CLASSES`, [vocabulary], where
-    sums are wanted by class. Model mode and global random state are afterwards what they were.
+    sums are wanted by class; `beginning` spares the model its first layers. Model mode and global random state are
+    afterwards what they were.
     """
     total = 0.0
     window_losses: list[float] = []
@@ -59,10 +62,9 @@ def evaluate_loss(
     class_predictions: list[list[int]] = []
     class_of = None if classes is None else torch.from_numpy(classes).to(device)
     with untouched_forward(model, device, precision):
-        for batch in batches:
+        for batch in (part for given in batches for part in few_windows(given)):
             labels = torch.from_numpy(batch.labels).to(device)
-            logits = forward_logits(model, batch.input_ids, batch.attention_mask, device)
-            losses = next_token_losses(logits, labels)
+            losses = token_losses(model, batch, device=device, precision=precision, beginning=beginning)
             total += losses.sum(dtype=torch.float64).item()
             counted = (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)
             window_losses += (losses.sum(dim=-1, dtype=torch.float64) / counted).tolist()
@@ -96,21 +98,12 @@ def _by_class(
 
 
 def window_losses(
-    model: PreTrainedModel, batches: Iterable[Batch], *, device: torch.device, precision: str
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    precision: str,
+    beginning: Beginning | None = None,
 ) -> list[float]:
     """The mean loss of each window of `batches`, in nats per token; NaN where a window counts none."""
-    return evaluate_loss(model, batches, device=device, precision=precision).window_losses
-
-
-def forward_logits(
-    model: PreTrainedModel,
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64] | None,
-    device: torch.device,
-) -> Tensor:
-    """[batch, sequence, vocabulary] logits of one forward pass over [batch, sequence] tokens."""
-    mask = None if attention_mask is None else torch.from_numpy(attention_mask).to(device)
-    output = model(input_ids=torch.from_numpy(input_ids).to(device), attention_mask=mask, use_cache=False)
-    logits: object = output.logits
-    assert isinstance(logits, Tensor)
-    return logits
+    return evaluate_loss(model, batches, device=device, precision=precision, beginning=beginning).window_losses

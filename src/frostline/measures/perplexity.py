@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from frostline.corpus import NOT_COUNTED
-from frostline.measures.evaluate import forward_logits
-from frostline.measures.forward import next_token_losses, untouched_forward
+from frostline.corpus import NOT_COUNTED, Batch
+from frostline.measures.forward import untouched_forward
+from frostline.measures.head import few_windows, token_losses
 
 
 def continuation_losses(
@@ -37,18 +37,18 @@ def continuation_losses(
     with untouched_forward(model, device, precision):
         for start in range(0, len(filled), batch):
             chosen = filled[start : start + batch]
-            input_ids, labels, mask = _padded(prompts[chosen], [continuations[index] for index in chosen])
-            logits = forward_logits(model, input_ids, mask, device)
-            sums = next_token_losses(logits, torch.from_numpy(labels).to(device)).sum(dim=1, dtype=torch.float64)
-            for index, total in zip(chosen, sums.tolist(), strict=True):
+            padded = _padded(prompts[chosen], [continuations[index] for index in chosen])
+            sums: list[float] = []
+            for part in few_windows(padded):
+                found = token_losses(model, part, device=device, precision=precision)
+                sums += found.sum(dim=1, dtype=torch.float64).tolist()
+            for index, total in zip(chosen, sums, strict=True):
                 losses[index] = total / len(continuations[index])
     return losses
 
 
-def _padded(
-    prompts: NDArray[np.int64], continuations: Sequence[Sequence[int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens, labels (the continuations' alone) and attention mask, each [batch, longest]."""
+def _padded(prompts: NDArray[np.int64], continuations: Sequence[Sequence[int]]) -> Batch:
+    """Prompts with their continuations, as wide as the longest; only the continuations' tokens count."""
     rows, prompt_tokens = prompts.shape
     shape = (rows, prompt_tokens + max(len(continuation) for continuation in continuations))
     input_ids = np.zeros(shape, dtype=np.int64)
@@ -59,4 +59,4 @@ def _padded(
         end = prompt_tokens + len(continuation)
         input_ids[row, prompt_tokens:end] = labels[row, prompt_tokens:end] = continuation
         mask[row, :end] = 1
-    return input_ids, labels, mask
+    return Batch(input_ids, labels, mask, tuple(range(rows)), "")

@@ -1,0 +1,165 @@
+"""What is the loss of each token, without ever holding the logits of more than a few?
+
+The logits of 8 windows of 4,096 tokens are 17 GB for a vocabulary of 128,000. So a forward pass reads a bounded number
+of tokens, and where their logits would still be large it stops below the head: the model's own head then reads the
+hidden states a few positions at a time. That this gives the model's logits is tried on its first tokens; a model of
+which it is not true is run as a whole, one window at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from frostline.corpus import NOT_COUNTED, Batch
+from frostline.engine import Forward, answering, body_of, body_output, hidden_of, run_head, split_batch, to_device
+from frostline.measures.forward import CHUNK_VALUES, next_token_losses
+
+MOST_TOKENS = 2048
+"""Tokens of one forward pass, where a single window has no more."""
+TRIED_TOKENS = 32
+"""Tokens on which a model shows that its head can be run apart."""
+
+
+ROUNDING = {"fp32": 1e-4, "bf16": 2e-2}
+"""Largest difference that is rounding, as a share of the largest logit."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A model whose head gives the same logits when it is run on hidden states alone."""
+
+    body: nn.Module
+    """The model below its head."""
+    output: ModelOutput
+    """What the body returned once; the head is handed this with other hidden states."""
+
+
+Beginning = Callable[[Batch], Mapping[nn.Module, Forward]]
+"""What stands in for the first layers of a model over given windows, such as their stored outputs."""
+
+_known: WeakKeyDictionary[PreTrainedModel, dict[str, Apart | None]] = WeakKeyDictionary()
+"""What was found out about each model, by precision: it is tried once."""
+
+
+def few_windows(batch: Batch) -> Iterator[Batch]:
+    """The windows of `batch`, in order, as many at a time as make at most `MOST_TOKENS` tokens; at least one."""
+    windows, length = batch.input_ids.shape
+    size = max(1, MOST_TOKENS // max(1, length))
+    if windows <= size:
+        yield batch
+        return
+    for start in range(0, windows, size):
+        rows = slice(start, start + size)
+        yield Batch(
+            input_ids=batch.input_ids[rows],
+            labels=batch.labels[rows],
+            attention_mask=None if batch.attention_mask is None else batch.attention_mask[rows],
+            window_ids=batch.window_ids[rows],
+            windows_sha256=batch.windows_sha256,
+        )
+
+
+def token_losses(
+    model: PreTrainedModel,
+    batch: Batch,
+    *,
+    device: torch.device,
+    precision: str,
+    beginning: Beginning | None = None,
+) -> Float[Tensor, "batch predictions"]:
+    """-log P of each next token in nats, in float32; 0 where the label is not counted. Inside `untouched_forward`.
+
+    What `beginning` gives for the windows stands in for layers of the model (see `engine.answering`).
+    """
+    windows, length = batch.input_ids.shape
+    apart = None
+    if windows * length * _vocabulary(model) > CHUNK_VALUES:
+        apart = head_apart(model, batch, device=device, precision=precision)
+        if apart is None and windows > 1:
+            alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
+            return torch.cat([alone(window) for window in split_batch(batch, windows)])
+    input_ids, labels, mask = to_device(batch, device)
+    with answering({} if beginning is None else dict(beginning(batch))):
+        if apart is None:
+            return next_token_losses(model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits, labels)
+        hidden = hidden_of(body_output(model, apart.body, input_ids, mask))
+    assert hidden is not None
+    return _losses_of(model, apart, hidden, batch, device, precision)
+
+
+def head_apart(model: PreTrainedModel, batch: Batch, *, device: torch.device, precision: str) -> Apart | None:
+    """How the head of `model` can be run apart from the rest; None where it cannot. Tried on tokens of `batch`, once."""
+    known = _known.setdefault(model, {})
+    if precision not in known:
+        known[precision] = _try_apart(model, batch, device, precision)
+    return known[precision]
+
+
+@contextmanager
+def last_position_alone(apart: Apart) -> Iterator[None]:
+    """In the block, the head of the model reads the last position of each text alone."""
+    run = apart.body.forward
+
+    def run_and_cut(*args: object, **kwargs: object) -> object:
+        output = run(*args, **kwargs)
+        return type(output)(**{**output, "last_hidden_state": output.last_hidden_state[:, -1:]})
+
+    with answering({apart.body: run_and_cut}):
+        yield
+
+
+def _losses_of(
+    model: PreTrainedModel,
+    apart: Apart,
+    hidden: Float[Tensor, "batch sequence hidden"],
+    batch: Batch,
+    device: torch.device,
+    precision: str,
+) -> Float[Tensor, "batch sequence-1"]:
+    """Only positions whose next token is counted reach the head."""
+    targets = batch.labels[:, 1:].reshape(-1)
+    counted = np.flatnonzero(targets != NOT_COUNTED)
+    places, labels = torch.from_numpy(counted).to(device), torch.from_numpy(targets[counted]).to(device)
+    rows = hidden[:, :-1].flatten(0, 1).index_select(0, places)
+    at_once = max(1, CHUNK_VALUES // _vocabulary(model))
+    losses = torch.zeros(targets.shape, dtype=torch.float32, device=device)
+    for part, target, place in zip(rows.split(at_once), labels.split(at_once), places.split(at_once), strict=True):
+        logits = run_head(model, apart.body, apart.output, part, device, precision)
+        losses[place] = F.cross_entropy(logits.float(), target, reduction="none")
+    return losses.view(batch.labels.shape[0], batch.labels.shape[1] - 1)
+
+
+def _try_apart(model: PreTrainedModel, batch: Batch, device: torch.device, precision: str) -> Apart | None:
+    body = body_of(model)
+    if body is None:
+        return None
+    ids = torch.from_numpy(batch.input_ids[:1, :TRIED_TOKENS]).to(device)
+    output = body_output(model, body, ids, None)
+    hidden = hidden_of(output)
+    if hidden is None or not isinstance(output, ModelOutput):
+        return None
+    whole = model(input_ids=ids, use_cache=False).logits[0]
+    if not torch.equal(run_head(model, body, output, hidden[0], device, precision), whole):
+        return None
+    # A head that looks at other positions would see others in a chunk; fewer rows alone are rounded otherwise.
+    half = len(whole) // 2
+    parts = [run_head(model, body, output, part, device, precision) for part in (hidden[0, :half], hidden[0, half:])]
+    differs = (torch.cat(parts).float() - whole.float()).abs().max()
+    return Apart(body, output) if differs <= ROUNDING[precision] * whole.float().abs().max() else None
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    vocabulary: int = model.config.get_text_config().vocab_size
+    return vocabulary
