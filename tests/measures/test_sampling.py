@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -35,6 +37,16 @@ def sample(
 ) -> list[list[int]]:
     chosen = SamplingSettings.model_validate({"new_tokens": 8, **settings})
     return sample_continuations(model, prompts, chosen, seed, ends, device=CPU, precision=precision)
+
+
+@contextmanager
+def recorded_positions(model: PreTrainedModel) -> Iterator[list[int]]:
+    """How many positions of each text the head reads, call by call."""
+    seen: list[int] = []
+    head = model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[-2]))
+    yield seen
+    handle.remove()
 
 
 def greedy_without_cache(model: PreTrainedModel, prompt: NDArray[np.int64], new_tokens: int) -> list[int]:
@@ -91,9 +103,31 @@ def test_a_prompts_text_does_not_depend_on_the_prompts_after_it() -> None:
     assert sample(model, prompts)[:2] == sample(model, prompts[:2])
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize("by_cache", [True, False])
+def test_groups_of_prompts_and_few_logits_write_the_same_text(
+    family: str, by_cache: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prompts = sharpened(family), make_prompts(5)
+    settings = SamplingSettings(new_tokens=8)
+
+    def written() -> list[list[int]]:
+        return sample_continuations(model, prompts, settings, 3, (), device=CPU, precision="fp32", by_cache=by_cache)
+
+    expected = written()
+    monkeypatch.setattr("frostline.measures.sampling.MOST_TOKENS", 2 * 13)
+    assert written() == expected
+    monkeypatch.setattr("frostline.measures.head.CHUNK_VALUES", 2 * VOCABULARY)
+    with recorded_positions(model) as positions:
+        assert written() == expected
+    assert max(positions) <= 32  # those on which the head is tried; a prompt pass alone would have 2 x 5
+    assert sorted(set(positions[-8:])) == [1]
+
+
 def test_the_noise_of_a_prompt_depends_on_its_own_number_seed_and_position_alone() -> None:
     noise = gumbel_noise(7, 3, 5, 40)
     assert torch.equal(gumbel_noise(7, 3, 2, 30), noise[:2, :30])
+    assert torch.equal(gumbel_noise(7, 3, 2, 40, first=3), noise[3:])
     rows = [*noise, *gumbel_noise(7, 4, 5, 40), *gumbel_noise(8, 3, 5, 40)]
     assert len({tuple(row.tolist()) for row in rows}) == 15
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
@@ -86,7 +86,7 @@ def token_losses(
     windows, length = batch.input_ids.shape
     apart = None
     if windows * length * _vocabulary(model) > CHUNK_VALUES:
-        apart = head_apart(model, batch, device=device, precision=precision)
+        apart = head_apart(model, torch.from_numpy(batch.input_ids), device=device, precision=precision)
         if apart is None and windows > 1:
             alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
             return torch.cat([alone(window) for window in split_batch(batch, windows)])
@@ -99,22 +99,35 @@ def token_losses(
     return _losses_of(model, apart, hidden, batch, device, precision)
 
 
-def head_apart(model: PreTrainedModel, batch: Batch, *, device: torch.device, precision: str) -> Apart | None:
-    """How the head of `model` can be run apart from the rest; None where it cannot. Tried on tokens of `batch`, once."""
+def head_apart(
+    model: PreTrainedModel, ids: Int[Tensor, "batch sequence"], *, device: torch.device, precision: str
+) -> Apart | None:
+    """How the head of `model` can be run apart from the rest; None where it cannot. Tried once, on tokens of `ids`."""
     known = _known.setdefault(model, {})
     if precision not in known:
-        known[precision] = _try_apart(model, batch, device, precision)
+        known[precision] = _try_apart(model, ids[:1, :TRIED_TOKENS], device, precision)
     return known[precision]
 
 
 @contextmanager
-def last_position_alone(apart: Apart) -> Iterator[None]:
-    """In the block, the head of the model reads the last position of each text alone."""
+def last_logits_alone(
+    model: PreTrainedModel, tokens: Int[Tensor, "batch sequence"], *, device: torch.device, precision: str
+) -> Iterator[None]:
+    """In the block, a model that reads `tokens` gives the logits of the last position of each text alone.
+
+    Where all of them would be few, or its head cannot be run apart, it gives all. Inside `untouched_forward`.
+    """
+    apart = None
+    if tokens.numel() * _vocabulary(model) > CHUNK_VALUES:
+        apart = head_apart(model, tokens, device=device, precision=precision)
+    if apart is None:
+        yield
+        return
     run = apart.body.forward
 
     def run_and_cut(*args: object, **kwargs: object) -> object:
         output = run(*args, **kwargs)
-        return type(output)(**{**output, "last_hidden_state": output.last_hidden_state[:, -1:]})
+        return type(output)(**{**output, "last_hidden_state": output["last_hidden_state"][:, -1:]})
 
     with answering({apart.body: run_and_cut}):
         yield
@@ -141,11 +154,11 @@ def _losses_of(
     return losses.view(batch.labels.shape[0], batch.labels.shape[1] - 1)
 
 
-def _try_apart(model: PreTrainedModel, batch: Batch, device: torch.device, precision: str) -> Apart | None:
+def _try_apart(model: PreTrainedModel, ids: Tensor, device: torch.device, precision: str) -> Apart | None:
     body = body_of(model)
     if body is None:
         return None
-    ids = torch.from_numpy(batch.input_ids[:1, :TRIED_TOKENS]).to(device)
+    ids = ids.to(device)
     output = body_output(model, body, ids, None)
     hidden = hidden_of(output)
     if hidden is None or not isinstance(output, ModelOutput):

@@ -9,6 +9,7 @@ the dice. `model.generate` would draw from the global random state and so change
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 from frostline.corpus import raw_numbers
 from frostline.measures.forward import untouched_forward
 from frostline.measures.going_on import goes_on_by_cache, logits_of
+from frostline.measures.head import MOST_TOKENS, last_logits_alone
 from frostline.recipe import SamplingSettings
 
 
@@ -43,31 +45,65 @@ def sample_continuations(
     """
     if by_cache is None:
         by_cache = goes_on_by_cache(model, device=device)
-    ends = frozenset(end_token_ids)
-    continuations: list[list[int]] = [[] for _ in prompts]
-    unfinished = set(range(len(continuations)))
-    tokens = torch.from_numpy(np.ascontiguousarray(prompts)).to(device)
-    cache: object = None
+    size = prompts_at_once(prompts.shape[1], settings.new_tokens)
+    continuations: list[list[int]] = []
     with untouched_forward(model, device, precision):
-        for position in range(settings.new_tokens):
-            if not unfinished:
-                break
+        for first in range(0, len(prompts), size):
+            tokens = torch.from_numpy(np.ascontiguousarray(prompts[first : first + size])).to(device)
+            dice = Dice(seed, draw, first)
+            continuations += _continue(model, tokens, settings, dice, frozenset(end_token_ids), precision, by_cache)
+    return continuations
+
+
+def prompts_at_once(prompt_tokens: int, new_tokens: int) -> int:
+    """Prompts that go on together: as many as make at most `MOST_TOKENS` tokens with what is written, at least one."""
+    return max(1, MOST_TOKENS // (prompt_tokens + new_tokens))
+
+
+@dataclass(frozen=True)
+class Dice:
+    """What the noise of a group of prompts is drawn by, besides position, prompt and token."""
+
+    seed: int
+    draw: int
+    first: int
+    """Number of the group's first prompt."""
+
+
+def _continue(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "prompts tokens"],
+    settings: SamplingSettings,
+    dice: Dice,
+    ends: frozenset[int],
+    precision: str,
+    by_cache: bool,
+) -> list[list[int]]:
+    """The continuations of one group of prompts."""
+    device = tokens.device
+    continuations: list[list[int]] = [[] for _ in tokens]
+    unfinished = set(range(len(continuations)))
+    cache: object = None
+    for position in range(settings.new_tokens):
+        if not unfinished:
+            break
+        with last_logits_alone(model, tokens, device=device, precision=precision):
             if by_cache:
                 output = model(input_ids=tokens, past_key_values=cache, use_cache=True)
                 cache, logits = output.past_key_values, output.logits
             else:
                 logits = logits_of(model, tokens)
-            noise = gumbel_noise(seed, position, len(continuations), logits.shape[-1], draw)
-            chosen = choose_tokens(logits[:, -1], noise, settings.temperature, settings.top_p)
-            for index in sorted(unfinished):
-                token = int(chosen[index])
-                if token in ends:
-                    unfinished.discard(index)
-                else:
-                    continuations[index].append(token)
-            # Finished rows go on unread, so that the cache keeps its shape.
-            read = chosen[:, None].to(device)
-            tokens = read if by_cache else torch.cat([tokens, read], dim=1)
+        noise = gumbel_noise(dice.seed, position, len(tokens), logits.shape[-1], dice.draw, first=dice.first)
+        chosen = choose_tokens(logits[:, -1], noise, settings.temperature, settings.top_p)
+        for index in sorted(unfinished):
+            token = int(chosen[index])
+            if token in ends:
+                unfinished.discard(index)
+            else:
+                continuations[index].append(token)
+        # Finished rows go on unread, so that the cache keeps its shape.
+        read = chosen[:, None].to(device)
+        tokens = read if by_cache else torch.cat([tokens, read], dim=1)
     return continuations
 
 
@@ -97,15 +133,15 @@ def keep_nucleus(scores: Float[Tensor, "prompts vocabulary"], top_p: float) -> F
 
 
 def gumbel_noise(
-    seed: int, position: int, prompts: int, vocabulary: int, draw: int = 0
+    seed: int, position: int, prompts: int, vocabulary: int, draw: int = 0, *, first: int = 0
 ) -> Float[Tensor, "{prompts} {vocabulary}"]:
     """Standard Gumbel noise, -log(-log(u)), for the token at `position` of each prompt, in float64.
 
-    A row depends on its own number alone, not on how many prompts there are; a token's noise not on how many tokens.
+    Prompts are counted from `first`. A row depends on its own number alone, not on how many prompts there are; a token's noise not on how many tokens.
     The numbers are counter-based, as the corpus's order is: torch's CPU generator would keep 32 bits of a seed only.
     """
     own = f", draw {draw}" if draw else ""
-    purposes = [f"sampling noise of prompt {prompt}{own}" for prompt in range(prompts)]
+    purposes = [f"sampling noise of prompt {prompt}{own}" for prompt in range(first, first + prompts)]
     raw = [raw_numbers(seed, purpose, position, vocabulary) for purpose in purposes]
     # 52 bits and a half: u is never 0 or 1, so that the noise is finite.
     uniform = ((np.stack(raw) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
