@@ -15,7 +15,7 @@ from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm
 from frostline.experiment.checkpoints import Pace
-from frostline.experiment.measuring import evaluate_everywhere
+from frostline.experiment.measuring import UntouchedLosses
 from frostline.experiment.replicate import Replicate
 from frostline.experiment.train import run_replicate, take_steps
 from frostline.recipe import load_recipe, variants_of
@@ -55,7 +55,7 @@ def replicate_of(recipe_file: Path, run_folder: Path, arms: str) -> Iterator[Rep
     prepared = prepare(variant, recipe_file.parent / "cache", say=lambda text: None)
     run_folder.mkdir()
     with Journal(run_folder) as journal, shared_parts(prepared, None) as sharing:
-        yield Replicate(sharing, 0, journal, Turns(), lambda: evaluate_everywhere(prepared, prepared.model))
+        yield Replicate(sharing, 0, journal, Turns(), UntouchedLosses(sharing))
 
 
 def losses(replicate: Replicate, name: str) -> list[float]:

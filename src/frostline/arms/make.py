@@ -84,13 +84,22 @@ def make_arm(
         fitted = fit_model(applied, shared, training, device=device, precision=precision, sample=sample)
         for note in fitted.notes:
             say(f"Arm {planned.name}: {note}")
-        keep_rows = False
+        keep_rows = keep_evaluated = False
         # Without a trial the plan has no prefix that could be stored; one of the notes has said why.
         if fitted.prefix_trial is not None and planned.resolved.prefix_layers > 0:
             choice = choose_for(prepared, planned, fitted.prefix_trial, shared.store.room_bytes)
             keep_rows = choice.use
+            keep_evaluated = keeps_evaluated(prepared, planned, fitted.prefix_trial, shared.store.room_bytes)
             say(f"Arm {planned.name}: {choice.sentence}")
-        return FastForward(fitted, shared, training, keep_rows=keep_rows, device=device, precision=precision)
+        return FastForward(
+            fitted,
+            shared,
+            training,
+            keep_rows=keep_rows,
+            keep_evaluated=keep_evaluated,
+            device=device,
+            precision=precision,
+        )
 
     return Arm(
         planned.name,
@@ -123,10 +132,46 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
         reads_per_window=sharing * (1.0 if recipe.windows.order == "random" else windows / prepared.corpus.windows),
         order=recipe.windows.order,
         arms_sharing=sharing,
-        windows=prepared.corpus.windows,
+        # Those that are evaluated want room, too.
+        windows=prepared.corpus.windows + evaluated_windows(prepared),
         room_bytes=room_bytes,
     )
     return choose_prefix(case, measured_rates())
+
+
+def keeps_evaluated(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room_bytes: int) -> bool:
+    """Whether storing the prefix of the windows on which the arm is evaluated pays: they come back at every time."""
+    recipe = prepared.recipe
+    sharing = [arm for arm in prepared.arms.values() if arm.resolved.prefix_layers > 0]
+    # Once for the untouched model, then for each arm of each replicate.
+    reads = 1 + len(recipe.seeds) * sum(evaluations_of(recipe.measures.evaluate_every, arm.steps) for arm in sharing)
+    case = PrefixCase(
+        wanted=recipe.training.prefix_cache.use,
+        depth=planned.resolved.prefix_layers,
+        layers=planned.resolved.layers,
+        row_bytes=trial.row_bytes,
+        compute_seconds=trial.seconds,
+        reads_per_window=float(reads),
+        order="epochs",
+        arms_sharing=len(sharing),
+        windows=evaluated_windows(prepared),
+        room_bytes=room_bytes,
+    )
+    return choose_prefix(case, measured_rates()).use
+
+
+def evaluations_of(every: int, steps: int) -> int:
+    """How often an arm is evaluated that takes `steps` steps: after every `every`th (0: none), and after the last."""
+    return 1 + (max(0, steps - 1) // every if every else 0)
+
+
+def evaluated_windows(prepared: Prepared) -> int:
+    """Windows of one evaluation, in windows of the recipe's length."""
+    windows = prepared.corpus.held_out_windows
+    if prepared.retention is not None:
+        tokens = prepared.retention.held_out_windows * prepared.retention.window_length
+        windows += -(-tokens // prepared.recipe.windows.length)
+    return windows
 
 
 def prefix_identity(prepared: Prepared) -> PrefixIdentity:
@@ -137,13 +182,15 @@ def prefix_identity(prepared: Prepared) -> PrefixIdentity:
 
 
 def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
-    """With random offsets no window comes back: stored prefixes serve the arms of one step, then go."""
+    """With random offsets no window comes back: stored prefixes serve the arms of one step, then go.
+
+    Those of windows that are evaluated stay.
+    """
     if prepared.shared is None or prepared.recipe.windows.order == "epochs":
         return
     masks = batch.attention_mask
-    prepared.shared.store.keep_only(
-        window_key(row, None if masks is None else masks[index]) for index, row in enumerate(batch.input_ids)
-    )
+    own = {window_key(row, None if masks is None else masks[index]) for index, row in enumerate(batch.input_ids)}
+    prepared.shared.store.keep_only(own | prepared.shared.evaluated)
 
 
 def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:

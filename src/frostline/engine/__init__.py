@@ -1,7 +1,7 @@
 """How is an arm trained, exactly? The reference step, the fast engine, the loop over arms."""
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
-from frostline.engine.arm import Arm, StepOutcome, next_token_loss, on_device, split_batch, to_device
+from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, on_device, split_batch, to_device
 from frostline.engine.checkpoint import ArmState, read_state, restore, state_of, write_state
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
@@ -46,6 +46,7 @@ __all__ = [
     "FILED_TYPES",
     "Arm",
     "ArmState",
+    "Beginning",
     "FastForward",
     "Forward",
     "FrozenWeights",

@@ -24,6 +24,7 @@ from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import PrefixTrial
+from frostline.engine.stand_in import Forward
 from frostline.errors import DivergedError
 from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan, apply_plan
 from frostline.recipe import TrainingSettings
@@ -48,6 +49,10 @@ class StepOutcome:
     """What thawed or froze at this step, if anything did."""
 
 
+Beginning = Callable[[Batch], dict[nn.Module, Forward]]
+"""What stands in for the first layers of a model over given windows: answers for `stand_in.answering`."""
+
+
 class ForwardPass(Protocol):
     """How an arm gets from windows to their loss."""
 
@@ -63,6 +68,21 @@ class ForwardPass(Protocol):
 
     def __call__(self, part: Batch, step: int, predictions: int, clock: StepClock) -> Tensor:
         """Sum of the losses of the windows of `part`, in nats, over `predictions`; `backward()` fills the gradients."""
+        ...
+
+    def beginning(self, steps: int) -> Beginning | None:
+        """What stands in for the frozen bottom of the model after `steps` steps, over windows that are evaluated.
+
+        None where they are evaluated by the whole model.
+        """
+        ...
+
+    def untouched_beginning(self, base: PreTrainedModel) -> Beginning | None:
+        """The same for the untouched model `base`, so that an arm and its beginning are measured alike."""
+        ...
+
+    def evaluated_depth(self, steps: int) -> int:
+        """How many layers that are."""
         ...
 
     def finish(self) -> None:
@@ -84,6 +104,16 @@ class ReferenceForward:
         with autocast(self.precision, self.device):
             logits = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         return next_token_loss(logits, labels) / predictions
+
+    def beginning(self, steps: int) -> None:
+        """The whole model is evaluated."""
+
+    def untouched_beginning(self, base: PreTrainedModel) -> None:
+        """The whole model is evaluated."""
+
+    def evaluated_depth(self, steps: int) -> int:
+        """None."""
+        return 0
 
     def finish(self) -> None:
         """Nothing was done."""

@@ -11,12 +11,15 @@ not give the same is not used; its notes say which, and why.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
-from frostline.engine.arm import next_token_loss, to_device
+from frostline.engine.arm import Beginning, next_token_loss, to_device
 from frostline.engine.clock import StepClock
 from frostline.engine.compiled import compile_suffix
 from frostline.engine.fit import FittedModel, HeadKind, SharedParts, run_head
@@ -24,7 +27,8 @@ from frostline.engine.frozen_weights import FrozenWeights, trained_parameters
 from frostline.engine.head_loss import chunked_loss, own_head_loss
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
-from frostline.engine.stand_in import answering, body_output, hidden_of
+from frostline.engine.prefix_store import window_key
+from frostline.engine.stand_in import Forward, answering, body_output, hidden_of
 from frostline.engine.suffix_checkpointing import checkpoint_suffix
 from frostline.plans import ResolvedPlan, adapted_modules, decoder_stack
 from frostline.recipe import TrainingSettings
@@ -45,23 +49,19 @@ class FastForward:
         keep_rows: bool,
         device: torch.device,
         precision: str,
+        keep_evaluated: bool = False,
     ) -> None:
-        """With `keep_rows` the output of the prefix is put into the shared store, for later visits of a window."""
-        self.fitted, self.applied, self.training = fitted, fitted.applied, training
+        """With `keep_rows` the output of the prefix is put into the shared store, for later visits of a window.
+
+        With `keep_evaluated` that of windows which are evaluated is, too.
+        """
+        self.fitted, self.applied, self.training, self.shared = fitted, fitted.applied, training, shared
+        self.keep_evaluated = keep_evaluated
         self.model = self.applied.model
         self.device, self.precision = device, precision
         _, self.layers = decoder_stack(self.model)
         self.body = fitted.body
-        self.prefix = Prefix(
-            self.model,
-            self.layers,
-            shared.store,
-            device=device,
-            precision=precision,
-            keep=keep_rows,
-            depths=shared.depths,
-            example=fitted.fit.layer_output,
-        )
+        self.prefix = self._prefix_of(self.model, keep=keep_rows)
         self._head_weight = self._converted_head(shared.frozen)
         self._shaped_for: int | None = None
 
@@ -96,6 +96,22 @@ class FastForward:
         assert hidden is not None
         return self._loss(hidden, part, 1 / predictions)
 
+    def evaluated_depth(self, steps: int) -> int:
+        """See `ForwardPass`."""
+        return 0 if self.prefix_trial is None else untouched_depth(self.applied.resolved, max(0, steps - 1))
+
+    def beginning(self, steps: int) -> Beginning | None:
+        """See `ForwardPass`. Whether a row is found or computed changes no bit of what is measured."""
+        depth = self.evaluated_depth(steps)
+        return partial(self._answers, self._prefix_of(self.model, keep=self.keep_evaluated), depth) if depth else None
+
+    def untouched_beginning(self, base: PreTrainedModel) -> Beginning | None:
+        """See `ForwardPass`. Rows of a model with other frozen weights than `base` are not those of `base`."""
+        depth = self.evaluated_depth(0)
+        if depth == 0 or self.training.frozen_weights == "int8":
+            return None
+        return partial(self._answers, self._prefix_of(base, keep=self.keep_evaluated), depth)
+
     def finish(self) -> None:
         """Give the model back as the plain one that it was, with its trained weights."""
         self.fitted.held.restore()
@@ -104,6 +120,28 @@ class FastForward:
             for name in adapted_modules(self.model):
                 weight = self.model.get_parameter(f"{name}.base_layer.weight")
                 weight.data = weight.data.to(torch.float32, copy=True)
+
+    def _prefix_of(self, model: PreTrainedModel, *, keep: bool) -> Prefix:
+        _, layers = decoder_stack(model)
+        return Prefix(
+            model,
+            layers,
+            self.shared.store,
+            device=self.device,
+            precision=self.precision,
+            keep=keep,
+            depths=self.shared.depths,
+            example=self.fitted.fit.layer_output,
+        )
+
+    def _answers(self, prefix: Prefix, depth: int, windows: Batch) -> dict[nn.Module, Forward]:
+        """Answers for windows that are evaluated; their rows may be read in training."""
+        masks = windows.attention_mask
+        for index, tokens in enumerate(windows.input_ids):
+            self.shared.evaluated.add(window_key(tokens, None if masks is None else masks[index]))
+        # Evaluation runs in inference mode, whose tensors no later step could be given.
+        with torch.inference_mode(False):
+            return prefix.answers(prefix.rows(windows, depth), depth)
 
     def _loss(self, hidden: Tensor, part: Batch, scale: float) -> Tensor:
         """Position i predicts label i + 1; positions whose label is not counted do not reach the head.

@@ -131,6 +131,8 @@ class SharedParts:
     """Prefix depths of all arms, ascending: rows are kept at each of them on the way up."""
     keep_base: bool
     """Whether the base model stays in memory beside the arms."""
+    evaluated: set[bytes] = field(default_factory=set)
+    """Keys of the windows that were evaluated: they come back at every evaluation."""
     fits: dict[str, Fit] = field(default_factory=dict)
     """What fits the model under each plan, or under all that begin alike, so that it is tried once."""
 

@@ -107,7 +107,7 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
         )
     )
     journal.append(record_of(WatchedMatrices, journal.place, watch))
-    untouched = replicate.untouched_losses()
+    untouched = replicate.untouched_losses.of(arm)
     record_evaluations(journal, 0, untouched, trained=reads_an_epoch(prepared, planned.name))
     record_by_frequency(journal, 0, untouched)
     return ArmInTraining(arm, watch, journal, checkpoints, 0, False, journal.position, planned.steps)

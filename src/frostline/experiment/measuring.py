@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from frostline.arms import Prepared
 from frostline.corpus import FREQUENCY_CLASSES
+from frostline.engine import Arm, Beginning
 from frostline.measures import (
     EVALUATION_WINDOWS,
     LossMeasure,
@@ -23,10 +24,36 @@ UNTOUCHED = ""
 """Stands for the arm's name in records about the model before training."""
 
 
-def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel, *, trained: bool = False) -> dict[str, LossMeasure]:
+class UntouchedLosses:
+    """Losses of the untouched model, by corpus, measured once for all arms and replicates that are measured alike.
+
+    An arm whose frozen bottom is stood in for is compared with the untouched model measured so: the two ways differ
+    in the last bits, and an arm that trains nothing ends at exactly the loss at which it began.
+    """
+
+    def __init__(self, prepared: Prepared, *, trained: bool = False) -> None:
+        """`prepared` has what its arms share; `trained` as `evaluate_everywhere` has it."""
+        self._prepared, self._trained = prepared, trained
+        self._by_depth: dict[int, dict[str, LossMeasure]] = {}
+
+    def of(self, arm: Arm) -> dict[str, LossMeasure]:
+        """Those that `arm` begins with."""
+        model = self._prepared.model
+        beginning = arm.forward.untouched_beginning(model)
+        depth = 0 if beginning is None else arm.forward.evaluated_depth(0)
+        if depth not in self._by_depth:
+            self._by_depth[depth] = evaluate_everywhere(
+                self._prepared, model, trained=self._trained, beginning=beginning
+            )
+        return self._by_depth[depth]
+
+
+def evaluate_everywhere(
+    prepared: Prepared, model: PreTrainedModel, *, trained: bool = False, beginning: Beginning | None = None
+) -> dict[str, LossMeasure]:
     """Loss on the held-out windows, on those of the retention corpus if there is one, by corpus.
 
-    `trained` adds a fixed sample of training windows, as many as are held out.
+    `trained` adds a fixed sample of training windows, as many as are held out; `beginning` stands in for first layers.
     """
     batches = {"held_out": prepared.corpus.held_out_batches(EVALUATION_WINDOWS)}
     if prepared.retention is not None:
@@ -41,6 +68,7 @@ def evaluate_everywhere(prepared: Prepared, model: PreTrainedModel, *, trained: 
             device=prepared.device,
             precision=prepared.precision,
             classes=classes if name == "held_out" else None,
+            beginning=beginning,
         )
         for name, own in batches.items()
     }

@@ -5,7 +5,6 @@ Training it is `train`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,9 +12,8 @@ from frostline.arms import Prepared
 from frostline.errors import CacheError
 from frostline.experiment.arm_store import ArmStore
 from frostline.experiment.checkpoints import ArmCheckpoints, Saving, arm_checkpoints
-from frostline.experiment.measuring import UNTOUCHED
+from frostline.experiment.measuring import UNTOUCHED, UntouchedLosses
 from frostline.experiment.time_left import TimeLeft
-from frostline.measures import LossMeasure
 from frostline.progress import RunProgress
 from frostline.run_folder import (
     BEGINNING,
@@ -38,8 +36,7 @@ class Replicate:
     seed: int
     journal: Journal
     progress: RunProgress
-    untouched_losses: Callable[[], dict[str, LossMeasure]]
-    """Losses of the untouched model, by corpus; measured when first asked for."""
+    untouched_losses: UntouchedLosses
     store: ArmStore | None = None
     """Arms that were trained before; None trains all anew."""
     retry_failed: bool = False

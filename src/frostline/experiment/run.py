@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
-from functools import cache as remember
-from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -39,7 +37,7 @@ from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_in_training import fail_before_training
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
-from frostline.experiment.measuring import evaluate_everywhere, reads_an_epoch
+from frostline.experiment.measuring import UntouchedLosses, reads_an_epoch
 from frostline.experiment.rates import Race, Raced, settle_rates
 from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
 from frostline.experiment.resume import (
@@ -240,14 +238,13 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                     journal.append(StepsSettled(variant.label, arm, own.steps, own.seconds_per_step))
                 store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
                 trained = any(reads_an_epoch(prepared, arm) for arm in prepared.arms)
-                untouched_losses = remember(partial(evaluate_everywhere, prepared, prepared.model, trained=trained))
                 with shared_parts(prepared, variants.cache) as sharing:
                     base = Replicate(
                         sharing,
                         variant.recipe.seeds[0],
                         journal,
                         progress,
-                        untouched_losses,
+                        UntouchedLosses(sharing, trained=trained),
                         store,
                         retry_failed,
                         conditions_changed=bool(variants.changes) or left.went_on_changed,

@@ -157,7 +157,7 @@ def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
     if not every or steps == 0 or steps % every or steps >= arm.steps_in_all or arm.evaluated:
         return
     with replicate.time_left.doing(arm.journal.place, Work("evaluate")):
-        measured = evaluate_everywhere(replicate.prepared, arm.arm.model)
+        measured = evaluate_everywhere(replicate.prepared, arm.arm.model, beginning=arm.arm.forward.beginning(steps))
     with replicate.journal.interruption.deferred():
         record_evaluations(arm.journal, steps, measured)
         arm.evaluated = True
@@ -186,7 +186,8 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     time_left = replicate.time_left
     with time_left.doing(journal.place, Work("evaluate")):
         trained = reads_an_epoch(prepared, arm.name)
-        measured = evaluate_everywhere(prepared, arm.arm.model, trained=trained)
+        beginning = arm.arm.forward.beginning(arm.steps)
+        measured = evaluate_everywhere(prepared, arm.arm.model, trained=trained, beginning=beginning)
         record_evaluations(journal, arm.steps, measured)
         record_by_frequency(journal, arm.steps, measured)
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))

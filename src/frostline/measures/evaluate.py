@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import FREQUENCY_CLASSES, NOT_COUNTED, Batch
+from frostline.engine import Beginning
 from frostline.measures.forward import untouched_forward
-from frostline.measures.head import Beginning, few_windows, token_losses
+from frostline.measures.head import few_windows, token_losses
 
 EVALUATION_WINDOWS = 8
 """Windows of one forward pass of an evaluation, where they are short: see `measures.head`."""

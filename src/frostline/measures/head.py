@@ -8,7 +8,7 @@ which it is not true is run as a whole, one window at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from frostline.corpus import NOT_COUNTED, Batch
-from frostline.engine import Forward, answering, body_of, body_output, hidden_of, run_head, split_batch, to_device
+from frostline.engine import Beginning, answering, body_of, body_output, hidden_of, run_head, split_batch, to_device
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses
 
 MOST_TOKENS = 2048
@@ -45,9 +45,6 @@ class Apart:
     output: ModelOutput
     """What the body returned once; the head is handed this with other hidden states."""
 
-
-Beginning = Callable[[Batch], Mapping[nn.Module, Forward]]
-"""What stands in for the first layers of a model over given windows, such as their stored outputs."""
 
 _known: WeakKeyDictionary[PreTrainedModel, dict[str, Apart | None]] = WeakKeyDictionary()
 """What was found out about each model, by precision: it is tried once."""
@@ -91,7 +88,7 @@ def token_losses(
             alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
             return torch.cat([alone(window) for window in split_batch(batch, windows)])
     input_ids, labels, mask = to_device(batch, device)
-    with answering({} if beginning is None else dict(beginning(batch))):
+    with answering({} if beginning is None else beginning(batch)):
         if apart is None:
             return next_token_losses(model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits, labels)
         hidden = hidden_of(body_output(model, apart.body, input_ids, mask))

@@ -137,7 +137,8 @@ def gumbel_noise(
 ) -> Float[Tensor, "{prompts} {vocabulary}"]:
     """Standard Gumbel noise, -log(-log(u)), for the token at `position` of each prompt, in float64.
 
-    Prompts are counted from `first`. A row depends on its own number alone, not on how many prompts there are; a token's noise not on how many tokens.
+    Prompts are counted from `first`. A row depends on its own number alone, not on how many prompts there are; a
+    token's noise not on how many tokens.
     The numbers are counter-based, as the corpus's order is: torch's CPU generator would keep 32 bits of a seed only.
     """
     own = f", draw {draw}" if draw else ""
