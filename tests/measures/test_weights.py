@@ -220,9 +220,31 @@ def test_names_layers_and_roles_have_one_order_and_embeddings_lie_in_no_layer() 
 def test_what_never_moves_is_not_copied_a_second_time() -> None:
     training, watch = start("llama", "train: [attn.q@1]", ["attn.q"])
     run(training, watch, 2)
-    previous = watch._previous
-    assert previous is not None
-    assert [value is first for value, first in zip(previous, watch._start, strict=True)] == [True, False]
+    one = training.plain.get_parameter("model.layers.1.self_attn.q_proj.weight").numel()
+    assert watch.copied_bytes == 2 * 4 * one
+
+
+@pytest.mark.parametrize("family", [*FUSED, "llama"])
+@pytest.mark.parametrize("plan", ["train: all", "train: [attn.q@50%:]"])
+def test_the_weights_before_training_are_read_from_the_base_and_not_copied(family: str, plan: str) -> None:
+    copying, copied = start(family, plan, ["attn"])
+    reading, _ = start(family, plan, ["attn"])
+    watch = WeightWatch(reading.applied, ["attn"], base=reading.plain)
+    assert watch.copied_bytes == copied.copied_bytes / 2
+    history, norms = run(reading, watch, 3)
+    _, expected = run(copying, copied, 3)
+    assert norms == expected
+    assert watch.final() == copied.final()
+    assert WeightWatch(reading.applied, ["attn"], every=0, base=reading.plain).copied_bytes == 0
+    last = norms[-1]
+    assert last is not None
+    assert last.drift == pytest.approx(distances(history[-1], history[0]), rel=1e-4, abs=1e-12)
+
+
+def test_of_an_adapter_that_begins_at_nothing_only_the_step_before_is_kept() -> None:
+    _, watch = start("llama", "lora: rank 2, alpha 4, targets [attn.q]", ["attn.q"])
+    values = sum(portion.values for portion in watch._portions)
+    assert watch.copied_bytes == pytest.approx(4 * values, abs=4 * len(watch.names))
 
 
 def test_a_selector_that_matches_nothing_is_refused() -> None:

@@ -34,7 +34,7 @@ class WeightNorms:
 
 
 class WeightWatch:
-    """Keeps W_0 and W_(t-1) of those watched matrices that the plan trains at any step.
+    """Keeps W_(t-1) of those watched matrices that the plan trains at any step; W_0 is that of the untouched model.
 
     Create it after the plan was applied and before the first step; call `after_step` after every step.
     """
@@ -44,19 +44,32 @@ class WeightWatch:
     ) -> None:
         """Watch what `selectors` name, every `every` steps (0: only the end). Raises `PlanError` as resolving does.
 
-        Norms of W_0 are those of `base`, the untouched model, where the arm holds frozen weights in another precision.
+        W_0 is read from `base`, the untouched model, which nothing may train meanwhile; without one it is copied.
         """
         self._applied = applied
+        self._base = base
         self._every = every
         self._portions = applied.select(selectors)
         self._adapted = frozenset(f"{name}.weight" for name in adapted_modules(applied.model))
         self._norms = [
             _norm(self._effective(portion) if base is None else value_of(base, portion)) for portion in self._portions
         ]
-        pairs = zip(self._portions, self.trained, strict=True)
-        self._start = [self._moving(portion).clone() if trained else None for portion, trained in pairs]
-        self._previous = [None if start is None or every == 0 else start.clone() for start in self._start]
+        self._trained = self.trained
+        self._copies = [
+            self._copied_start(portion) if trained else None
+            for portion, trained in zip(self._portions, self._trained, strict=True)
+        ]
+        self._previous = [
+            self._moving(portion).clone() if trained and every else None
+            for portion, trained in zip(self._portions, self._trained, strict=True)
+        ]
         self._previous_step = -1
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of all that is kept of weights beside the model and its base."""
+        kept = [value for value in (*self._copies, *self._previous) if value is not None]
+        return sum(value.numel() * value.element_size() for value in kept)
 
     @property
     def names(self) -> list[str]:
@@ -90,8 +103,8 @@ class WeightWatch:
         if measured and self._previous_step != step - 1:
             raise ValueError(f"after_step({step}) was called without after_step({step - 1}) before it")
         change, drift = [], []
-        for portion, start, previous in zip(self._portions, self._start, self._previous, strict=True):
-            if start is None or previous is None:
+        for index, (portion, previous) in enumerate(zip(self._portions, self._previous, strict=True)):
+            if previous is None:
                 change.append(0.0)
                 drift.append(0.0)
                 continue
@@ -99,7 +112,7 @@ class WeightWatch:
             now = self._moving(portion)
             if measured:
                 change.append(_norm(_difference(now, previous)))
-                drift.append(_norm(_difference(now, start)))
+                drift.append(_norm(_difference(now, self._start(index))))
             if self._is_measured(step + 1):
                 previous.copy_(now)
         if self._is_measured(step + 1):
@@ -118,18 +131,34 @@ class WeightWatch:
     def final(self) -> FinalNorms:
         """What training did, from the start until now."""
         drift, ranks = [], []
-        for portion, start in zip(self._portions, self._start, strict=True):
-            if start is None:
+        for index, portion in enumerate(self._portions):
+            if not self._trained[index]:
                 drift.append(0.0)
                 ranks.append(0.0)
                 continue
-            moved = _difference(self._moving(portion), start)
+            moved = _difference(self._moving(portion), self._start(index))
             drift.append(_norm(moved))
             ranks.append(stable_rank(_as_matrix(moved)))
         return FinalNorms(list(self._norms), drift, list(map(_ratio, drift, self._norms)), ranks)
 
     def _is_measured(self, step: int) -> bool:
         return self._every > 0 and (step + 1) % self._every == 0
+
+    def _copied_start(self, portion: Portion) -> Tensor | None:
+        """W_0 of what training moves, where it must be copied: not where it is in the base, or where it is all 0."""
+        if self._base is not None and portion.parameter not in self._adapted:
+            return None
+        start = self._moving(portion)
+        return start.clone() if start.any() else start.new_zeros(())
+
+    @torch.no_grad()
+    def _start(self, index: int) -> Tensor:
+        """W_0 of what training moves, or 0 where all of it began there. May share memory with the base."""
+        copied = self._copies[index]
+        if copied is not None:
+            return copied
+        assert self._base is not None
+        return value_of(self._base, self._portions[index])
 
     @torch.no_grad()
     def _moving(self, portion: Portion) -> Tensor:
