@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.measures import evaluate_loss, untouched_forward
 from frostline.measures import head as head_module
-from frostline.measures.head import few_windows, head_apart, token_losses
+from frostline.measures.head import few_windows, head_where_logits_are_many, token_losses
 from tests.builders.batches import random_batch
 from tests.builders.models import FAMILIES, VOCABULARY, tiny_model
 
@@ -94,7 +95,8 @@ def test_a_model_whose_head_cannot_be_run_apart_reads_one_window_at_a_time(monke
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_head_that_looks_at_other_positions_is_not_run_apart() -> None:
+def test_a_head_that_looks_at_other_positions_is_not_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "CHUNK_VALUES", 1)
     model = tiny_model("llama", layers=1)
 
     class Neighbours(nn.Linear):
@@ -105,8 +107,11 @@ def test_a_head_that_looks_at_other_positions_is_not_run_apart() -> None:
     other = Neighbours(own.in_features, own.out_features, bias=False)
     other.weight = own.weight
     model.set_output_embeddings(other)
-    with untouched_forward(model, CPU, "fp32"):
-        assert head_apart(model, torch.from_numpy(windows(1, 40).input_ids), device=CPU, precision="fp32") is None
+    model.eval()
+    assert head_where_logits_are_many(model, windows(1, 40).input_ids, device=CPU, precision="fp32") is None
+    model.set_output_embeddings(own)
+    other = copy.deepcopy(model)
+    assert head_where_logits_are_many(other, windows(1, 40).input_ids, device=CPU, precision="fp32") is not None
 
 
 def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.plans import map_model
+from frostline.signals import gradients
 from frostline.signals.gradients import gradient_signals
 from frostline.signals.sample import Sample
 from tests.builders.models import FAMILIES, tiny_model
@@ -66,6 +67,43 @@ def test_every_place_of_every_family_has_a_value_and_the_model_stays_as_it_was(f
     assert [p.requires_grad for p in model.parameters()] == [i % 2 == 0 for i, _ in enumerate(model.parameters())]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "mixtral", "gemma2"] if "gemma2" in FAMILIES else ["llama", "gpt2"]
+)
+def test_groups_of_parameters_and_few_logits_give_the_signals_of_one_pass(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sample = tiny_model(family), random_sample(4)
+    model_map = map_model(model)
+    expected = gradient_signals(model, model_map, sample, device=CPU, precision="fp32")
+    largest = max(parameter.numel() for parameter in model.parameters())
+    monkeypatch.setattr(gradients, "GROUP_BYTES", 4 * largest)
+    assert gradient_signals(model, model_map, sample, device=CPU, precision="fp32") == expected
+    monkeypatch.setattr("frostline.measures.head.CHUNK_VALUES", 1)
+    for found, whole in zip(
+        gradient_signals(model, model_map, sample, device=CPU, precision="fp32"), expected, strict=True
+    ):
+        assert found.values == pytest.approx(whole.values, rel=1e-3, abs=1e-12)
+
+
+def test_no_more_gradients_are_held_than_those_of_one_group_and_one_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sample = tiny_model("llama"), random_sample(4)
+    largest = max(parameter.numel() for parameter in model.parameters())
+    monkeypatch.setattr(gradients, "GROUP_BYTES", 4 * largest)
+    held, groups = [], []
+
+    def look(parameter: Tensor) -> None:
+        held.append(sum(own.numel() for own in model.parameters() if own.grad is not None))
+        groups.append(sum(own.numel() for own in model.parameters() if own.requires_grad))
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(look)  # before those of the signals
+    gradient_signals(model, map_model(model), sample, device=CPU, precision="fp32")
+    assert 0 < max(held) <= largest
+    assert max(groups) <= largest
+    assert len(set(groups)) > 1
 
 
 def test_windows_of_unequal_length_weigh_by_their_tokens() -> None:

@@ -16,7 +16,7 @@ from frostline.engine.filed_weights import (
 )
 from frostline.engine.fit import SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
-from frostline.engine.head_loss import CHUNK_BYTES
+from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, resolve_device, resolve_precision
 from frostline.engine.prefix import PrefixTrial
@@ -30,15 +30,7 @@ from frostline.engine.prefix_store import (
 )
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
-from frostline.engine.stand_in import (
-    Forward,
-    answering,
-    body_of,
-    body_output,
-    handing_out,
-    hidden_of,
-    with_hidden,
-)
+from frostline.engine.stand_in import Forward, answering, body_of, body_output, handing_out, hidden_of, with_hidden
 from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 
 __all__ = [
@@ -83,6 +75,7 @@ __all__ = [
     "measured_rates",
     "next_token_loss",
     "on_device",
+    "own_head_loss",
     "read_state",
     "require_compiler",
     "resolve_device",

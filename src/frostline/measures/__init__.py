@@ -5,6 +5,7 @@ from frostline.measures.evaluate import EVALUATION_WINDOWS, LossMeasure, evaluat
 from frostline.measures.forward import next_token_losses, untouched_forward
 from frostline.measures.going_on import goes_on_by_cache, require_going_on
 from frostline.measures.hashing import TensorDigests, state_tensors, tensor_digests, weights_sha256
+from frostline.measures.head import Apart, head_where_logits_are_many
 from frostline.measures.identity import ModelIdentity, forward_conditions, identify
 from frostline.measures.judge import Judge, judge_of
 from frostline.measures.memory import memory_method, peak_bytes, reset_peak
@@ -17,6 +18,7 @@ from frostline.measures.weights import WeightNorms, WeightWatch
 
 __all__ = [
     "EVALUATION_WINDOWS",
+    "Apart",
     "ContinuationMeasures",
     "Judge",
     "LossMeasure",
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate_loss",
     "forward_conditions",
     "goes_on_by_cache",
+    "head_where_logits_are_many",
     "identify",
     "judge_of",
     "memory_method",

@@ -18,12 +18,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from frostline.corpus import NOT_COUNTED, Batch
-from frostline.engine import Beginning, answering, body_of, body_output, hidden_of, run_head, split_batch, to_device
+from frostline.engine import (
+    Beginning,
+    answering,
+    autocast,
+    body_of,
+    body_output,
+    hidden_of,
+    run_head,
+    split_batch,
+    to_device,
+)
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses
 
 MOST_TOKENS = 2048
@@ -81,12 +92,10 @@ def token_losses(
     What `beginning` gives for the windows stands in for layers of the model (see `engine.answering`).
     """
     windows, length = batch.input_ids.shape
-    apart = None
-    if windows * length * _vocabulary(model) > CHUNK_VALUES:
-        apart = head_apart(model, torch.from_numpy(batch.input_ids), device=device, precision=precision)
-        if apart is None and windows > 1:
-            alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
-            return torch.cat([alone(window) for window in split_batch(batch, windows)])
+    apart = head_where_logits_are_many(model, batch.input_ids, device=device, precision=precision)
+    if apart is None and windows > 1 and windows * length * _vocabulary(model) > CHUNK_VALUES:
+        alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
+        return torch.cat([alone(window) for window in split_batch(batch, windows)])
     input_ids, labels, mask = to_device(batch, device)
     with answering({} if beginning is None else beginning(batch)):
         if apart is None:
@@ -96,13 +105,20 @@ def token_losses(
     return _losses_of(model, apart, hidden, batch, device, precision)
 
 
-def head_apart(
-    model: PreTrainedModel, ids: Int[Tensor, "batch sequence"], *, device: torch.device, precision: str
+def head_where_logits_are_many(
+    model: PreTrainedModel, ids: NDArray[np.int64], *, device: torch.device, precision: str
 ) -> Apart | None:
-    """How the head of `model` can be run apart from the rest; None where it cannot. Tried once, on tokens of `ids`."""
+    """How the head of `model` is run apart from the rest; None where it cannot, or where the logits are few.
+
+    They are those of `ids` [batch, sequence].
+
+    In evaluation mode. What a model can is tried once, on tokens of `ids`.
+    """
+    if ids.size * _vocabulary(model) <= CHUNK_VALUES:
+        return None
     known = _known.setdefault(model, {})
     if precision not in known:
-        known[precision] = _try_apart(model, ids[:1, :TRIED_TOKENS], device, precision)
+        known[precision] = _try_apart(model, torch.from_numpy(ids[:1, :TRIED_TOKENS]), device, precision)
     return known[precision]
 
 
@@ -114,9 +130,7 @@ def last_logits_alone(
 
     Where all of them would be few, or its head cannot be run apart, it gives all. Inside `untouched_forward`.
     """
-    apart = None
-    if tokens.numel() * _vocabulary(model) > CHUNK_VALUES:
-        apart = head_apart(model, tokens, device=device, precision=precision)
+    apart = head_where_logits_are_many(model, tokens.cpu().numpy(), device=device, precision=precision)
     if apart is None:
         yield
         return
@@ -151,16 +165,18 @@ def _losses_of(
     return losses.view(batch.labels.shape[0], batch.labels.shape[1] - 1)
 
 
+@torch.no_grad()
 def _try_apart(model: PreTrainedModel, ids: Tensor, device: torch.device, precision: str) -> Apart | None:
     body = body_of(model)
     if body is None:
         return None
     ids = ids.to(device)
-    output = body_output(model, body, ids, None)
+    with autocast(precision, device):
+        output = body_output(model, body, ids, None)
+        whole = model(input_ids=ids, use_cache=False).logits[0]
     hidden = hidden_of(output)
     if hidden is None or not isinstance(output, ModelOutput):
         return None
-    whole = model(input_ids=ids, use_cache=False).logits[0]
     if not torch.equal(run_head(model, body, output, hidden[0], device, precision), whole):
         return None
     # A head that looks at other positions would see others in a chunk; fewer rows alone are rounded otherwise.
