@@ -106,3 +106,18 @@ def test_a_prefix_that_cannot_be_stood_in_for_is_computed_with_the_rest(family: 
     fast = make_fast_arm(copy.deepcopy(model), plan, settings)
     batch = random_batch(0, vocabulary=60)
     assert fast.take_step(batch, 0).loss_nats == pytest.approx(plain.take_step(batch, 0).loss_nats, rel=1e-6)
+
+
+def test_what_fits_is_found_out_without_the_logits_of_more_than_a_few_tokens_of_one_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("frostline.engine.fit.TRIED_TOKENS", 6)
+    base = tiny_model("llama")
+    read: list[int] = []
+    base.get_output_embeddings().register_forward_hook(
+        lambda module, args, output: read.append(args[0].shape[:-1].numel())
+    )
+    (arm,) = arms_of_one_plan(base, 1)
+    assert isinstance(arm.forward, FastForward)
+    assert (arm.forward.head, max(read)) == ("linear", 6)
+    assert arm.forward.prefix_trial is not None

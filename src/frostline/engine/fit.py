@@ -39,6 +39,8 @@ HeadKind = Literal["linear", "own", "plain"]
 
 LARGE = 30.0
 """Hidden states this large reach the bend of a soft cap."""
+TRIED_TOKENS = 256
+"""Tokens of one window whose logits are compared: all of a long window's would be the largest tensors of a run."""
 SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
 """Largest difference between a window in a batch and alone, as a share of the largest value: kernels round."""
 
@@ -169,7 +171,7 @@ def fit_model(
     model = applied.model
     use_needed_gradients(model)
     body = body_of(model)  # asked while every weight is in fp32: the model is called as it is
-    question = _question(applied, training, precision)
+    question, few = _question(applied, training, precision), _few_tokens(sample)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         known = shared.fits.get(question)
         if known is not None and not known.converted:
@@ -178,9 +180,9 @@ def fit_model(
             held, notes = _hold_frozen(applied, shared, training)
             converted = True
         else:
-            expected = logits_of(model, sample, device, precision)
+            expected = logits_of(model, few, device, precision)
             held, notes = shared.frozen.hold(applied), ()
-            converted = torch.equal(expected, logits_of(model, sample, device, precision))
+            converted = torch.equal(expected, logits_of(model, few, device, precision))
             if converted:
                 _forget_bases(applied, shared, held)
             else:
@@ -237,8 +239,8 @@ def _try_everything(
     sample: Batch,
     converted: bool,
 ) -> Fit:
-    model, depths = applied.model, prefix_depths(applied.resolved)
-    head = _head_kind(model, body, sample, device, precision)
+    model, depths, few = applied.model, prefix_depths(applied.resolved), _few_tokens(sample)
+    head = _head_kind(model, body, few, device, precision)
     trial, example = None, None
     if depths and (body is None or head == "plain"):
         trial = PrefixTrial("its head cannot be told from its body")
@@ -250,7 +252,7 @@ def _try_everything(
             if is_out_of_memory(error):
                 raise
             trial = PrefixTrial(f"the model does not run with its layers stood in for ({type(error).__name__})")
-    output = None if body is None else run_body(model, body, sample, device, precision)
+    output = None if body is None else run_body(model, body, few, device, precision)
     return Fit(converted, head, trial, example, output if isinstance(output, ModelOutput) else None)
 
 
@@ -317,11 +319,16 @@ def _close(plain: Tensor, short: Tensor, precision: str) -> bool:
     return (plain - short).abs().max().item() <= SAME_BATCH_TOLERANCE[precision] * largest
 
 
-def _first_window(sample: Batch) -> Batch:
+def _few_tokens(sample: Batch) -> Batch:
+    return _first_window(sample, TRIED_TOKENS)
+
+
+def _first_window(sample: Batch, tokens: int | None = None) -> Batch:
+    """The first window of `sample`, or as many of its first tokens."""
     return Batch(
-        input_ids=sample.input_ids[:1],
-        labels=sample.labels[:1],
-        attention_mask=None if sample.attention_mask is None else sample.attention_mask[:1],
+        input_ids=sample.input_ids[:1, :tokens],
+        labels=sample.labels[:1, :tokens],
+        attention_mask=None if sample.attention_mask is None else sample.attention_mask[:1, :tokens],
         window_ids=sample.window_ids[:1],
         windows_sha256=sample.windows_sha256,
     )
