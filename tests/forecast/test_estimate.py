@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from frostline.arms import fits, untouched
 from frostline.arms.peak_memory import measure_peak_memory
 from frostline.arms.prepared import Prepared, prepare
 from frostline.errors import TrainingError
@@ -119,14 +120,15 @@ def test_what_a_pass_keeps_grows_with_the_layers_and_with_the_windows(tmp_path: 
 def test_weights_that_cannot_fit_are_told_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate_module, "_free_memory", lambda device: 1000)
-    monkeypatch.setattr(estimate_module, "prepare", lambda *args, **kwargs: pytest.fail("something was loaded"))
-    with pytest.raises(TrainingError, match=r"model\.source': the weights .* alone take \d+ kB in fp32, and 1 kB of"):
+    monkeypatch.setattr(fits, "free_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(untouched, "load_model", lambda *args, **kwargs: pytest.fail("something was loaded"))
+    told = r"'arms\.full': the [\d,]+ weights that it trains take \d+ kB with their gradients .* 1 kB of memory"
+    with pytest.raises(TrainingError, match=told):
         estimated(tmp_path)
 
 
 def test_an_arm_that_cannot_fit_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate_module, "_free_memory", lambda device: 50_000_000)
+    monkeypatch.setattr(estimate_module, "free_bytes", lambda device: 50_000_000)
     warnings = estimated(tmp_path).warnings
     assert len(warnings) == 3
     assert all("training.batch" in warning for warning in warnings)

@@ -4,8 +4,9 @@ from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, se
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
+from frostline.arms.fits import free_bytes
 from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
-from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES, tensor_bytes
+from frostline.arms.memory import tensor_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, require_first_step, tokens_of_a_step
@@ -22,7 +23,7 @@ from frostline.arms.rates import (
     trial_training,
 )
 from frostline.arms.reading import ReadCorpora, read_corpora
-from frostline.arms.trained import trained_values
+from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "epoch_steps",
     "facts_of",
     "forget_other_windows",
+    "free_bytes",
     "grid_of",
     "journal_bytes",
     "make_arm",

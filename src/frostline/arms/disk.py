@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from frostline.arms.memory import FP32_BYTES, MOMENTS_BYTES
 from frostline.arms.prepared import Prepared
-from frostline.arms.trained import trained_values
+from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.plans import ResolvedPlan
 
 JOURNAL_BYTES_OF_A_STEP = 600

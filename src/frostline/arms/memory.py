@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from frostline.arms.prepared import Prepared
-from frostline.arms.trained import trained_values
+from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.engine import CHUNK_BYTES, trained_parameters
 from frostline.plans import ResolvedPlan
 
-FP32_BYTES, BF16_BYTES, INT8_BYTES = 4, 2, 1
-MOMENTS_BYTES = 8
-"""Bytes of AdamW's two moments, for each trained weight."""
+BF16_BYTES, INT8_BYTES = 2, 1
 LOSS_BUFFERS = 8
 """Memory of the loss over a chunk in multiples of its logits: in fp32 and bf16, their softmax, their gradients."""
 PLAIN_LOSS_BUFFERS = 3

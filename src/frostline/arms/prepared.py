@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from frostline.arms.fits import free_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
@@ -18,7 +19,6 @@ from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, o
 from frostline.corpus import Corpus
 from frostline.engine import SharedParts
 from frostline.errors import PlanError, at
-from frostline.free_memory import free_memory_bytes
 from frostline.loading import commit_of, require_step
 from frostline.measures import Judge, ModelIdentity
 from frostline.plans import (
@@ -246,5 +246,5 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     config = model.config.get_text_config()
     tokens = recipe.training.batch * recipe.windows.length
     needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory_bytes()
+    free = free_bytes(device)
     return "lock-step" if needed < free * 2 / 3 else "one-by-one"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from frostline.plans import ResolvedPlan
 
+FP32_BYTES = 4
+MOMENTS_BYTES = 8
+"""Bytes of AdamW's two moments, for each trained weight."""
+
 
 def trained_values(resolved: ResolvedPlan) -> int:
     """Weights that train at once, at most."""

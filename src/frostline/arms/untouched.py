@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from frostline.arms.fits import require_fitting
 from frostline.arms.own_text import OwnText, write_own_text
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import on_device, require_compiler, resolve_device, resolve_precision
@@ -54,6 +55,7 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
     if needs_conversion(recipe.model, cache):
         say("Converting the embedded model to safetensors, once")
     require_model_files(recipe.model, cache)
+    require_fitting(recipe, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
     model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision)
     identity = identify(model, recipe.model.trusted_code)

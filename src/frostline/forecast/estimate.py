@@ -13,10 +13,8 @@ from pathlib import Path
 
 import polars as pl
 import psutil
-import torch
 
 from frostline.arms import (
-    FP32_BYTES,
     MEGABYTE,
     MOMENTS_BYTES,
     USUAL_TRIALS,
@@ -24,6 +22,7 @@ from frostline.arms import (
     Prepared,
     choose_for,
     epoch_steps,
+    free_bytes,
     journal_bytes,
     make_arm,
     prepare,
@@ -38,10 +37,7 @@ from frostline.arms import (
 )
 from frostline.arms import STEPS as MEMORY_STEPS
 from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, resolve_device
-from frostline.errors import TrainingError
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
-from frostline.free_memory import free_memory_bytes
-from frostline.loading import parameter_count
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
@@ -112,7 +108,7 @@ class RunEstimate:
 
 
 def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:
-    """Estimate every variant. Raises `FrostlineError`, where the model's weights alone do not fit too."""
+    """Estimate every variant. Raises `FrostlineError`, where an arm certainly does not fit too."""
     estimates = []
     for variant in variants_of(recipe):
         with variant.recipe.locating_errors():
@@ -123,14 +119,7 @@ def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) 
 def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunEstimate:
     recipe = variant.recipe
     device = resolve_device(recipe.training.device)
-    free = _free_memory(device)
-    weights = FP32_BYTES * parameter_count(recipe.model, cache)
-    if weights > free:
-        raise TrainingError(
-            f"the weights of '{recipe.model.source}' alone take {size(weights)} in fp32, and "
-            f"{size(free)} of memory are free.",
-            "Use a smaller model, or a machine with more memory.",
-        ).at("model", "source")
+    free = free_bytes(device)
     prepared = prepare(variant, cache, say=say)
     require_first_step(prepared)
     training, windows = recipe.training, prepared.corpus.windows
@@ -328,9 +317,3 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
             "free some, save fewer models, or set training.prefix_cache.disk_mb."
         )
     return warnings
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return free_memory_bytes()

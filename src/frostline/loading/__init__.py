@@ -9,6 +9,7 @@ from frostline.loading.pretrained import (
     load_model,
     load_tokenizer,
     model_title,
+    model_without_memory,
     parameter_count,
     require_model_files,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "model_title",
+    "model_without_memory",
     "needs_conversion",
     "parameter_count",
     "require_embedded_ids",

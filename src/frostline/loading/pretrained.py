@@ -121,11 +121,18 @@ def commit_of(settings: ModelSettings, cache: Path) -> str | None:
 
 def parameter_count(settings: ModelSettings, cache: Path) -> int:
     """Number of weights of the model, from its configuration alone: nothing is loaded. Raises `ModelError`."""
+    return sum(parameter.numel() for parameter in model_without_memory(settings, cache).parameters())
+
+
+def model_without_memory(settings: ModelSettings, cache: Path) -> PreTrainedModel:
+    """The model of its configuration alone, on torch's meta device: names and shapes. Raises `ModelError`."""
     source = model_location(settings, cache)
     config = _load_config(settings, source)
     with loading(settings, "configuration"), torch.device("meta"), _hub_of(source):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=may_run_code(settings, source))
-    return sum(parameter.numel() for parameter in model.parameters())
+        model: object = AutoModelForCausalLM.from_config(config, trust_remote_code=may_run_code(settings, source))
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
+    return model
 
 
 def model_title(settings: ModelSettings) -> str:

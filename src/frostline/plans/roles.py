@@ -50,13 +50,16 @@ _WORDS: tuple[tuple[str, frozenset[str]], ...] = (
 def map_model(model: PreTrainedModel) -> ModelMap:
     """Every element of every parameter of `model` with its role, layer and place; the model is left untouched.
 
-    Raises `ModelError` where there is no decoder stack or where attention cannot be found in it.
+    A model without memory (on torch's meta device) computes nothing that could be asked: names alone decide. Raises
+    `ModelError` where there is no decoder stack or where attention cannot be found in it.
     """
     stack_name, stack = decoder_stack(model)
     parameters = dict(model.named_parameters())
     with undisturbed(model):
         outside = [module for name, module in model.named_modules() if not f"{name}.".startswith(f"{stack_name}.")]
-        calls = _record(model, [*outside, *(module for block in stack for module in block.modules())])
+        calls = {}
+        if not any(value.is_meta for value in parameters.values()):
+            calls = _record(model, [*outside, *(module for block in stack for module in block.modules())])
         divisions = _probe_stack(model, stack_name, stack, calls)
     modules = dict(model.named_modules())
     sides = _sides(stack, outside, calls)
