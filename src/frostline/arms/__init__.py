@@ -5,7 +5,16 @@ from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_byte
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
 from frostline.arms.fits import free_bytes
-from frostline.arms.make import MEGABYTE, alone, choose_for, forget_other_windows, make_arm, model_for_arm, shared_parts
+from frostline.arms.make import (
+    MEGABYTE,
+    alone,
+    choose_for,
+    evaluated_windows,
+    forget_other_windows,
+    make_arm,
+    model_for_arm,
+    shared_parts,
+)
 from frostline.arms.memory import tensor_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
@@ -23,6 +32,7 @@ from frostline.arms.rates import (
     trial_training,
 )
 from frostline.arms.reading import ReadCorpora, read_corpora
+from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
@@ -41,6 +51,7 @@ __all__ = [
     "Prepared",
     "RateChoice",
     "ReadCorpora",
+    "RunBytes",
     "SettledSteps",
     "Visits",
     "alone",
@@ -50,6 +61,7 @@ __all__ = [
     "choose_rate",
     "dated",
     "epoch_steps",
+    "evaluated_windows",
     "facts_of",
     "forget_other_windows",
     "free_bytes",
@@ -67,6 +79,7 @@ __all__ = [
     "race_seed",
     "read_corpora",
     "require_first_step",
+    "run_bytes",
     "run_folder_bytes",
     "saved_model_bytes",
     "settle_steps",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from transformers import PreTrainedModel
+
 from frostline.arms.prepared import Prepared
 from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.engine import CHUNK_BYTES, trained_parameters
-from frostline.plans import ResolvedPlan
+from frostline.plans import Portion, ResolvedPlan
 
 BF16_BYTES, INT8_BYTES = 2, 1
 LOSS_BUFFERS = 8
@@ -18,37 +20,77 @@ do not fit into the holes that are left. Fitted to peaks of the embedded model; 
 
 
 def tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
-    """Peak of all tensors of a step: at the end of the forward pass, or once all gradients are there."""
-    trained = trained_values(resolved)
-    standing = _weight_bytes(prepared, resolved) + MOMENTS_BYTES * trained
-    gradients = FP32_BYTES * trained
+    """Peak of all tensors of an arm alone: at the end of the forward pass, or once all gradients are there."""
+    standing = _weight_bytes(prepared, resolved) + MOMENTS_BYTES * trained_values(resolved)
+    return standing + step_bytes(prepared, resolved, saved_bytes)
+
+
+def step_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
+    """What a step holds at its fullest beside weights and moments."""
+    gradients = FP32_BYTES * trained_values(resolved)
     training = prepared.recipe.training
-    tokens = training.batch * prepared.recipe.windows.length
-    vocabulary: int = prepared.model.get_output_embeddings().weight.shape[0]
-    logits = FP32_BYTES * tokens * vocabulary
+    logits = FP32_BYTES * training.batch * prepared.recipe.windows.length * vocabulary_of(prepared)
     on_cpu = prepared.device.type == "cpu"
     if training.engine == "fast":
         loss = LOSS_BUFFERS * min(logits, CHUNK_BYTES["cpu" if on_cpu else "cuda"])
     else:
         loss = PLAIN_LOSS_BUFFERS * logits
     holes = HOLES_FOR_SAVED * saved_bytes + HOLES_FOR_GRADIENTS * gradients if on_cpu else 0
-    return round(standing + max(saved_bytes + loss, gradients) + holes)
+    return round(max(saved_bytes + loss, gradients) + holes)
+
+
+def in_place_bytes(model: PreTrainedModel) -> int:
+    """Bytes of the parameters of `model` as they are held, tied ones once."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def held_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
+    """Bytes of frozen matrices that an arm holds once more beside the base, in the precision of their use."""
+    if not _converts(prepared):
+        return 0
+    return sum(_copy_bytes(prepared, resolved, portion) for portion in resolved.portions)
+
+
+def vocabulary_of(prepared: Prepared) -> int:
+    """Number of logits of a token."""
+    rows: int = prepared.model.get_output_embeddings().weight.shape[0]
+    return rows
+
+
+def _converts(prepared: Prepared) -> bool:
+    """Whether arms hold frozen matrices in another precision than fp32."""
+    training = prepared.recipe.training
+    return training.engine == "fast" and (prepared.precision == "bf16" or training.frozen_weights == "int8")
+
+
+def _copy_bytes(prepared: Prepared, resolved: ResolvedPlan, portion: Portion) -> int:
+    """Bytes of the copy of a frozen matrix in the precision of its use; 0 where it has none."""
+    if portion.parameter in trained_parameters(resolved):
+        return 0
+    int8 = prepared.recipe.training.frozen_weights == "int8"
+    held = INT8_BYTES if int8 else BF16_BYTES
+    is_head = resolved.map.head_name in portion.aliases
+    if not _is_matrix(portion) and not (is_head and prepared.precision == "bf16"):
+        return 0
+    if prepared.model.get_parameter(portion.parameter).element_size() <= held:
+        return 0  # the file has it so
+    return portion.values * (BF16_BYTES if is_head else held)
+
+
+def _is_matrix(portion: Portion) -> bool:
+    return portion.role not in ("embed", "norm", "bias") and len(portion.shape) == 2
 
 
 def _weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
-    """Weights as the engine holds them: what trains in fp32, frozen matrices in the precision of their use."""
-    training = prepared.recipe.training
-    fast = training.engine == "fast"
-    matrix_bytes = BF16_BYTES if prepared.precision == "bf16" else FP32_BYTES
-    if training.frozen_weights == "int8":
-        matrix_bytes = INT8_BYTES
-    ever_trained = trained_parameters(resolved)
-    head = resolved.map.head_name
+    """Weights of an arm alone: those that train in fp32, frozen matrices as they are used, the rest as loaded."""
+    converts, ever_trained = _converts(prepared), trained_parameters(resolved)
     total = 0
     for portion in resolved.portions:
-        frozen = fast and portion.parameter not in ever_trained
-        is_matrix = portion.role not in ("embed", "norm", "bias") and len(portion.shape) == 2
-        total += portion.values * (matrix_bytes if frozen and is_matrix else FP32_BYTES)
-        if frozen and head in portion.aliases and prepared.precision == "bf16":
-            total += portion.values * BF16_BYTES  # a frozen head that is tied to the embeddings has a copy of its own
+        loaded = portion.values * prepared.model.get_parameter(portion.parameter).element_size()
+        if portion.parameter in ever_trained:
+            total += FP32_BYTES * portion.values
+            continue
+        copied = _copy_bytes(prepared, resolved, portion) if converts else 0
+        # A frozen head that is tied to the embeddings has a copy of its own; of other matrices the copy alone stays.
+        total += copied if copied and _is_matrix(portion) else loaded + copied
     return total + (FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0)

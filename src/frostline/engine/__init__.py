@@ -2,7 +2,7 @@
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
 from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, on_device, split_batch, to_device
-from frostline.engine.checkpoint import ArmState, read_state, restore, state_of, write_state
+from frostline.engine.checkpoint import SHARD_BYTES, ArmState, read_state, restore, state_of, write_state
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
 from frostline.engine.fast import FastForward
@@ -36,6 +36,7 @@ from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 __all__ = [
     "CHUNK_BYTES",
     "FILED_TYPES",
+    "SHARD_BYTES",
     "Arm",
     "ArmState",
     "Beginning",

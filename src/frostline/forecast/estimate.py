@@ -22,12 +22,14 @@ from frostline.arms import (
     Prepared,
     choose_for,
     epoch_steps,
+    evaluated_windows,
     free_bytes,
     journal_bytes,
     make_arm,
     prepare,
     process_bytes,
     require_first_step,
+    run_bytes,
     run_folder_bytes,
     saved_model_bytes,
     steps_within,
@@ -91,6 +93,8 @@ class RunEstimate:
     """Bytes of run folder and cache folder together."""
     prefix_disk_bytes: int
     """Bytes of stored prefixes among them."""
+    memory_bytes: int
+    """Peak memory of the run's process at its fullest, or of the run and an arm measured beside it."""
     free_memory_bytes: int
     free_disk_bytes: int
     warnings: list[str]
@@ -135,7 +139,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         trial = _try_prefix(prepared, name) if resolved.prefix_layers else None
         arms.append(_arm(prepared, planned, parts, trial, base, max(memory_room, disk_room)))
         if trial is not None and arms[-1].first_visit_seconds is not None:
-            stored[resolved.prefix_layers] = windows * trial.row_bytes
+            stored[resolved.prefix_layers] = (windows + evaluated_windows(prepared)) * trial.row_bytes
     say("Calibrating evaluation and sampling")
     training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
     race_seconds = sum(_race_seconds(prepared, arm) for arm in arms)
@@ -155,6 +159,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         budget_seconds=training.seconds,
         prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
+        memory_bytes=_run_memory(prepared, arms, parts, min(sum(stored.values()), memory_room), base),
         free_memory_bytes=free,
         free_disk_bytes=free_disk,
         warnings=[],
@@ -208,6 +213,13 @@ def _arm(
         optimizer_bytes=MOMENTS_BYTES * trained,
         saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
+
+
+def _run_memory(prepared: Prepared, arms: list[ArmEstimate], parts: dict[str, StepParts], rows: int, base: int) -> int:
+    """Peak of the run, or of what it has loaded and an arm alone in a process beside it, whichever is more."""
+    run = run_bytes(prepared, {name: own.saved_bytes for name, own in parts.items()}, rows)
+    beside = base + run.base + max(arm.peak_bytes for arm in arms) if prepared.recipe.measures.memory else 0
+    return max(base + run.total, beside)
 
 
 def _race_seconds(prepared: Prepared, arm: ArmEstimate) -> float:
@@ -302,6 +314,14 @@ def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:
 
 def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
     warnings = []
+    if found.memory_bytes > found.free_memory_bytes and all(
+        arm.peak_bytes <= found.free_memory_bytes for arm in found.arms
+    ):
+        warnings.append(
+            f"The run needs {size(found.memory_bytes)} with all that it holds beside its arms, and "
+            f"{size(found.free_memory_bytes)} of memory are free: use fewer arms at once "
+            "(training.schedule=one-by-one), measures.weight_change_every=0, or measures.memory=false."
+        )
     for arm in found.arms:
         if arm.peak_bytes > found.free_memory_bytes:
             warnings.append(

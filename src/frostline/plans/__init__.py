@@ -15,7 +15,7 @@ from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
 from frostline.plans.probe import PROBE_ERRORS, feature_dimension
-from frostline.plans.resolve import map_untouched, resolve_plan, select
+from frostline.plans.resolve import map_untouched, resolve_plan, select, select_from
 from frostline.plans.roles import decoder_stack, map_model
 from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
@@ -53,6 +53,7 @@ __all__ = [
     "require_peft",
     "resolve_plan",
     "select",
+    "select_from",
     "undisturbed",
     "value_of",
 ]

@@ -36,6 +36,7 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
     told = [
         f"The run takes about {numbers.seconds(estimate.seconds)}, of it {numbers.seconds(estimate.training_seconds)} "
         f"training{race}.",
+        f"Memory: up to {numbers.size(estimate.memory_bytes)}, {numbers.size(estimate.free_memory_bytes)} are free.",
         f"Disk: up to {numbers.size(estimate.disk_bytes)}{stored}.",
     ]
     if estimate.budget_seconds is not None:
