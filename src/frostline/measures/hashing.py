@@ -1,8 +1,9 @@
 """Are two sets of tensors the same, byte for byte? Each is hashed, and one hash over names, types, shapes and those.
 
 The pairing contract is checked with it: all arms of a replicate begin with one hash. What an arm shares with the base
-model, as the very same memory, has been hashed with it; only the arm's own copies are hashed again. What is held in 16
-bits is hashed as the fp32 values that it stands for (`tensor_bytes`).
+model, as the very same memory, has been hashed with it; an arm's own copies are compared with it, byte by byte. So the
+model is hashed once in a process, however many arms and replicates there are. What is held in 16 bits is hashed, and
+compared, as the fp32 values that it stands for (`tensor_bytes`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.storage import let_go_of
-from frostline.tensor_bytes import byte_chunks, value_type
+from frostline.tensor_bytes import CHUNK_BYTES, byte_chunks, value_type
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,21 @@ class HashedTensor:
             and self.version == _version_of(own)
         )
 
+    def has_bytes_of(self, other: Tensor) -> bool:
+        """Whether `other` holds the very bytes that were hashed: comparing two tensors is quicker than hashing one."""
+        own = self.tensor
+        if self.version is None or self.version != _version_of(own) or not own.numel():
+            return False
+        dtype = value_type(own)
+        if (other.device, value_type(other), other.shape) != (own.device, dtype, own.shape):
+            return False
+        size = max(1, CHUNK_BYTES // dtype.itemsize)
+        pairs = zip(own.reshape(-1).split(size), other.reshape(-1).split(size), strict=True)
+        equal = all(torch.equal(_as_integers(one.to(dtype)), _as_integers(two.to(dtype))) for one, two in pairs)
+        if dtype != own.dtype:
+            let_go_of((own,))
+        return equal
+
 
 @dataclass(frozen=True)
 class TensorDigests:
@@ -58,7 +74,7 @@ class TensorDigests:
 
 
 def tensor_digests(named_tensors: Iterable[tuple[str, Tensor]], known: TensorDigests | None = None) -> TensorDigests:
-    """The hashes of `named_tensors`; those that are the memory of one of the same name in `known` are taken from there.
+    """The hashes of `named_tensors`; of those that are, or equal, one of the same name in `known` they are known.
 
     Signs of zeros and payloads of NaNs count, since bytes are hashed; device and memory layout do not. As many are
     hashed at once as torch computes with; the largest copy made of each is one chunk of 64 MiB (the whole tensor, where
@@ -70,6 +86,8 @@ def tensor_digests(named_tensors: Iterable[tuple[str, Tensor]], known: TensorDig
         own = None if known is None else known.hashed.get(name)
         if own is not None and own.is_memory_of(tensor):
             found[name] = own
+        elif own is not None and own.has_bytes_of(tensor.detach()):
+            found[name] = HashedTensor(tensor.detach(), _version_of(tensor), own.sha256)
         else:
             waiting[name] = tensor.detach()
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -101,6 +119,12 @@ def weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 def _header(name: str, tensor: Tensor) -> str:
     return f"{len(name)}:{name}:{str(value_type(tensor)).removeprefix('torch.')}:{tuple(tensor.shape)}\n"
+
+
+def _as_integers(tensor: Tensor) -> Tensor:
+    """The values of a row as whole numbers of their bits: signs of zeros and payloads of NaNs count."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(whole.get(tensor.element_size(), torch.uint8))
 
 
 def _version_of(tensor: Tensor) -> int | None:
