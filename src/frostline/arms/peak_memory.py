@@ -16,6 +16,7 @@ from pathlib import Path
 
 from frostline.errors import TrainingError
 from frostline.recipe import Recipe, Variant, dump_recipe, load_recipe, trusting, with_absolute_paths
+from frostline.storage import known_hashes, remember_hashes
 
 STEPS = 2
 
@@ -35,7 +36,9 @@ def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
     with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
         recipe_file = Path(folder) / "recipe.yaml"
         recipe_file.write_text(dump_recipe(with_absolute_paths(recipe)), encoding="utf-8")
-        command = [sys.executable, "-m", "frostline.arms.peak_memory", str(recipe_file), arm, str(cache)]
+        known = Path(folder) / "hashes.json"
+        known.write_text(json.dumps(known_hashes()), encoding="utf-8")
+        command = [sys.executable, "-m", "frostline.arms.peak_memory", str(recipe_file), arm, str(cache), str(known)]
         day = recipe.corpus.template_date
         command += [recipe.model.trusted_code or "", "" if day is None else day.isoformat()]
         finished = subprocess.run(
@@ -64,7 +67,9 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
     loaded = prepare(Variant("", recipe), cache, say=lambda text: None)
     training, seed = recipe.training, recipe.seeds[0]
     with shared_parts(loaded, None, keep_base=False) as prepared:
-        arm = make_arm(prepared, prepared.arms[arm_name], seed)
+        # Frozen weights are proved to stay in the run itself: here nothing is hashed.
+        unproved = dict.fromkeys((name for name, _ in prepared.model.named_parameters()), "")
+        arm = make_arm(prepared, prepared.arms[arm_name], seed, hashed=unproved)
         give_back_freed_memory()
         reset_peak(prepared.device)
         for step in range(min(STEPS, training.steps)):
@@ -76,7 +81,8 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
 if __name__ == "__main__":
     from frostline.arms.facts import dated
 
-    recipe_file, arm, cache, trusted_code, day = sys.argv[1:]
+    recipe_file, arm, cache, known, trusted_code, day = sys.argv[1:]
+    remember_hashes(json.loads(Path(known).read_text(encoding="utf-8")))
     wanted = trusting(load_recipe(Path(recipe_file)), trusted_code or None)
     wanted = dated(wanted, date.fromisoformat(day)) if day else wanted
     print(json.dumps(asdict(measure_here(wanted, arm, Path(cache)))))

@@ -5,10 +5,8 @@ Every way in which a path or its bytes can be wrong ends here as a `CorpusError`
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from frostline.corpus.compressed import COMPRESSED
 from frostline.corpus.encodings import AUTO
 from frostline.corpus.places import shown, unreachable
 from frostline.errors import CorpusError
+from frostline.storage import file_sha256
 
 CHUNK_BYTES = 1 << 20
 SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -95,10 +94,11 @@ def inspect_file(path: Path, file_format: str, encoding: str = AUTO) -> SourceFi
     status = status_of(path)
     if stat.S_ISDIR(status.st_mode):
         raise CorpusError(f"{shown(path)} is a folder, not a file.")
-    digest = hashlib.sha256()
-    for chunk in _byte_chunks(path):
-        digest.update(chunk)
-    return SourceFile(path, file_format, status.st_size, status.st_mtime_ns, digest.hexdigest(), encoding)
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise unreachable(path, error) from error
+    return SourceFile(path, file_format, status.st_size, status.st_mtime_ns, sha256, encoding)
 
 
 def check_unchanged(file: SourceFile) -> None:
@@ -143,15 +143,6 @@ def find_files(folder: Path, file_format: str) -> FoundFiles:
         status_of(path)
     left_out = others + sum(len(paths) for paths in by_format.values())
     return FoundFiles(sorted(found, key=lambda path: path.relative_to(folder).parts), found_format, left_out, links)
-
-
-def _byte_chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise unreachable(path, error) from error
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -3,6 +3,7 @@
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
 from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
+from frostline.storage.file_hash import file_sha256, known_hashes, remember_hashes
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
 from frostline.storage.mapped import let_go_of
 from frostline.storage.sealed import (
@@ -27,11 +28,14 @@ __all__ = [
     "cached_entry",
     "code_sha256",
     "disk_trouble",
+    "file_sha256",
     "flush_folder",
     "is_locked",
+    "known_hashes",
     "let_go_of",
     "open_entry",
     "open_sealed",
+    "remember_hashes",
     "remove_abandoned",
     "replace_file",
     "require_room",

@@ -2,7 +2,8 @@
 
 A folder is filled beside its place under a temporary name; every file is flushed to the disk; its seal, a manifest with
 the size and SHA-256 of each file, is written last; then the folder is renamed and its parent flushed. A process that is
-killed at any moment leaves the old state or the new one, and opening checks every byte.
+killed at any moment leaves the old state or the new one, and opening checks every byte (once in a process, as
+`file_hash` has it).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from frostline.storage.file_hash import file_sha256
 
 SEAL_VERSION = 2
 SEAL_FILE = "facts.json"
@@ -144,12 +147,6 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of the file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_abandoned(parent: Path) -> None:
