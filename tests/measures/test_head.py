@@ -110,8 +110,8 @@ def test_a_head_that_looks_at_other_positions_is_not_run_apart(monkeypatch: pyte
     model.eval()
     assert head_where_logits_are_many(model, windows(1, 40).input_ids, device=CPU, precision="fp32") is None
     model.set_output_embeddings(own)
-    other = copy.deepcopy(model)
-    assert head_where_logits_are_many(other, windows(1, 40).input_ids, device=CPU, precision="fp32") is not None
+    twin = copy.deepcopy(model)
+    assert head_where_logits_are_many(twin, windows(1, 40).input_ids, device=CPU, precision="fp32") is not None
 
 
 def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         computed.append(found.hexdigest())
         return found
 
-    monkeypatch.setattr(file_hash.hashlib, "file_digest", count)
+    monkeypatch.setattr(hashlib, "file_digest", count)
     monkeypatch.setattr(file_hash, "_known", {})
     monkeypatch.setattr(file_hash, "SETTLED_SECONDS", -1)
     return computed

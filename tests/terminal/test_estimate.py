@@ -32,7 +32,9 @@ def test_nothing_of_the_table_is_cut_in_80_columns(name: str) -> None:
         )
         for own in ("full", name)
     ]
-    estimate = RunEstimate("", "full", "cpu", "fp32", arms, 9000.0, 8000.0, 10**9, 10**8, 10**10, 10**10, [], 0.0, 60.0)
+    estimate = RunEstimate(
+        "", "full", "cpu", "fp32", arms, 9000.0, 8000.0, 10**9, 10**8, 7 * 10**9, 10**10, 10**10, [], 0.0, 60.0
+    )
     file = io.StringIO()
     Console(file=file, width=80, color_system=None).print(draw_estimate(estimate))
     text = file.getvalue().replace("\N{NO-BREAK SPACE}", " ")
@@ -47,6 +49,7 @@ def test_nothing_of_the_table_is_cut_in_80_columns(name: str) -> None:
         "optimizer",
         "123,456",
         "60 s allow",
+        "Memory: up to 7 GB, 10 GB are free",
     ):
         assert value in text
     cells = [line[1:].split("  ")[0].strip() for line in text.splitlines()]
