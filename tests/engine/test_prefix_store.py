@@ -225,6 +225,7 @@ def test_a_closed_store_finds_and_keeps_nothing_but_its_statistics(tmp_path: Pat
 def test_a_second_store_reads_what_is_there_and_keeps_new_rows_in_memory(tmp_path: Path) -> None:
     with open_store(tmp_path) as first:
         first.put(window(0), DEPTH, row(0))
+        first.flush()
         with open_store(tmp_path, memory_bytes=PLENTY) as second:
             assert same_bits(second.find(window(0), DEPTH), row(0))
             second.put(window(1), DEPTH, row(1))
@@ -247,6 +248,7 @@ def test_a_second_store_reads_what_is_there_and_keeps_new_rows_in_memory(tmp_pat
 def test_a_reader_does_not_cut_off_what_the_writer_is_at(tmp_path: Path) -> None:
     with open_store(tmp_path) as writer:
         writer.put(window(0), DEPTH, row(0))
+        writer.flush()
         with rows_file(tmp_path).open("ab") as half:
             half.write(b"half a record")
         with open_store(tmp_path) as reader:
@@ -323,6 +325,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_record_keeps_the_ones_before(tm
         with files_limited_to(2 * RECORD_BYTES + beyond):
             for number in range(4):
                 store.put(window(number), DEPTH, row(number))
+                store.flush()  # the writer is behind
         assert all(same_bits(store.find(window(number), DEPTH), row(number)) for number in range(4))
         assert store.statistics().full
         assert "cannot be written (File too large)" in store.statistics().reason

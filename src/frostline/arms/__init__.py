@@ -8,6 +8,7 @@ from frostline.arms.fits import free_bytes
 from frostline.arms.make import (
     MEGABYTE,
     alone,
+    bring_rows,
     choose_for,
     evaluated_windows,
     forget_other_windows,
@@ -55,6 +56,7 @@ __all__ = [
     "SettledSteps",
     "Visits",
     "alone",
+    "bring_rows",
     "budget_sentence",
     "checkpoint_bytes",
     "choose_for",

@@ -188,9 +188,21 @@ def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
     """
     if prepared.shared is None or prepared.recipe.windows.order == "epochs":
         return
+    prepared.shared.store.keep_only({*_keys(batch), *prepared.shared.evaluated})
+
+
+def bring_rows(prepared: Prepared, arms: Iterable[Arm], batch: Batch, step: int) -> None:
+    """Let the store read, while the step before is computed, what these arms will want of `batch` at step `step`."""
+    depths = {arm.forward.stored_depth(step) for arm in arms} - {0}
+    if prepared.shared is None or not depths:
+        return
+    prepared.shared.store.bring(_keys(batch), sorted(depths))
+
+
+def _keys(batch: Batch) -> Iterator[bytes]:
     masks = batch.attention_mask
-    own = {window_key(row, None if masks is None else masks[index]) for index, row in enumerate(batch.input_ids)}
-    prepared.shared.store.keep_only(own | prepared.shared.evaluated)
+    for index, row in enumerate(batch.input_ids):
+        yield window_key(row, None if masks is None else masks[index])
 
 
 def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:

@@ -66,6 +66,10 @@ class ForwardPass(Protocol):
         """What the prefix of a window costs; None where it is computed with the rest, or where there is none."""
         ...
 
+    def stored_depth(self, step: int) -> int:
+        """Layers at the bottom whose stored output step `step` begins from; 0 where it begins from the tokens."""
+        ...
+
     def __call__(self, part: Batch, step: int, predictions: int, clock: StepClock) -> Tensor:
         """Sum of the losses of the windows of `part`, in nats, over `predictions`; `backward()` fills the gradients."""
         ...
@@ -113,6 +117,10 @@ class ReferenceForward:
 
     def evaluated_depth(self, steps: int) -> int:
         """None."""
+        return 0
+
+    def stored_depth(self, step: int) -> int:
+        """Nothing is stored."""
         return 0
 
     def finish(self) -> None:

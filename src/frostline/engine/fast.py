@@ -85,7 +85,7 @@ class FastForward:
         input_ids, labels, attention_mask = to_device(part, self.device)
         self._shape_suffix(self.applied.prefix_layers)
         answers = {}
-        if self.prefix_trial is not None and (depth := untouched_depth(self.applied.resolved, step)):
+        if depth := self.stored_depth(step):
             answers = self.prefix.answers(self.prefix.rows(part, depth), depth)
             clock.ends("prefix")
         with answering(answers), autocast(self.precision, self.device):
@@ -111,6 +111,10 @@ class FastForward:
         if depth == 0 or self.training.frozen_weights == "int8":
             return None
         return partial(self._answers, self._prefix_of(base, keep=self.keep_evaluated), depth)
+
+    def stored_depth(self, step: int) -> int:
+        """Layers at the bottom whose stored output step `step` begins from; 0 where it begins from the tokens."""
+        return 0 if self.prefix_trial is None else untouched_depth(self.applied.resolved, step)
 
     def finish(self) -> None:
         """Give the model back as the plain one that it was, with its trained weights."""

@@ -3,6 +3,9 @@
 A *row* is the hidden state that comes out of the first `depth` decoder layers for one window. Rows are found by the
 window's content, so that the store knows nothing of corpora, and belong to one model under one configuration. Nothing
 that goes wrong with the disk is an error: what cannot be read is computed anew, what cannot be written is not kept.
+
+Two threads of its own spare the training loop the disk: one brings rows that are announced (`bring`), one writes. They
+read and append whole records and touch nothing else; all that decides is done in the thread that calls the store.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +36,8 @@ _FORMAT = 1
 """Version of the files; another one has folders of its own."""
 _GRANT_BYTES = 16_000_000
 """Written at most before looking again at what other runs put into the folder."""
+_WAITING_BYTES = 64_000_000
+"""Rows that wait to be written; whoever puts another one waits for the oldest."""
 
 
 def window_key(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64] | None) -> bytes:
@@ -86,7 +92,8 @@ class PrefixStore:
 
     `disk_bytes` bounds `folder` as a whole: rows of other models, the least recently used first, make way for these,
     unless another process is at them. Only one store at a time writes the rows of a model; a second one reads what is
-    there and keeps new rows in memory alone. For one thread.
+    there and keeps new rows in memory alone. Its methods are for one thread. A row that was put is found at once; it is
+    on disk, for other processes, after `flush` or `close`.
     """
 
     def __init__(self, identity: PrefixIdentity, *, folder: Path | None, memory_bytes: int, disk_bytes: int) -> None:
@@ -101,6 +108,15 @@ class PrefixStore:
         self._lock: BaseFileLock | None = None
         self._writing = False
         self._granted_bytes = 0
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="prefix reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="prefix writer")
+        self._brought: dict[tuple[bytes, int], Future[Tensor | None]] = {}
+        """Rows that were announced last, read or about to be."""
+        self._brought_before: dict[tuple[bytes, int], Future[Tensor | None]] = {}
+        """Those announced before that: the rows of the step that is being taken."""
+        self._waiting: dict[tuple[bytes, int], tuple[Future[None], Tensor]] = {}
+        """Rows that are not on disk yet, the oldest first."""
+        self._waiting_bytes = 0
         self._full, self._reason = False, ""
         self._at_close: PrefixStatistics | None = None
         if self._root is not None:
@@ -112,24 +128,53 @@ class PrefixStore:
         if row is not None:
             self._found_in_memory += 1
             return row
-        file = self._file_with(window, depth)
-        row = None if file is None else file.read(window)
+        if (waiting := self._waiting.get((window, depth))) is not None:
+            self._found_in_memory += 1
+            return waiting[1]
+        brought = self._brought.get((window, depth)) or self._brought_before.get((window, depth))
+        row = None if brought is None else brought.result()
+        if row is None and (file := self._file_with(window, depth)) is not None:
+            row = file.read(window)
         if row is not None:
             self._found_on_disk += 1
             self._remember(window, depth, row)
         return row
 
+    def holds(self, window: bytes, depth: int) -> bool:
+        """Whether there is a row at exactly `depth`, sound or not."""
+        key = (window, depth)
+        return key in self._memory or key in self._waiting or self._file_with(window, depth) is not None
+
+    def bring(self, windows: Iterable[bytes], depths: Iterable[int]) -> None:
+        """Begin to read what `deepest` will be asked for: of these windows, at each of `depths`.
+
+        Called while a step begins, for the next one: what was announced last stays, what came before is let go of.
+        """
+        wanted = list(depths)
+        self._brought_before, self._brought = self._brought, {}
+        for window in windows:
+            for depth in wanted:
+                reached = next((own for own in self._descending(depth) if self.holds(window, own)), None)
+                key = (window, depth if reached is None else reached)
+                file = self._file_with(*key)
+                if key in self._brought:
+                    continue
+                if key in self._brought_before:
+                    self._brought[key] = self._brought_before[key]
+                elif file is not None and not any(key in at_hand for at_hand in (self._memory, self._waiting)):
+                    self._brought[key] = self._reader.submit(file.read, window)
+
     def deepest(self, window: bytes, depth: int) -> tuple[int, Float[Tensor, "sequence hidden"]] | None:
         """The deepest row that is at most `depth` deep, and its depth: an arm that freezes deeper starts from it."""
-        for reached in sorted(self._depths, reverse=True):
-            row = self.find(window, reached) if reached <= depth else None
+        for reached in self._descending(depth):
+            row = self.find(window, reached)
             if row is not None:
                 return reached, row
         return None
 
     def put(self, window: bytes, depth: int, row: Float[Tensor, "sequence hidden"]) -> None:
         """Keep a copy of `row`, in memory and on disk, as far as there is room; nothing if it is there already."""
-        if (window, depth) in self._memory or self._file_with(window, depth) is not None:
+        if self.holds(window, depth):
             return
         self._computed += 1
         copied = torch.empty(row.shape, dtype=row.dtype).copy_(row.detach())
@@ -147,6 +192,15 @@ class PrefixStore:
         self._memory = {key: row for key, row in self._memory.items() if key[0] in kept}
         self._memory_bytes = sum(row.nbytes for row in self._memory.values())
 
+    def flush(self) -> None:
+        """Wait until all that was put is on disk, or cannot be."""
+        self._collect(0)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where these rows are written; None where they are not."""
+        return self._root / self._identity.folder_name if self._root is not None and self._writing else None
+
     @property
     def room_bytes(self) -> int:
         """Size of all rows that can be held at once, those that are there already included."""
@@ -159,6 +213,7 @@ class PrefixStore:
         """What happened so far."""
         if self._at_close is not None:
             return self._at_close
+        self.flush()
         return PrefixStatistics(
             found_in_memory=self._found_in_memory,
             found_on_disk=self._found_on_disk,
@@ -173,6 +228,9 @@ class PrefixStore:
     def close(self) -> None:
         """Give memory, files and lock back: nothing is found or kept any more. Statistics stay."""
         self._at_close = self.statistics()
+        self._reader.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+        self._brought, self._brought_before = {}, {}
         for file in self._files.values():
             file.close()
         self._memory, self._memory_bound, self._files, self._depths = {}, 0, {}, set()
@@ -202,7 +260,7 @@ class PrefixStore:
         except OSError as error:
             self._stop_writing(error)
         kinds = [RowKind.from_file_name(name) for name in _names_in(own)]
-        for kind in [kind for kind in kinds if kind is not None]:
+        for kind in [kind for kind in kinds if kind is not None and not kind.passing]:
             try:
                 self._file_of(own, kind)
             except OSError as error:
@@ -216,6 +274,10 @@ class PrefixStore:
             self._files[kind] = file
             self._depths.add(kind.depth)
         return file
+
+    def _descending(self, depth: int) -> list[int]:
+        """Depths at which there may be rows, down from `depth`."""
+        return sorted((own for own in self._depths if own <= depth), reverse=True)
 
     def _file_with(self, window: bytes, depth: int) -> RowFile | None:
         """The file with the row; None if it is not on disk."""
@@ -237,15 +299,34 @@ class PrefixStore:
         own = self._identity.folder_name
         try:
             if self._granted_bytes < kind.record_bytes:
-                left = make_room(self._root, own, kind.record_bytes, self._disk_bound)
+                coming = self._waiting_bytes + kind.record_bytes
+                left = make_room(self._root, own, coming, self._disk_bound) - self._waiting_bytes
                 if left < kind.record_bytes:
                     self._stop(self._no_room(self._root, kind.record_bytes))
                     return
                 self._granted_bytes = min(left, max(kind.record_bytes, _GRANT_BYTES))
-            self._file_of(self._root / own, kind).append(window, row)
-            self._granted_bytes -= kind.record_bytes
+            file = self._file_of(self._root / own, kind)
         except OSError as error:
             self._stop_writing(error)
+            return
+        self._granted_bytes -= kind.record_bytes
+        self._waiting[window, depth] = (self._writer.submit(file.append, window, row), row)
+        self._waiting_bytes += kind.record_bytes
+        self._collect(_WAITING_BYTES)
+
+    def _collect(self, bound_bytes: int) -> None:
+        """Let go of rows that were written; wait for the oldest while more than `bound_bytes` are still to come."""
+        for key, (written, row) in list(self._waiting.items()):
+            if self._waiting_bytes <= bound_bytes and not written.done():
+                return
+            try:
+                written.result()
+            except OSError as error:
+                if self._writing:
+                    self._stop_writing(error)
+            del self._waiting[key]
+            kind = RowKind.of(key[1], row)
+            self._waiting_bytes -= 0 if kind is None else kind.record_bytes
 
     def _stop_writing(self, error: OSError) -> None:
         where = f"The prefix cache in {self._root} cannot be written ({error.strerror or error})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from frostline.arms import PlannedArm, checkpoint_bytes, forget_other_windows
+from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows
 from frostline.engine import StepOutcome, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
@@ -117,9 +117,16 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
         with on_its_own(replicate, arm.name, arm):
             _evaluate_if_due(replicate, arm)
     last = max((arm.steps_in_all for arm in _alive(arms)), default=0)
-    for step in range(min((arm.steps for arm in _alive(arms)), default=last), last):
-        batch = prepared.corpus.batch(replicate.seed, step, training.batch * training.accumulation)
+    first, windows = min((arm.steps for arm in _alive(arms)), default=last), training.batch * training.accumulation
+    following = prepared.corpus.batch(replicate.seed, first, windows) if first < last else None
+    for step in range(first, last):
+        assert following is not None
+        batch = following
         forget_other_windows(prepared, batch)
+        if step + 1 < last:  # the stored rows of the next step are read while this one is computed
+            following = prepared.corpus.batch(replicate.seed, step + 1, windows)
+            going_on = [arm.arm for arm in _alive(arms) if step + 1 < arm.steps_in_all]
+            bring_rows(prepared, going_on, following, step + 1)
         for arm in turn_order(_alive(arms), step):
             if step < arm.steps or step >= arm.steps_in_all:  # it goes on from a later checkpoint, or is done
                 continue
