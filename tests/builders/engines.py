@@ -60,11 +60,14 @@ def make_fast_arm(
     store: PrefixStore | None = None,
     keep: bool = True,
     frozen: FrozenWeights | None = None,
+    fills: bool = False,
 ) -> Arm:
     """An arm of the fast engine on a copy of `base` that shares what it never trains."""
     resolved = plan.resolve(base)
     depths = tuple(sorted({phase.prefix_layers for phase in resolved.phases} - {0}))
-    shared = SharedParts(frozen or FrozenWeights(precision), store or memory_store(), depths, keep_base=True)
+    shared = SharedParts(
+        frozen or FrozenWeights(precision), store or memory_store(), depths, keep_base=True, fills=fills
+    )
 
     def fast(applied: AppliedPlan) -> FastForward:
         fitted = fit_model(applied, shared, settings, device=CPU, precision=precision, sample=random_batch(99))

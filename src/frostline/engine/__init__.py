@@ -19,8 +19,17 @@ from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, resolve_device, resolve_precision
-from frostline.engine.prefix import PrefixTrial
+from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, choose_prefix, measured_rates
+from frostline.engine.prefix_fill import (
+    FilledLayer,
+    FillWindow,
+    LayerInUse,
+    fill_needs,
+    fill_rows,
+    is_filled,
+    require_room_for_fill,
+)
 from frostline.engine.prefix_store import (
     PrefixIdentity,
     PrefixStore,
@@ -41,9 +50,13 @@ __all__ = [
     "ArmState",
     "Beginning",
     "FastForward",
+    "FillWindow",
+    "FilledLayer",
     "Forward",
     "FrozenWeights",
+    "LayerInUse",
     "PhaseSeconds",
+    "Prefix",
     "PrefixCase",
     "PrefixChoice",
     "PrefixIdentity",
@@ -63,12 +76,15 @@ __all__ = [
     "copy_for_arm",
     "default_disk_bytes",
     "default_memory_bytes",
+    "fill_needs",
+    "fill_rows",
     "fit_model",
     "give_back_freed_memory",
     "handing_out",
     "held_in_fp32",
     "hidden_of",
     "is_cast_up_in_use",
+    "is_filled",
     "is_out_of_memory",
     "keep_freed_memory",
     "may_stay_as_filed",
@@ -79,6 +95,7 @@ __all__ = [
     "own_head_loss",
     "read_state",
     "require_compiler",
+    "require_room_for_fill",
     "resolve_device",
     "resolve_precision",
     "restore",

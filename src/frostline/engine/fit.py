@@ -135,6 +135,8 @@ class SharedParts:
     """Whether the base model stays in memory beside the arms."""
     evaluated: set[bytes] = field(default_factory=set)
     """Keys of the windows that were evaluated: they come back at every evaluation."""
+    fills: bool = False
+    """Whether rows are made before training, layer by layer (`prefix_fill`)."""
     fits: dict[str, Fit] = field(default_factory=dict)
     """What fits the model under each plan, or under all that begin alike, so that it is tried once."""
 
@@ -295,10 +297,13 @@ def _try_prefix(
         started = time.perf_counter()
         again = prefix.compute(input_ids, mask, depths)
         seconds = time.perf_counter() - started
+        apart = prefix.compute_by_layers(input_ids, mask, deepest) if shared.fills else rows
     except NotStorableError as reason:
         return PrefixTrial(str(reason)), None
     if any(not torch.equal(rows[depth], again[depth]) for depth in depths):
         return PrefixTrial("its layers do not give the same twice"), None
+    if any(not torch.equal(rows[depth], apart[depth]) for depth in depths):
+        return PrefixTrial("its layers hand on more than one hidden state"), None
     for depth in depths:
         plain = hidden_of(run_body(model, body, first, device, precision))
         with answering(prefix.answers(rows[depth].unsqueeze(0), depth)):

@@ -111,6 +111,23 @@ class Prefix:
             rows[depth] = hidden[0]
         return rows
 
+    def compute_by_layers(
+        self, input_ids: Int[Tensor, "1 sequence"], attention_mask: Int[Tensor, "1 sequence"] | None, depth: int
+    ) -> dict[int, Tensor]:
+        """The rows of one window at every depth up to `depth`, each layer run alone on what the one below handed on."""
+        rows: dict[int, Tensor] = {}
+        start = None
+        for reached in range(1, depth + 1):
+            rows |= self.compute(input_ids, attention_mask, [reached], start)
+            start = (reached, rows[reached])
+        return rows
+
+    def row_bytes(self, tokens: int) -> int:
+        """Size of the row of a window of so many tokens."""
+        hidden = hidden_of(self._example)
+        assert hidden is not None
+        return tokens * hidden.shape[-1] * hidden.element_size()
+
     def _row(self, input_ids: Tensor, attention_mask: Tensor | None, window: bytes, depth: int) -> Tensor:
         stored = self.store.deepest(window, depth)
         if stored is not None and stored[0] == depth:

@@ -202,6 +202,29 @@ class PrefixStore:
         return self._root / self._identity.folder_name if self._root is not None and self._writing else None
 
     @property
+    def owner(self) -> bytes:
+        """What the files of these rows are marked with: a digest of the model and its settings."""
+        return self._identity.digest
+
+    @property
+    def place(self) -> str:
+        """Where rows are kept, in words."""
+        return "memory" if self._root is None else str(self._root)
+
+    @property
+    def memory_bound_bytes(self) -> int:
+        """Size of all rows that memory may hold."""
+        return self._memory_bound
+
+    @property
+    def disk_room_bytes(self) -> int:
+        """Bytes that can still be written; 0 where nothing is."""
+        if not self._writing or self._root is None:
+            return 0
+        share = largest_share(self._root, self._identity.folder_name, self._disk_bound)
+        return max(0, share - sum(file.bytes for file in self._files.values()))
+
+    @property
     def room_bytes(self) -> int:
         """Size of all rows that can be held at once, those that are there already included."""
         on_disk = sum(file.bytes for file in self._files.values())
