@@ -15,6 +15,9 @@ class RunProgress(Protocol):
     def reading(self, done: int, total: int) -> None:
         """Bytes of the corpus read so far."""
 
+    def filling(self, done: int, total: int) -> None:
+        """So many windows have passed a frozen layer, of those that each layer is to be run for before training."""
+
     def begin(self, title: str, steps: dict[str, int]) -> None:
         """Training begins, of these arms for so many steps."""
 
@@ -40,6 +43,8 @@ class NoProgress:
     def say(self, text: str) -> None: ...
 
     def reading(self, done: int, total: int) -> None: ...
+
+    def filling(self, done: int, total: int) -> None: ...
 
     def begin(self, title: str, steps: dict[str, int]) -> None: ...
 

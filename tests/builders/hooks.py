@@ -12,12 +12,14 @@ import signal
 import torch
 
 from frostline.corpus import Batch, tokenise
-from frostline.engine import Arm, StepOutcome
+from frostline.engine import Arm, StepOutcome, prefix_fill
+from frostline.engine.prefix_file import RowFile
 from frostline.storage import disk
 
 
 def install(names: str) -> None:
-    """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`.
+    """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
+    `kill-in-fill:WINDOWS`.
 
     A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
     step. `SIGKILL:full:2:3` waits for the third time that an arm of that name takes it: each trial of a race is one.
@@ -32,11 +34,31 @@ def _install(kind: str, rest: str) -> None:
     elif kind == "free-bytes":
         usage = shutil.disk_usage("/")
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
+    elif kind == "kill-in-fill":
+        _kill_in_fill(int(rest))
     elif kind == "today":
         tokenise.today = lambda: datetime.date.fromisoformat(rest)  # type: ignore[assignment]
     else:
         arm, step, *time = rest.split(":")
         _fail(kind, arm, int(step), int(time[0]) if time else None)
+
+
+def _kill_in_fill(windows: int) -> None:
+    """Be killed when so many windows have passed a layer, with half a record of the next one in its file."""
+    keep, times = prefix_fill._keep, itertools.count(1)
+    append = RowFile.append
+
+    def half_written(self: RowFile, window: bytes, row: torch.Tensor) -> None:
+        os.pwrite(self._file.fileno(), b"half a record", self.bytes)
+        os.kill(os.getpid(), signal.SIGKILL)
+        append(self, window, row)
+
+    def killing(*arguments: object, **named: object) -> None:
+        if next(times) > windows:
+            RowFile.append = half_written  # type: ignore[method-assign]
+        keep(*arguments, **named)  # type: ignore[arg-type]
+
+    prefix_fill._keep = killing
 
 
 def _fail(kind: str, arm_name: str, at: int, time: int | None) -> None:

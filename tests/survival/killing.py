@@ -18,6 +18,7 @@ TRAINING = {"steps": 6, "batch": 2, "learning_rate": 0.01, "precision": "fp32", 
 GRADUAL = {"train": ["attn@-1:"], "changes": [{"at": 2, "thaw": ["mlp@-1:"]}, {"at": 4, "freeze": ["attn@-1:"]}]}
 FULL_AND_FREEZE = {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@50%:"]}}
 RACED = "a race of learning rates"
+FILLED = "stored rows filled before training"
 KINDS: dict[str, dict[str, object]] = {
     "engine, epochs, several replicates": {"save": ["freeze"]},
     "reference loop": {"training": {**TRAINING, "engine": "reference"}, "save": ["full"]},
@@ -32,6 +33,11 @@ KINDS: dict[str, dict[str, object]] = {
     "a half-built prefix cache": {
         "training": {**TRAINING, "steps": 30, "prefix_cache": {"use": "always"}},
         "arms": FULL_AND_FREEZE,
+        "seeds": [0],
+    },
+    FILLED: {
+        "training": {**TRAINING, "steps": 4, "prefix_cache": {"fill": "always"}},
+        "arms": {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@-1:"]}},
         "seeds": [0],
     },
     "reused arms": {},
@@ -76,7 +82,7 @@ class Straight:
 def run_straight(processes: Processes, kind: str, folder: Path) -> Straight:
     """Run the experiment of this kind to its end."""
     settings: dict[str, object] = {"checkpoints": EACH_STEP, **KINDS[kind]}
-    recipe = write_experiment(folder, layers=2, **settings)  # type: ignore[arg-type]  # of any type
+    recipe = write_experiment(folder, layers=4 if kind == FILLED else 2, **settings)  # type: ignore[arg-type]  # of any type
     cache = folder / "cache"
     cache.mkdir()
     # The corpus is tokenised, and for arms to be reused two of three are trained.
@@ -91,7 +97,7 @@ def run_straight(processes: Processes, kind: str, folder: Path) -> Straight:
             "--set",
             "save=[]",
             "--set",
-            "training.prefix_cache.use=never",
+            "training.prefix_cache={use: never}",
         ]
         if kind == "plans that change over time, adapters":
             first += ["--set", "arms={full: {train: all}}"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.processes import Processes
-from tests.survival.killing import KINDS, Straight, kill_and_go_on, moments_of, run, snapshot
+from tests.survival.killing import FILLED, KINDS, Straight, kill_and_go_on, moments_of, run, snapshot
 
 KILLS = int(os.environ.get("FROSTLINE_KILLS", "7"))
 
@@ -54,6 +55,24 @@ def test_a_run_killed_while_it_writes_its_report_gives_the_same(
     assert not (run_folder / "report.html").exists()
     run(processes, ["resume", str(run_folder)], cache, tmp_path)
     assert snapshot(run_folder) == straight.expected
+
+
+@pytest.mark.parametrize("windows", [3, 20])
+def test_a_run_killed_while_it_fills_rows_goes_on_with_those_that_it_has(
+    windows: int, straight_of: Callable[[str], Straight], tmp_path: Path, processes: Processes
+) -> None:
+    straight = straight_of(FILLED)
+    cache, run_folder, output = tmp_path / "cache-killed", tmp_path / "killed", tmp_path / "killed.txt"
+    shutil.copytree(straight.cache, cache)
+    hook = f"kill-in-fill:{windows}"
+    assert processes.run(straight.arguments(run_folder), cache, output, hook=hook) == -signal.SIGKILL
+    assert list(cache.rglob("*passing.rows"))
+    assert processes.run(straight.arguments(run_folder), cache, output) == 0, output.read_text()[-3000:]
+    assert snapshot(run_folder) == straight.expected
+    filled = [json.loads(line) for line in (run_folder / "journal" / "run.jsonl").read_text().splitlines()]
+    layers = [line for line in filled if line["kind"] == "LayerFilled"]
+    assert sum(line["computed_windows"] for line in layers) == sum(line["windows"] for line in layers) - windows
+    assert not list(cache.rglob("*passing.rows"))
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_costs_no_bit(

@@ -4,6 +4,7 @@ from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, se
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
+from frostline.arms.fill import fill, filled_layers, require_fill, windows_to_fill
 from frostline.arms.fits import free_bytes
 from frostline.arms.make import (
     MEGABYTE,
@@ -65,6 +66,8 @@ __all__ = [
     "epoch_steps",
     "evaluated_windows",
     "facts_of",
+    "fill",
+    "filled_layers",
     "forget_other_windows",
     "free_bytes",
     "grid_of",
@@ -80,6 +83,7 @@ __all__ = [
     "process_bytes",
     "race_seed",
     "read_corpora",
+    "require_fill",
     "require_first_step",
     "run_bytes",
     "run_folder_bytes",
@@ -93,5 +97,6 @@ __all__ = [
     "tokens_of_a_step",
     "trained_values",
     "trial_training",
+    "windows_to_fill",
     "with_steps",
 ]

@@ -135,6 +135,7 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
         # Those that are evaluated want room, too.
         windows=prepared.corpus.windows + evaluated_windows(prepared),
         room_bytes=room_bytes,
+        filled=prepared.fills_rows,
     )
     return choose_prefix(case, measured_rates())
 
@@ -186,7 +187,7 @@ def forget_other_windows(prepared: Prepared, batch: Batch) -> None:
 
     Those of windows that are evaluated stay.
     """
-    if prepared.shared is None or prepared.recipe.windows.order == "epochs":
+    if prepared.shared is None or prepared.recipe.windows.order == "epochs" or prepared.fills_rows:
         return
     prepared.shared.store.keep_only({*_keys(batch), *prepared.shared.evaluated})
 
@@ -218,7 +219,14 @@ def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
 
 
 def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
-    return SharedParts(FrozenWeights(prepared.precision), store, _depths(prepared.every_arm), keep_base)
+    return SharedParts(
+        FrozenWeights(prepared.precision),
+        store,
+        _depths(prepared.every_arm),
+        keep_base,
+        fills=prepared.fills_rows,
+        fits={} if prepared.fits is None else dict(prepared.fits),
+    )
 
 
 def _depths(arms: Iterable[PlannedArm]) -> tuple[int, ...]:
@@ -229,14 +237,14 @@ def _depths(arms: Iterable[PlannedArm]) -> tuple[int, ...]:
 def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
     training, order = prepared.recipe.training, prepared.recipe.windows.order
     wanted = training.engine == "fast" and training.prefix_cache.use != "never" and bool(_depths(prepared.every_arm))
-    if cache is None or not wanted or order == "random":
+    if cache is None or not wanted or (order == "random" and not prepared.fills_rows):
         return _memory_store(prepared)
     memory, disk = training.prefix_cache.memory_mb, training.prefix_cache.disk_mb
     return PrefixStore(
         prefix_identity(prepared),
         folder=cache / "prefixes",
         memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
-        disk_bytes=default_disk_bytes(cache) if disk is None else disk * MEGABYTE,
+        disk_bytes=default_disk_bytes(cache, filled=prepared.fills_rows) if disk is None else disk * MEGABYTE,
     )
 
 

@@ -17,7 +17,7 @@ from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
-from frostline.engine import SharedParts
+from frostline.engine import Fit, SharedParts
 from frostline.errors import PlanError, at
 from frostline.loading import commit_of, require_step
 from frostline.measures import Judge, ModelIdentity
@@ -88,6 +88,10 @@ class Prepared:
     """Arms that are drawn anew for each seed; `recipe` and `arms` have them as the first seed does."""
     planned_by_seed: dict[int, dict[str, PlannedArm]] = field(default_factory=dict)
     """The same as planned."""
+    prefix_streamed: bool = False
+    """Whether the model has no room in memory, so that its frozen layers are only there while they are filled."""
+    fits: dict[str, Fit] | None = None
+    """What was found out about the model before the run, where that was needed."""
     shared: SharedParts | None = None
     """What the arms have in common while they train; see `arms.make`."""
 
@@ -98,6 +102,14 @@ class Prepared:
     def settings_of(self, arm: str, seed: int) -> ArmSettings:
         """The settings of `arm` in one replicate, nothing in them left to compute."""
         return self.settled_by_seed.get(seed, {}).get(arm, self.recipe.arms[arm])
+
+    @property
+    def fills_rows(self) -> bool:
+        """Whether stored rows are made before training, layer by layer."""
+        training = self.recipe.training
+        wanted = training.prefix_cache.fill
+        asked = wanted == "always" or (wanted == "auto" and self.prefix_streamed)
+        return asked and training.engine == "fast" and training.prefix_cache.use != "never"
 
     @property
     def every_arm(self) -> list[PlannedArm]:

@@ -14,7 +14,7 @@ from frostline.engine.filed_weights import (
     is_cast_up_in_use,
     may_stay_as_filed,
 )
-from frostline.engine.fit import SharedParts, fit_model, run_head
+from frostline.engine.fit import Fit, SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
 from frostline.engine.peak import measured_peak
@@ -52,6 +52,7 @@ __all__ = [
     "FastForward",
     "FillWindow",
     "FilledLayer",
+    "Fit",
     "Forward",
     "FrozenWeights",
     "LayerInUse",

@@ -23,7 +23,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.precision import autocast
-from frostline.engine.prefix import PrefixTrial
+from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.stand_in import Forward
 from frostline.errors import DivergedError
 from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan, apply_plan
@@ -66,6 +66,16 @@ class ForwardPass(Protocol):
         """What the prefix of a window costs; None where it is computed with the rest, or where there is none."""
         ...
 
+    @property
+    def prefix(self) -> Prefix | None:
+        """The layers at the bottom that can be stood in for by what is stored; None where nothing is."""
+        ...
+
+    @property
+    def prefix_refusal(self) -> str | None:
+        """Why they cannot be stood in for; None where they can, or where there are none."""
+        ...
+
     def stored_depth(self, step: int) -> int:
         """Layers at the bottom whose stored output step `step` begins from; 0 where it begins from the tokens."""
         ...
@@ -99,6 +109,8 @@ class ReferenceForward:
 
     stores_prefix = False
     prefix_trial = None
+    prefix = None
+    prefix_refusal = "training.engine is 'reference'"
 
     def __init__(self, model: PreTrainedModel, device: torch.device, precision: str) -> None:
         self.model, self.device, self.precision = model, device, precision

@@ -76,6 +76,12 @@ class FastForward:
         return self.fitted.prefix_trial
 
     @property
+    def prefix_refusal(self) -> str | None:
+        """Why the prefix cannot be stood in for; None where it can, or where there is none."""
+        trial = self.fitted.fit.prefix
+        return None if trial is None else trial.refusal
+
+    @property
     def stores_prefix(self) -> bool:
         """Whether a later visit of a window starts from what an earlier one stored."""
         return self.prefix.keep

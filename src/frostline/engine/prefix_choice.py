@@ -49,6 +49,8 @@ class PrefixCase:
     """Arms whose prefixes one step computes once."""
     windows: int
     room_bytes: int
+    filled: bool = False
+    """Whether all rows are made before training, whatever that costs: the layers are not there after it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ def choose_prefix(case: PrefixCase, rates: StoreRates) -> PrefixChoice:
 
     `always` overrides what storing costs and how much fits, but not what makes storing impossible or pointless.
     """
+    if case.filled and case.depth > 0:
+        read = rough_seconds(case.row_bytes / rates.read)
+        return PrefixChoice(
+            True,
+            f"Prefix cache: on, filled before training. {case.depth} of {case.layers} layers are frozen at the bottom; "
+            f"a window is {rough_size(case.row_bytes)} to keep and {read} to read.",
+        )
     impossible = _impossible(case)
     if impossible is not None:
         return PrefixChoice(False, f"Prefix cache: off. {impossible}")

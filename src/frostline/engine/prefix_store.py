@@ -373,10 +373,13 @@ def default_memory_bytes() -> int:
     return free_memory_bytes() // 4
 
 
-def default_disk_bytes(folder: Path) -> int:
-    """A tenth of what is free now on the disk of `folder`, which need not exist yet."""
+def default_disk_bytes(folder: Path, *, filled: bool = False) -> int:
+    """A tenth of what is free now on the disk of `folder`, which need not exist yet; half of it where rows are filled.
+
+    A run that fills its rows cannot do without them.
+    """
     there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
-    return 0 if there is None else shutil.disk_usage(there).free // 10
+    return 0 if there is None else shutil.disk_usage(there).free // (2 if filled else 10)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from frostline.arms import (
@@ -58,6 +58,8 @@ class Race:
     """Races that have ended, of which the journal holds the outcome."""
     conditions_changed: bool = False
     """Whether the run went on under other conditions than it was begun."""
+    fill: Callable[[], None] = lambda: None
+    """Makes the rows that arms start from; see `Replicate.fill`."""
     untouched_loss: float = math.nan
     """Loss of the untouched model on the windows of the race; measured once, for all arms."""
 
@@ -86,7 +88,7 @@ def settle_rates(race: Race, given_up: Sequence[str] = ()) -> Raced:
             continue
         try:
             rates[planned.name] = _race(race, planned)
-        except RunFolderError:
+        except (RunFolderError, CacheError):  # trouble with the disk is everyone's
             raise
         except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
             failed[planned.name] = cause_of(error)
@@ -133,6 +135,7 @@ def _race(race: Race, planned: PlannedArm) -> float:
         return ended.learning_rate
     if (known := _known(race, name)) is not None:
         return known
+    race.fill()
     grid = grid_of(planned.resolved, prepared.recipe.training)
     if math.isnan(race.untouched_loss):
         race.untouched_loss = _race_loss(prepared, None)

@@ -45,6 +45,8 @@ class Replicate:
     """Whether the run went on under other conditions than it was begun."""
     saving: Saving = field(default_factory=Saving)
     time_left: TimeLeft = field(default_factory=TimeLeft)
+    fill: Callable[[], None] = lambda: None
+    """Makes the rows that arms start from, where that is done before training; once, however often it is called."""
 
     @property
     def title(self) -> str:

@@ -30,6 +30,7 @@ from frostline.run_folder import (
     RECIPE_FILE,
     RUN_FILE,
     AdviceStarted,
+    LayerFilled,
     PeakMemory,
     RateChosen,
     RateTried,
@@ -56,6 +57,7 @@ class Left:
     variants: dict[str, VariantPrepared]
     rates_tried: tuple[RateTried, ...]
     rates_chosen: tuple[RateChosen, ...]
+    layers_filled: tuple[LayerFilled, ...]
     memory: frozenset[tuple[str, str]]
     """Variants and arms whose memory was measured."""
     bytes_kept: int
@@ -70,7 +72,7 @@ class Left:
     """Whether an earlier process went on under other conditions than the run was begun."""
 
 
-NOTHING = Left(None, {}, (), (), frozenset(), 0)
+NOTHING = Left(None, {}, (), (), (), frozenset(), 0)
 
 
 def standing(run_folder: Path) -> RunState:
@@ -114,6 +116,7 @@ def read_left(run_folder: Path) -> Left:
         variants={facts.variant: facts for facts in records_of(lines, VariantPrepared)},
         rates_tried=tuple(records_of(lines, RateTried)),
         rates_chosen=tuple(records_of(lines, RateChosen)),
+        layers_filled=tuple(records_of(lines, LayerFilled)),
         memory=frozenset((peak.variant, peak.arm) for peak in records_of(lines, PeakMemory)),
         bytes_kept=ends[kept[-1]] if kept else 0,
         fresh=started is not None and started.fresh,

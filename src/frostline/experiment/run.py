@@ -27,6 +27,7 @@ from frostline.arms import (
     pinned,
     pinned_beside,
     prepare,
+    require_fill,
     require_first_step,
     run_folder_bytes,
     settle_steps,
@@ -37,6 +38,7 @@ from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_in_training import fail_before_training
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
+from frostline.experiment.filling import Filling
 from frostline.experiment.measuring import UntouchedLosses, reads_an_epoch
 from frostline.experiment.rates import Race, Raced, settle_rates
 from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
@@ -186,7 +188,7 @@ class _Variants:
         prepared = with_steps(prepared, self._steps(prepared))
         require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
         if then is None:
-            return prepared
+            return require_fill(prepared, self.cache)
         accepted = bool(self.left.changes)
         followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)
         self.changes += [change for change in followed if change not in self.changes]
@@ -239,6 +241,8 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
                 trained = any(reads_an_epoch(prepared, arm) for arm in prepared.arms)
                 with shared_parts(prepared, variants.cache) as sharing:
+                    journalled = {own.layer for own in left.layers_filled if own.variant == variant.label}
+                    filling = Filling(sharing, journal, progress, time_left, journalled)
                     base = Replicate(
                         sharing,
                         variant.recipe.seeds[0],
@@ -250,6 +254,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                         conditions_changed=bool(variants.changes) or left.went_on_changed,
                         saving=saving,
                         time_left=time_left,
+                        fill=filling.ensure,
                     )
                     settled = _run_variant(base, left)
                 if variant.recipe.measures.memory:
@@ -316,6 +321,7 @@ def _settle_rates(replicates: Sequence[Replicate], left: Left) -> Raced:
         tried=[one for one in left.rates_tried if one.variant == variant],
         chosen=chosen,
         conditions_changed=base.conditions_changed,
+        fill=base.fill,
     )
     return settle_rates(race, given_up)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.arms import USUAL_TRIALS, Prepared, tokens_of_a_step, trial_training
+from frostline.arms import USUAL_TRIALS, Prepared, filled_layers, tokens_of_a_step, trial_training
 from frostline.engine import measured_peak
 from frostline.run_folder import ArmPlace
 
@@ -31,10 +31,10 @@ COPIED_BYTES_PER_SECOND = 1e9
 PROCESS_SECONDS, REPORT_SECONDS = 10.0, 5.0
 """Until a process of its own has loaded what it needs; summary and report."""
 
-ARITHMETIC = frozenset({"settle", "step", "evaluate"})
+ARITHMETIC = frozenset({"settle", "fill", "step", "evaluate"})
 """Kinds of work that wait for the processor alone: how far a guess about one is off tells of the others."""
 
-Kind = Literal["settle", "begin", "step", "evaluate", "text", "memory", "report"]
+Kind = Literal["settle", "fill", "begin", "step", "evaluate", "text", "memory", "report"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,13 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
     text = token * sampling.prompts * sampling.draws * written
     every = measures.evaluate_every
     copy = 4 * sum(parameter.numel() for parameter in prepared.model.parameters()) / COPIED_BYTES_PER_SECOND
+    layers = filled_layers(prepared)
+    read = len(recipe.seeds) * max(arm.steps for arm in prepared.arms.values()) * tokens_of_a_step(recipe)
+    filled = token * min(read, prepared.corpus.windows * recipe.windows.length)
     for variant in variants:
+        if layers:
+            whole = next(iter(prepared.arms.values())).resolved.layers
+            time_left.expect(of_the_fill(variant), Work("fill"), layers, filled / whole)
         for seed in recipe.seeds:
             time_left.expect(ArmPlace(variant, seed, ""), Work("text"), int(sampling.prompts > 0), text)
         for name, arm in prepared.arms.items():
@@ -149,6 +155,11 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
 def of_the_race(variant: str, arm: str) -> ArmPlace:
     """The place of an arm's race of learning rates."""
     return ArmPlace(variant, -2, arm)
+
+
+def of_the_fill(variant: str) -> ArmPlace:
+    """The place of the fill of stored rows, which all arms share."""
+    return ArmPlace(variant, -3, "")
 
 
 def of_the_run(variant: str = "", arm: str = "") -> ArmPlace:

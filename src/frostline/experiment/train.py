@@ -62,6 +62,8 @@ def run_replicate(replicate: Replicate) -> None:
         with replicate.time_left.doing(journal.place, Work("text")):
             record_continuations(prepared, prepared.model, journal)
         keep_in_store(replicate, UNTOUCHED)
+    if arms:
+        replicate.fill()
     for group in [arms] if prepared.schedule == "lock-step" else [[planned] for planned in arms]:
         _train_together(replicate, group)
 

@@ -41,10 +41,22 @@ class PrefixCacheSettings(Settings):
 
     use: Literal["auto", "always", "never"] = "auto"
     """`auto` weighs what storing costs against what recomputing costs; same results either way."""
+    fill: Literal["auto", "always", "never"] = "auto"
+    """Make all of it before training, layer by layer, so that each layer is read once; `auto` does so for a model that
+    does not fit into memory. Same results either way."""
     memory_mb: Count | None = None
     """Largest size in memory, in MB; a quarter of the free memory unless set."""
     disk_mb: Count | None = None
-    """Largest size in the cache folder, in MB, from where later runs start; a tenth of the free disk unless set."""
+    """Largest size in the cache folder, in MB, from where later runs start; a tenth of the free disk unless set, or
+    half of it where `fill` makes it before training."""
+
+    @model_validator(mode="after")
+    def _filled_to_be_used(self) -> PrefixCacheSettings:
+        if self.fill == "always" and self.use == "never":
+            raise mistake(
+                "'fill: always' makes what 'use: never' does not read.", "Set use=auto, or fill=auto.", "fill"
+            )
+        return self
 
 
 class TrainingSettings(Settings):

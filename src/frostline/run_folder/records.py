@@ -31,6 +31,7 @@ WALL_CLOCK_FIELDS = frozenset(
     {
         "at", "seconds", "seconds_in_all", "peak_bytes", "environment", "fresh", "reused_from", "untimed",
         "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
+        "computed_windows", "computed_bytes",
     }
 )  # fmt: skip
 
@@ -140,6 +141,23 @@ class StepsSettled:
     arm: str
     steps: int
     seconds_per_step: float
+
+
+@dataclass(frozen=True)
+class LayerFilled:
+    """One frozen layer was run for all windows of a variant before training; its arms share what came of it."""
+
+    variant: str
+    layer: int
+    """Counted from 0."""
+    windows: int
+    """Windows that will be read: of every step and seed, and those that losses are measured on."""
+    computed_windows: int
+    """Those whose hidden states were not there, from an earlier run or from before a kill."""
+    computed_bytes: int
+    """Size of these hidden states."""
+    seconds: float
+    """Seconds that this layer took; what a process did of it that was then killed is not among them."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +322,7 @@ Record = (
     | RunResumed
     | VariantPrepared
     | StepsSettled
+    | LayerFilled
     | RateTried
     | RateChosen
     | ArmStarted

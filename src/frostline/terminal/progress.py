@@ -21,6 +21,8 @@ from frostline.text import visible
 PLAIN_REPORTS = 10
 """Progress lines of one replicate where there is no terminal."""
 WHOLE_RUN = "whole run"
+FILLING = "prefix cache"
+_FILLING_BEGINS = "Filling the prefix cache: every frozen layer at the bottom, once over all windows"
 
 
 def run_progress(console: Console) -> RunProgress:
@@ -55,6 +57,14 @@ class TerminalProgress:
         self._bars.update(self._tasks["reading"], completed=done, total=total)
         if done >= total:
             self._drop_tasks("reading")
+
+    def filling(self, done: int, total: int) -> None:
+        if FILLING not in self._tasks:
+            self.say(_FILLING_BEGINS)
+            self._tasks[FILLING] = self._bars.add_task(FILLING, total=total, detail="windows x layers")
+        self._bars.update(self._tasks[FILLING], completed=done, total=total)
+        if done >= total:
+            self._drop_tasks(FILLING)
 
     def begin(self, title: str, steps: dict[str, int]) -> None:
         self.say(title)
@@ -108,12 +118,22 @@ class PlainProgress:
         self._steps: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._left: float | None = None
+        self._filled: int | None = None
+        """Windows x layers when that was told last."""
 
     def say(self, text: str) -> None:
         self._console.print(f"{_clock()} {visible(text)}", highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         """A log needs no line for each block."""
+
+    def filling(self, done: int, total: int) -> None:
+        if self._filled is None:
+            self.say(_FILLING_BEGINS)
+            self._filled = done
+        if done >= total or done - self._filled >= total / PLAIN_REPORTS:
+            self.say(f"  {done:,} of {total:,} windows x layers")
+            self._filled = done
 
     def begin(self, title: str, steps: dict[str, int]) -> None:
         self.say(title)
@@ -168,6 +188,9 @@ class JsonProgress:
 
     def reading(self, done: int, total: int) -> None:
         self._write("reading", done=done, total=total)
+
+    def filling(self, done: int, total: int) -> None:
+        self._write("filling", done=done, total=total)
 
     def begin(self, title: str, steps: dict[str, int]) -> None:
         self._write("begin", title=title, arms=list(steps), steps=max(steps.values()), steps_of_arms=steps)

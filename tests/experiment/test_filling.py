@@ -1,0 +1,137 @@
+"""A run that fills the prefix cache first has the records of one that does not, and says what the fill took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from frostline.arms import fill, prepare, shared_parts, windows_to_fill
+from frostline.engine import FilledLayer, Prefix
+from frostline.errors import CacheError, PlanError, RecipeError
+from frostline.recipe import load_recipe, variants_of
+from frostline.run_folder import read_journal
+from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
+
+ALWAYS = ("training.prefix_cache.fill=always", "measures.sampling.prompts=0", "training.steps=4")
+NEVER = ("training.prefix_cache.fill=never", *ALWAYS[1:])
+ARMS = {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@50%:"]}}
+
+
+def records(run_folder: Path, kind: str) -> list[dict[str, object]]:
+    return [line for line in read_journal(run_folder) if line["kind"] == kind]
+
+
+def arms_of(run_folder: Path) -> dict[str, list[dict[str, object]]]:
+    return {name: lines for name, lines in journal_without_clock(run_folder).items() if name != "run.jsonl"}
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Depths of every computation of rows."""
+    depths: list[tuple[int, ...]] = []
+    compute = Prefix.compute
+
+    def noted(
+        self: Prefix, ids: Tensor, mask: Tensor | None, wanted: list[int], start: tuple[int, Tensor] | None = None
+    ) -> dict[int, Tensor]:
+        depths.append(tuple(wanted))
+        return compute(self, ids, mask, wanted, start)
+
+    monkeypatch.setattr(Prefix, "compute", noted)
+    return depths
+
+
+@pytest.mark.parametrize(("order", "precision"), [("epochs", "bf16"), ("random", "fp32")])
+def test_a_filled_run_has_the_records_of_one_that_computes_rows_as_it_goes(
+    tmp_path: Path, order: str, precision: str
+) -> None:
+    same = (f"windows.order={order}", f"training.precision={precision}", "arms.last={train: [attn.o@3]}")
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0, 1])
+    plain = run_tiny(recipe, tmp_path / "plain", (*same, *NEVER)).run_folder
+    filled = run_tiny(recipe, tmp_path / "filled", (*same, *ALWAYS)).run_folder
+    assert arms_of(filled) == arms_of(plain)
+    assert records(plain, "LayerFilled") == []
+    layers = records(filled, "LayerFilled")
+    assert [layer["layer"] for layer in layers] == [0, 1, 2]
+    assert all(layer["computed_windows"] == layer["windows"] for layer in layers)
+    assert all(float(str(layer["seconds"])) > 0 for layer in layers)
+    assert not list((tmp_path / "cache").rglob("*passing.rows"))
+
+
+def test_after_a_fill_no_arm_computes_a_row(tmp_path: Path, computed: list[tuple[int, ...]]) -> None:
+    overrides = (*ALWAYS, "retention=none")
+    recipe = load_recipe(write_experiment(tmp_path, arms=ARMS, seeds=[3, 4]), overrides)
+    (variant,) = variants_of(recipe)
+    with shared_parts(prepare(variant, tmp_path / "cache", say=lambda text: None), tmp_path / "cache") as sharing:
+        assert sharing.shared is not None
+        assert all(isinstance(layer, FilledLayer) for layer in fill(sharing))
+        corpus = sharing.corpus
+        batches = [corpus.batch(seed, step, 2) for seed in (3, 4) for step in range(4)]
+        batches += [*corpus.held_out_batches(8), *corpus.trained_sample(corpus.held_out_windows, 8)]
+        known = {window.key for window in windows_to_fill(sharing)}
+        assert len(known) == len({window for batch in batches for window in batch.window_ids})
+        assert all(sharing.shared.store.holds(key, 2) for key in known)
+    run_tiny(tmp_path / "recipe.yaml", tmp_path / "run", overrides)
+    layers = records(tmp_path / "run", "LayerFilled")
+    assert [layer["computed_windows"] for layer in layers] == [0, 0], "an earlier run has filled them"
+    assert max(depth for depths in computed for depth in depths) == 2
+
+
+def test_the_rows_of_a_race_and_of_a_retention_corpus_are_filled_too(
+    tmp_path: Path, computed: list[tuple[int, ...]]
+) -> None:
+    race = ("training.learning_rate=best", "training.rates=[0.003, 0.01, 0.03]", "windows.race=4")
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0], retention={"source": "text.txt"})
+    plain = run_tiny(recipe, tmp_path / "plain", (*race, *NEVER)).run_folder
+    filled = run_tiny(recipe, tmp_path / "filled", (*race, *ALWAYS)).run_folder
+    assert arms_of(filled) == arms_of(plain)
+    order = [line["kind"] for line in read_journal(filled) if line["kind"] in ("LayerFilled", "RateTried")]
+    assert order[:2] == ["LayerFilled", "LayerFilled"]
+
+
+def test_arms_that_are_all_taken_from_an_earlier_run_need_no_fill(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0])
+    run_tiny(recipe, tmp_path / "first", ALWAYS, fresh=False)
+    second = run_tiny(recipe, tmp_path / "second", ALWAYS, fresh=False).run_folder
+    assert records(second, "LayerFilled") == []
+
+
+def test_the_arms_layers_are_announced_around_their_stretch(tmp_path: Path) -> None:
+    used = []
+
+    @contextmanager
+    def in_use(layer: int) -> Iterator[None]:
+        used.append(layer)
+        yield
+
+    recipe = load_recipe(write_experiment(tmp_path, arms=ARMS, seeds=[0]), ALWAYS)
+    (variant,) = variants_of(recipe)
+    with shared_parts(prepare(variant, tmp_path / "cache", say=lambda text: None), None) as sharing:
+        list(fill(sharing, layer_in_use=in_use))
+    assert used == [0, 1]
+
+
+def test_a_disk_too_small_is_told_before_there_is_a_run_folder(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0])
+    small = (*ALWAYS, "training.prefix_cache.disk_mb=0", "training.prefix_cache.memory_mb=0")
+    with pytest.raises(CacheError, match=r"need .* GB, and there is room for 0 GB"):
+        run_tiny(recipe, tmp_path / "run", small)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_whose_rows_cannot_be_filled_is_told_before_there_is_a_run_folder(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0])
+    with pytest.raises(PlanError, match="draws random numbers below the frost line") as told:
+        run_tiny(recipe, tmp_path / "run", (*ALWAYS, "training.dropout=0.1"))
+    assert not (tmp_path / "run").exists()
+    assert len(str(told.value)) < 300
+
+
+def test_a_recipe_cannot_fill_what_it_does_not_use(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=ARMS)
+    with pytest.raises(RecipeError, match="use: never"):
+        load_recipe(recipe, (*ALWAYS, "training.prefix_cache.use=never"))
