@@ -14,6 +14,7 @@ from frostline.engine import FilledLayer, Prefix
 from frostline.errors import CacheError, PlanError, RecipeError
 from frostline.recipe import load_recipe, variants_of
 from frostline.run_folder import read_journal
+from frostline.stats import summarise
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
 
 ALWAYS = ("training.prefix_cache.fill=always", "measures.sampling.prompts=0", "training.steps=4")
@@ -27,6 +28,11 @@ def records(run_folder: Path, kind: str) -> list[dict[str, object]]:
 
 def arms_of(run_folder: Path) -> dict[str, list[dict[str, object]]]:
     return {name: lines for name, lines in journal_without_clock(run_folder).items() if name != "run.jsonl"}
+
+
+def spent(run_folder: Path, arm: str) -> float:
+    """Seconds of all steps of one arm, which has no untimed ones."""
+    return sum(float(str(line["seconds"])) for line in records(run_folder, "StepTaken") if line["arm"] == arm)
 
 
 @pytest.fixture
@@ -135,3 +141,16 @@ def test_a_recipe_cannot_fill_what_it_does_not_use(tmp_path: Path) -> None:
     recipe = write_experiment(tmp_path, arms=ARMS)
     with pytest.raises(RecipeError, match="use: never"):
         load_recipe(recipe, (*ALWAYS, "training.prefix_cache.use=never"))
+
+
+def test_time_in_all_has_the_share_of_the_fill_of_each_arm_that_starts_from_it(tmp_path: Path) -> None:
+    arms = {**ARMS, "last": {"train": ["attn.o@3"]}}
+    recipe = write_experiment(tmp_path, arms=arms, seeds=[0, 1])
+    run_folder = run_tiny(recipe, tmp_path / "run", (*ALWAYS, "training.untimed_steps=0")).run_folder
+    (variant,) = summarise(run_folder).variants
+    seconds = [float(str(line["seconds"])) for line in records(run_folder, "LayerFilled")]
+    for arm, layers in {"full": 0, "freeze": 2, "last": 3}.items():
+        share = sum(seconds[:layers]) / 2
+        assert (variant.arms[arm].fill_seconds or 0.0) == pytest.approx(share)
+        expected = spent(run_folder, arm) / 2 + share
+        assert variant.arms[arm].training_seconds.value == pytest.approx(expected)

@@ -303,3 +303,17 @@ def test_a_crossed_ratio_to_what_is_not_told_from_zero_has_no_bounds() -> None:
     found = crossed_ratio(np.ones((4, 6)), below + 0.1, np.ones(6), "share")
     assert (found.low, found.high) == (None, None)
     assert "unbounded" in found.method
+
+
+def test_before_its_first_step_an_arm_that_waits_for_its_fill_is_as_it_begins() -> None:
+    waited = curve([4.0, 6.0, 8.0], [3.0, 2.0, 1.5])
+    assert waited.at(0.0) == waited.at(3.9) == waited.at(4.0) == 3.0
+    assert waited.around(2.0) == (3.0, 3.0)
+    assert waited.at(5.0) == pytest.approx(curve([0.0, 2.0, 4.0], [3.0, 2.0, 1.5]).at(1.0))
+    assert math.isnan(waited.at(8.1))
+
+
+def test_the_seconds_of_a_fill_come_before_the_first_step(tmp_path: Path) -> None:
+    run = next(iter(simulated(tmp_path).runs.values()))
+    filled = over_seconds(replace(run, fill_seconds=7.0))
+    assert np.allclose(filled.costs, over_seconds(run).costs + 7.0)

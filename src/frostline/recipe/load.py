@@ -102,6 +102,8 @@ def recipe_hash(recipe: Recipe) -> str:
                 del values[section][name]
     if values["measures"]["sampling"]["draws"] == 1:
         del values["measures"]["sampling"]["draws"]
+    if values["training"]["prefix_cache"]["fill"] == "auto":
+        del values["training"]["prefix_cache"]["fill"]
     if values["primary"] is None:
         del values["primary"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))

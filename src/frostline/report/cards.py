@@ -74,7 +74,8 @@ def _cost(arm: ArmSummary) -> list[Fact]:
     if arm.saving is not None:
         note = "\n".join(filter(None, [numbers.interval(arm.saving), f"at most {numbers.share(arm.ceiling_cached)}"]))
         facts.append(Fact("saving r", numbers.share(arm.saving.value), note))
-    facts.append(Fact("time in all", numbers.seconds(arm.training_seconds.value), "all steps of a replicate"))
+    filled = f",\n{numbers.seconds(arm.fill_seconds)} of it for filling stored rows" if arm.fill_seconds else ""
+    facts.append(Fact("time in all", numbers.seconds(arm.training_seconds.value), f"all steps of a replicate{filled}"))
     if arm.reused_from:
         facts.append(Fact("taken from", "an earlier run", "\n".join(arm.reused_from)))
     if arm.peak_bytes is not None:

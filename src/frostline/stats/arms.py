@@ -124,7 +124,9 @@ class ArmSummary:
     rate_chosen: str = ""
     """How its learning rate was found, such as `the best of 5 rates tried`; '' where the recipe gives it."""
     training_seconds: Estimate = NOT_MEASURED
-    """Seconds of all steps of a replicate, untimed ones at the mean."""
+    """Seconds of all steps of a replicate, untimed ones at the mean, and of its share of filling stored rows."""
+    fill_seconds: float | None = None
+    """That share, in `training_seconds`: what filling the rows below its frost line took, over all replicates."""
     at_equal_time: AtEqualCost | None = None
     """Beside the baseline in the time of the one that took less; None where times do not compare."""
     at_equal_flops: AtEqualCost | None = None
@@ -202,6 +204,7 @@ def summarise_arm(variant: VariantRun, arm: str) -> ArmSummary:
         held_out_by_overlap=_by_overlap(variant, runs),
         rate_chosen=rate_chosen(variant, arm),
         training_seconds=trade.over_seeds([trade.training_seconds(run) for run in timing.of_one_run(runs)], "seconds"),
+        fill_seconds=next((run.fill_seconds for run in timing.of_one_run(runs) if run.fill_seconds), None),
         at_equal_time=None if is_baseline else trade.at_equal_cost(comparable, "seconds", trade.over_seconds),
         at_equal_flops=None if is_baseline else trade.at_equal_cost(pairs, "flops", trade.over_flops),
         seconds_to_loss=None if is_baseline else trade.seconds_to_loss(comparable),

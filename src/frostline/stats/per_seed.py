@@ -26,7 +26,7 @@ class SeedResult:
     share_of_gain_kept: float | None
     """Fall of the held-out loss over that of the baseline; None for the baseline."""
     training_seconds: float | None
-    """Seconds of all steps, untimed ones at the mean."""
+    """Seconds of all steps, untimed ones at the mean, and of its share of filling stored rows."""
     clipped_share: float | None
     """Share of the steps whose gradient was clipped."""
     diverged: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from frostline.run_folder import (
     Continuation,
     Evaluation,
     FrozenChecked,
+    LayerFilled,
     LossByFrequency,
     PeakMemory,
     PlanChanged,
@@ -101,6 +102,8 @@ class ArmRun:
     frozen: FrozenChecked | None
     finished: ArmFinished | None
     failed: ArmFailed | None
+    fill_seconds: float = 0.0
+    """Its replicate's share of filling the rows that it starts from, which all replicates read; 0 where none were."""
 
     @property
     def name(self) -> str:
@@ -207,7 +210,12 @@ def read_run(run_folder: Path) -> RecordedRun:
         label = prepared.variant
         if label not in recipes:
             raise RunFolderError(f"{run_folder}: the journal's variant '{label}' is not in {RECIPE_FILE}.")
-        own = {(seed, arm): run for (variant, seed, arm), run in runs.items() if variant == label}
+        filled = [layer for layer in records_of(lines, LayerFilled) if layer.variant == label]
+        own = {
+            (seed, arm): replace(run, fill_seconds=_fill_seconds(run, filled, len(recipe.seeds)))
+            for (variant, seed, arm), run in runs.items()
+            if variant == label
+        }
         peaks = {peak.arm: peak for peak in memory if peak.variant == label}
         unbegun = [
             record for record in records_of(lines, ArmFailed)
@@ -227,6 +235,13 @@ def read_run(run_folder: Path) -> RecordedRun:
         )
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
     return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
+
+
+def _fill_seconds(run: ArmRun, layers: list[LayerFilled], replicates: int) -> float:
+    """What the arm alone would have had to fill: the layers below its frost line, shared by its replicates."""
+    if run.trained_by:
+        return 0.0  # times of another run
+    return sum(own.seconds for own in layers if own.layer < run.started.prefix_layers) / replicates
 
 
 def _of_steps(recipe: Recipe, settled: list[StepsSettled]) -> Recipe:

@@ -54,7 +54,7 @@ class Curve:
         """Loss at `cost`; NaN beyond the last evaluation."""
         if len(self.costs) < 2 or not 0 <= cost <= self.last:
             return math.nan
-        return float(PchipInterpolator(self.costs, self.losses)(cost))
+        return float(PchipInterpolator(self.costs, self.losses)(self._begun(cost)))
 
     def windows_at(self, cost: float) -> Floats:
         """[windows] loss of each at `cost`; NaN for one without, empty where they were not recorded."""
@@ -62,16 +62,21 @@ class Curve:
         if not known.any() or len(self.costs) < 2 or not 0 <= cost <= self.last:
             return np.empty(0)
         found: Floats = np.full(len(known), math.nan)
-        found[known] = PchipInterpolator(self.costs, self.windows[:, known])(cost)
+        found[known] = PchipInterpolator(self.costs, self.windows[:, known])(self._begun(cost))
         return found
 
     def around(self, cost: float) -> tuple[float, float]:
         """Losses of the evaluations before and after `cost`; twice the same where `cost` is that of one."""
+        cost = self._begun(cost)
         after = int(np.searchsorted(self.costs, cost))
         if after >= len(self.costs):
             return math.nan, math.nan
         before = after if self.costs[after] == cost else after - 1
         return float(self.losses[before]), float(self.losses[after])
+
+    def _begun(self, cost: float) -> float:
+        """Until its first step, for which it may have to wait (`ArmRun.fill_seconds`), an arm is as it begins."""
+        return max(cost, float(self.costs[0])) if len(self.costs) else cost
 
     def first_at(self, loss: float) -> float:
         """Cost at which the loss was first no higher than `loss`; NaN where it never was."""
@@ -137,13 +142,13 @@ def seconds_spent(seconds: ArrayLike, timed: ArrayLike) -> Floats:
 
 
 def training_seconds(run: ArmRun) -> float:
-    """Seconds of all steps, untimed ones at the mean."""
-    return float(seconds_spent(run.seconds, run.timed)[-1]) if run.timed.any() else math.nan
+    """Seconds of all steps, untimed ones at the mean, and of what was filled for them."""
+    return float(seconds_spent(run.seconds, run.timed)[-1]) + run.fill_seconds if run.timed.any() else math.nan
 
 
 def over_seconds(run: ArmRun) -> Curve:
-    """Held-out loss over the seconds of the steps before it."""
-    spent = seconds_spent(run.seconds, run.timed)
+    """Held-out loss over the seconds of the steps before it, and of what was filled for them."""
+    spent = seconds_spent(run.seconds, run.timed) + run.fill_seconds
     return _curve(run, lambda step: float(spent[step]) if step < len(spent) else math.nan)
 
 
