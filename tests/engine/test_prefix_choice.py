@@ -125,17 +125,36 @@ def test_always_does_not_override_what_cannot_be(case: PrefixCase) -> None:
     compute=st.floats(1e-6, 1.0),
     read=st.floats(1e7, 1e10),
     write=st.floats(1e7, 1e10),
+    suffix=st.sampled_from([0.0, 1e-4, 1e-2, 1.0]),
     reads=st.integers(1, 50),
 )
-def test_rows_are_kept_exactly_if_that_takes_less_time(compute: float, read: float, write: float, reads: int) -> None:
-    keeping, recomputing = compute + 590_000 / write, compute
+def test_rows_are_kept_exactly_if_that_takes_less_time(
+    compute: float, read: float, write: float, suffix: float, reads: int
+) -> None:
+    keeping, recomputing = compute + suffix + 590_000 / write, compute + suffix
     for _ in range(reads - 1):
-        keeping += 590_000 / read
-        recomputing += compute
+        keeping += max(suffix, 590_000 / read)  # the next rows are read meanwhile
+        recomputing += compute + suffix
     if keeping == pytest.approx(recomputing, rel=1e-9):
         return
-    case = replace(CASE, compute_seconds=compute, reads_per_window=float(reads))
+    case = replace(CASE, compute_seconds=compute, suffix_seconds=suffix, reads_per_window=float(reads))
     assert choose(case, StoreRates(read, write)).use == (keeping < recomputing)
+
+
+def test_reading_that_hides_behind_the_rest_of_a_step_costs_nothing() -> None:
+    slow = replace(CASE, compute_seconds=0.3e-3)
+    assert not choose(slow).use
+    assert choose(replace(slow, suffix_seconds=0.4e-3, reads_per_window=9.0)).use
+    assert not choose(replace(slow, suffix_seconds=0.4e-3, order="random")).use, "there it cannot be read ahead"
+
+
+def test_rows_that_are_filled_are_kept_whatever_that_costs() -> None:
+    for case in (replace(CASE, compute_seconds=0.3e-3), replace(CASE, order="random", arms_sharing=1)):
+        choice = choose(replace(case, filled=True))
+        assert choice == PrefixChoice(
+            True, f"Prefix cache: on, filled before training. {FROZEN}; a window is 590 kB to keep and 0.4 ms to read."
+        )
+    assert not choose(replace(CASE, filled=True, depth=0)).use
 
 
 def test_rates_are_those_of_a_machine() -> None:

@@ -123,6 +123,9 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
     training = recipe.training
     windows = training.batch * training.accumulation * planned.steps * len(recipe.seeds)
     sharing = sum(other.resolved.prefix_layers > 0 for other in prepared.arms.values())
+    # Of the operations of a step, those that storing the prefix spares take as long as was measured.
+    left = (1 - planned.cost.ceiling_cached) * planned.cost.full_step_flops
+    spared = planned.cost.step_flops - left
     case = PrefixCase(
         wanted=training.prefix_cache.use,
         depth=resolved.prefix_layers,
@@ -135,6 +138,7 @@ def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room
         # Those that are evaluated want room, too.
         windows=prepared.corpus.windows + evaluated_windows(prepared),
         room_bytes=room_bytes,
+        suffix_seconds=trial.seconds * left / spared if spared > 0 else 0.0,
         filled=prepared.fills_rows,
     )
     return choose_prefix(case, measured_rates())

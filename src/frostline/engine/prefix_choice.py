@@ -1,13 +1,15 @@
 """Is it worth keeping the prefix's output, or is recomputing it cheaper? Arithmetic on measured rates, and a sentence.
 
-A window that is read `n` times costs n computations if its row is not kept; if it is, one computation, one write and
-n - 1 reads. Rows that do not fit are computed each time, which changes nothing for those that do.
+A window that is read `n` times costs n passes through prefix and suffix if its row is not kept; if it is, one of these,
+one write, and n - 1 passes through the suffix, while which the next rows are read: max(suffix, read). Rows that do not
+fit are computed each time, which changes nothing for those that do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +51,8 @@ class PrefixCase:
     """Arms whose prefixes one step computes once."""
     windows: int
     room_bytes: int
+    suffix_seconds: float = 0.0
+    """Seconds of a step for one window besides that: so much of reading costs nothing, as the next rows are read."""
     filled: bool = False
     """Whether all rows are made before training, whatever that costs: the layers are not there after it."""
 
@@ -80,6 +84,8 @@ def choose_prefix(case: PrefixCase, rates: StoreRates) -> PrefixChoice:
         compute=case.compute_seconds,
         read=case.row_bytes / rates.read,
         write=case.row_bytes / rates.write,
+        # With random offsets a row is read in the step that wrote it: there is nothing to read ahead.
+        suffix=0.0 if case.order == "random" else case.suffix_seconds,
         reads=float(case.arms_sharing) if case.order == "random" else case.reads_per_window,
     )
     needed_bytes = case.windows * case.row_bytes
@@ -102,9 +108,16 @@ def choose_prefix(case: PrefixCase, rates: StoreRates) -> PrefixChoice:
 def measured_rates() -> StoreRates:
     """The rates of this machine. Takes some 40 ms, once."""
     return StoreRates(
-        read=_best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest()),  # copied once and hashed
-        # copied for memory, hashed, copied to the disk's cache
-        write=_best_rate(lambda sample: hashlib.sha256(sample.copy().data).digest() + sample.copy().data[:1]),
+        # copied out of the disk's cache and checked; the first time that a process reads it, it is hashed instead
+        read=_best_rate(lambda sample: zlib.crc32(sample.copy().data).to_bytes(4)),
+        # copied for memory, hashed and checked, copied to the disk's cache
+        write=_best_rate(
+            lambda sample: (
+                hashlib.sha256(sample.copy().data).digest()
+                + zlib.crc32(sample.data).to_bytes(4)
+                + sample.copy().data[:1]
+            )
+        ),
     )
 
 
@@ -115,6 +128,7 @@ class _Costs:
     compute: float
     read: float
     write: float
+    suffix: float
     reads: float
 
     def refusal(self, row_bytes: int) -> str | None:
@@ -125,9 +139,10 @@ class _Costs:
             f"a window is {rough_size(row_bytes)}, {rough_seconds(self.compute)} to compute, "
             f"{rough_seconds(self.write)} to write and {rough_seconds(self.read)} to read"
         )
-        if self.read >= self.compute:
+        if self.read >= self.compute + self.suffix:
             return f"Reading is slower than computing: {numbers}."
-        if self.write + (self.reads - 1) * self.read >= (self.reads - 1) * self.compute:
+        stored = max(self.suffix, self.read)
+        if self.write + (self.reads - 1) * stored >= (self.reads - 1) * (self.compute + self.suffix):
             return f"Writing costs more than is saved in {self.reads:.1f} reads: {numbers}."
         return None
 
