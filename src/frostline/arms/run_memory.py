@@ -121,7 +121,7 @@ def _standing(prepared: Prepared, arm: PlannedArm) -> int:
         ever = frozenset().union(*(phase.trained for phase in resolved.phases))
         own = FP32_BYTES * sum(portion.values for portion in resolved.portions if portion.name in ever)
     else:
-        own = in_place_bytes(prepared.model)
+        own = FP32_BYTES * resolved.map.values
     adapters = FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0
     return own + adapters + MOMENTS_BYTES * trained_values(resolved)
 
