@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from mmap import PAGESIZE
 from pathlib import Path
 
+import numpy as np
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from frostline.arms import fill, prepare, shared_parts, windows_to_fill
 from frostline.engine import FilledLayer, Prefix
 from frostline.errors import CacheError, PlanError, RecipeError
+from frostline.plans import decoder_stack
 from frostline.recipe import load_recipe, variants_of
 from frostline.run_folder import read_journal
 from frostline.stats import summarise
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
+from tests.builders.filed import write_both
+from tests.builders.models import tiny_model
 
 ALWAYS = ("training.prefix_cache.fill=always", "measures.sampling.prompts=0", "training.steps=4")
 NEVER = ("training.prefix_cache.fill=never", *ALWAYS[1:])
@@ -107,19 +112,29 @@ def test_arms_that_are_all_taken_from_an_earlier_run_need_no_fill(tmp_path: Path
     assert records(second, "LayerFilled") == []
 
 
-def test_the_arms_layers_are_announced_around_their_stretch(tmp_path: Path) -> None:
-    used = []
-
-    @contextmanager
-    def in_use(layer: int) -> Iterator[None]:
-        used.append(layer)
-        yield
-
-    recipe = load_recipe(write_experiment(tmp_path, arms=ARMS, seeds=[0]), ALWAYS)
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are let go of on Linux alone")
+def test_layers_leave_memory_once_their_rows_are_there(tmp_path: Path) -> None:
+    narrow, _ = write_both(tmp_path, tiny_model("llama", hidden_size=256, intermediate_size=512))
+    recipe = load_recipe(write_experiment(tmp_path, arms=ARMS, seeds=[0], model={"source": str(narrow)}), ALWAYS)
     (variant,) = variants_of(recipe)
     with shared_parts(prepare(variant, tmp_path / "cache", say=lambda text: None), None) as sharing:
-        list(fill(sharing, layer_in_use=in_use))
-    assert used == [0, 1]
+        list(fill(sharing))
+        _, layers = decoder_stack(sharing.model)
+        assert [_pages_in_memory(layer) for layer in layers[:2]] == [0, 0]
+        next(layers[0].parameters()).sum()
+        assert _pages_in_memory(layers[0]) > 0
+
+
+def _pages_in_memory(layer: nn.Module) -> int:
+    """Whole pages of the layer's matrices that the process holds, as the system has them (`proc(5)`, pagemap)."""
+    held = 0
+    with Path("/proc/self/pagemap").open("rb") as pagemap:
+        for weight in (parameter for parameter in layer.parameters() if parameter.dtype == torch.bfloat16):
+            first, end = -(-weight.data_ptr() // PAGESIZE), (weight.data_ptr() + weight.nbytes) // PAGESIZE
+            pagemap.seek(8 * first)
+            entries = np.frombuffer(pagemap.read(8 * (end - first)), dtype="<u8")
+            held += int((entries >> np.uint64(63)).sum())
+    return held
 
 
 def test_a_disk_too_small_is_told_before_there_is_a_run_folder(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from frostline.arms.make import make_arm, shared_parts
@@ -18,15 +20,16 @@ from frostline.corpus import Batch
 from frostline.engine import (
     FilledLayer,
     FillWindow,
-    LayerInUse,
     Prefix,
     fill_needs,
     fill_rows,
+    held_in_fp32,
     is_filled,
     require_room_for_fill,
 )
 from frostline.errors import PlanError
 from frostline.measures import EVALUATION_WINDOWS
+from frostline.storage import let_go_of
 
 
 def filled_layers(prepared: Prepared) -> int:
@@ -48,23 +51,29 @@ def require_fill(prepared: Prepared, cache: Path) -> Prepared:
         return replace(prepared, fits=sharing.shared.fits)
 
 
-def fill(
-    prepared: Prepared,
-    *,
-    tell: Callable[[int, int], None] = lambda done, total: None,
-    layer_in_use: LayerInUse | None = None,
-) -> Iterator[FilledLayer]:
-    """Make all rows that the run will read and that are not there, yielding each layer as it is done."""
+def fill(prepared: Prepared, *, tell: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FilledLayer]:
+    """Make all rows that the run will read and that are not there, yielding each layer as it is done.
+
+    A layer's weights are cast up once for all windows, and leave memory after it.
+    """
     assert prepared.shared is not None
     windows, depths = windows_to_fill(prepared), _depths(prepared)
     if is_filled(prepared.shared.store, windows, depths):
         yield from (FilledLayer(layer, len(windows), 0, 0, 0.0) for layer in range(max(depths)))
         return
-    more = {} if layer_in_use is None else {"layer_in_use": layer_in_use}
     prefix = _prefix(prepared)
-    yield from fill_rows(prefix, windows, depths, tell=tell, **more)
+    yield from fill_rows(prefix, windows, depths, tell=tell, layer_in_use=partial(_in_use, prefix))
     del prefix
     gc.collect()  # the arm that lent its model holds a cycle
+
+
+@contextmanager
+def _in_use(prefix: Prefix, layer: int) -> Iterator[None]:
+    """The weights of a layer while all windows go through it."""
+    parameters = list(prefix.layers[layer].parameters())
+    with held_in_fp32(parameters) if prefix.precision == "fp32" else nullcontext():
+        yield
+    let_go_of(parameters)
 
 
 def windows_to_fill(prepared: Prepared) -> list[FillWindow]:

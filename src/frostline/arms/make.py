@@ -224,7 +224,7 @@ def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
 
 def _parts(prepared: Prepared, store: PrefixStore, *, keep_base: bool) -> SharedParts:
     return SharedParts(
-        FrozenWeights(prepared.precision),
+        FrozenWeights(prepared.precision, prefix_leaves=prepared.fills_rows),
         store,
         _depths(prepared.every_arm),
         keep_base,

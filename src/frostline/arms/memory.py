@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
-
 from frostline.arms.prepared import Prepared
 from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.engine import CHUNK_BYTES, trained_parameters
@@ -37,11 +35,6 @@ def step_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> 
         loss = PLAIN_LOSS_BUFFERS * logits
     holes = HOLES_FOR_SAVED * saved_bytes + HOLES_FOR_GRADIENTS * gradients if on_cpu else 0
     return round(max(saved_bytes + loss, gradients) + holes)
-
-
-def in_place_bytes(model: PreTrainedModel) -> int:
-    """Bytes of the parameters of `model` as they are held, tied ones once."""
-    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def held_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:

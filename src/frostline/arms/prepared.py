@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frostline.arms.fits import free_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
-from frostline.arms.trained import trained_values
+from frostline.arms.trained import in_place_bytes, trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
 from frostline.engine import Fit, SharedParts
@@ -36,6 +36,8 @@ from frostline.plans import (
 from frostline.recipe import BEST, ArmSettings, Recipe, Variant
 from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
+LARGEST_RESIDENT_SHARE = 0.5
+"""Share of the free memory that the weights of a model may take and stay there, frozen layers included."""
 ADAM_BYTES_PER_WEIGHT = 12
 """Gradient and two moments in fp32 of each trained weight."""
 
@@ -161,6 +163,7 @@ def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -
         device=device,
         precision=precision,
         schedule=_resolve_schedule(recipe, model, arms, device),
+        prefix_streamed=in_place_bytes(model) > LARGEST_RESIDENT_SHARE * free_bytes(device),
         samples_by_cache=untouched.by_cache,
         judge=load_judge(recipe, untouched, cache, say),
         chosen=choices.chosen,
@@ -249,8 +252,8 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
         return recipe.training.schedule
     weights = sum(parameter.numel() for parameter in model.parameters())
     fast = recipe.training.engine == "fast"
-    # The fast engine holds the base twice, in fp32 and in the precision in which it is used, and all arms share it.
-    needed = 6 * weights if fast else 4 * weights
+    # The fast engine may hold the base twice, as it was loaded and in the precision in which it is used; arms share it.
+    needed = (1.5 if fast else 1) * in_place_bytes(model)
     for plan in (arm.resolved for arm in arms.values()):
         trained = trained_values(plan)
         needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained

@@ -17,15 +17,16 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from frostline.engine.filed_weights import FILED_TYPES, cast_up
-from frostline.plans import AppliedPlan, ResolvedPlan
+from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
 from frostline.storage import let_go_of
 
 
 class FrozenWeights:
     """The weights of a base model in the precision of its frozen matrices, made once and shared by all arms."""
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    def __init__(self, precision: str, *, prefix_leaves: bool = False) -> None:
+        """With `prefix_leaves` rows are made before training: layers that nothing runs then are not converted."""
+        self.precision, self.prefix_leaves = precision, prefix_leaves
         self._converted: dict[int, tuple[Tensor, Tensor]] = {}
         """Each fp32 matrix (kept, so that its address stays taken) and its bf16 copy, by that address."""
 
@@ -35,10 +36,11 @@ class FrozenWeights:
         if self.precision != "bf16":
             return held
         ever_trained = trained_parameters(applied.resolved)
+        leaving = self._leaving(applied)
         for path, module in applied.model.named_modules():
             # An adapted matrix stands one level below its adapter.
             name = f"{path.removesuffix('.base_layer')}.weight"
-            if not is_plain_linear(module) or name in ever_trained:
+            if not is_plain_linear(module) or name in ever_trained or module in leaving:
                 continue
             weight = module.get_parameter("weight")
             if weight.requires_grad or weight.dtype == torch.bfloat16 or weight is _embedding(applied.model):
@@ -46,6 +48,13 @@ class FrozenWeights:
             held.replace(name, weight, self.converted(weight.data), weight.data)
         held.done()
         return held
+
+    def _leaving(self, applied: AppliedPlan) -> set[nn.Module]:
+        if not self.prefix_leaves:
+            return set()
+        _, layers = decoder_stack(applied.model)
+        depth = min(phase.prefix_layers for phase in applied.resolved.phases)
+        return {module for layer in layers[:depth] for module in layer.modules()}
 
     def converted(self, base: Tensor) -> Tensor:
         """The one bf16 copy of the frozen fp32 matrix `base`."""

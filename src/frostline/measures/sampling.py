@@ -9,6 +9,7 @@ the dice. `model.generate` would draw from the global random state and so change
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import raw_numbers
+from frostline.engine import FILED_TYPES, held_in_fp32
+from frostline.free_memory import free_memory_bytes
 from frostline.measures.forward import untouched_forward
 from frostline.measures.going_on import goes_on_by_cache, logits_of
 from frostline.measures.head import MOST_TOKENS, last_logits_alone
 from frostline.recipe import SamplingSettings
+
+LARGEST_SHARE_WHILE_SAMPLING = 0.125
+"""Share of the free memory that fp32 copies of a model's matrices may take while text is sampled."""
 
 
 def sample_continuations(
@@ -47,12 +53,24 @@ def sample_continuations(
         by_cache = goes_on_by_cache(model, device=device)
     size = prompts_at_once(prompts.shape[1], settings.new_tokens)
     continuations: list[list[int]] = []
-    with untouched_forward(model, device, precision):
+    with held_while_sampling(model, device, precision), untouched_forward(model, device, precision):
         for first in range(0, len(prompts), size):
             tokens = torch.from_numpy(np.ascontiguousarray(prompts[first : first + size])).to(device)
             dice = Dice(seed, draw, first)
             continuations += _continue(model, tokens, settings, dice, frozenset(end_token_ids), precision, by_cache)
     return continuations
+
+
+def held_while_sampling(model: PreTrainedModel, device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """In the block 16-bit matrices are held in fp32, where they are used so and there is ample room.
+
+    A token at a time is few products for each matrix, which would be cast up for every one of them.
+    """
+    filed = [parameter for parameter in model.parameters() if parameter.dtype in FILED_TYPES]
+    room = LARGEST_SHARE_WHILE_SAMPLING * free_memory_bytes()
+    if precision != "fp32" or device.type != "cpu" or 4 * sum(own.numel() for own in filed) > room:
+        return nullcontext()
+    return held_in_fp32(filed)
 
 
 def prompts_at_once(prompt_tokens: int, new_tokens: int) -> int:
