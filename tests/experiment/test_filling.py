@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.arms import fill, prepare, shared_parts, windows_to_fill
-from frostline.engine import FilledLayer, Prefix
+from frostline.engine import FilledLayer, PrefixStore
 from frostline.errors import CacheError, PlanError, RecipeError
 from frostline.plans import decoder_stack
 from frostline.recipe import load_recipe, variants_of
@@ -41,18 +41,16 @@ def spent(run_folder: Path, arm: str) -> float:
 
 
 @pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Depths of every computation of rows."""
-    depths: list[tuple[int, ...]] = []
-    compute = Prefix.compute
+def put(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Depths of all rows that stores are given."""
+    depths: list[int] = []
+    own = PrefixStore.put
 
-    def noted(
-        self: Prefix, ids: Tensor, mask: Tensor | None, wanted: list[int], start: tuple[int, Tensor] | None = None
-    ) -> dict[int, Tensor]:
-        depths.append(tuple(wanted))
-        return compute(self, ids, mask, wanted, start)
+    def noted(self: PrefixStore, window: bytes, depth: int, row: Tensor) -> None:
+        depths.append(depth)
+        own(self, window, depth, row)
 
-    monkeypatch.setattr(Prefix, "compute", noted)
+    monkeypatch.setattr(PrefixStore, "put", noted)
     return depths
 
 
@@ -64,17 +62,18 @@ def test_a_filled_run_has_the_records_of_one_that_computes_rows_as_it_goes(
     recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0, 1])
     plain = run_tiny(recipe, tmp_path / "plain", (*same, *NEVER)).run_folder
     # In a cache of its own: rows of held-out windows are kept for the evaluations of any run.
-    filled = run_tiny(recipe, tmp_path / "filled", (*same, *ALWAYS), cache=tmp_path / "cache_of_filled").run_folder
+    cache = tmp_path / "cache_of_filled"
+    filled = run_tiny(recipe, tmp_path / "filled", (*same, *ALWAYS), cache=cache).run_folder
     assert arms_of(filled) == arms_of(plain)
     assert records(plain, "LayerFilled") == []
     layers = records(filled, "LayerFilled")
     assert [layer["layer"] for layer in layers] == [0, 1, 2]
     assert all(layer["computed_windows"] == layer["windows"] for layer in layers)
     assert all(float(str(layer["seconds"])) > 0 for layer in layers)
-    assert not list((tmp_path / "cache").rglob("*passing.rows"))
+    assert not list(cache.rglob("*passing.rows"))
 
 
-def test_after_a_fill_no_arm_computes_a_row(tmp_path: Path, computed: list[tuple[int, ...]]) -> None:
+def test_after_a_fill_no_row_is_computed_by_a_step_or_an_evaluation(tmp_path: Path, put: list[int]) -> None:
     overrides = (*ALWAYS, "retention=none")
     recipe = load_recipe(write_experiment(tmp_path, arms=ARMS, seeds=[3, 4]), overrides)
     (variant,) = variants_of(recipe)
@@ -87,19 +86,20 @@ def test_after_a_fill_no_arm_computes_a_row(tmp_path: Path, computed: list[tuple
         known = {window.key for window in windows_to_fill(sharing)}
         assert len(known) == len({window for batch in batches for window in batch.window_ids})
         assert all(sharing.shared.store.holds(key, 2) for key in known)
+    assert put == [2] * len(known)
     run_tiny(tmp_path / "recipe.yaml", tmp_path / "run", overrides)
     layers = records(tmp_path / "run", "LayerFilled")
     assert [layer["computed_windows"] for layer in layers] == [0, 0], "an earlier run has filled them"
-    assert max(depth for depths in computed for depth in depths) == 2
+    assert len(put) == len(known)
 
 
-def test_the_rows_of_a_race_and_of_a_retention_corpus_are_filled_too(
-    tmp_path: Path, computed: list[tuple[int, ...]]
-) -> None:
+def test_the_rows_of_a_race_and_of_a_retention_corpus_are_filled_too(tmp_path: Path, put: list[int]) -> None:
     race = ("training.learning_rate=best", "training.rates=[0.003, 0.01, 0.03]", "windows.race=4")
     recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0], retention={"source": "text.txt"})
     plain = run_tiny(recipe, tmp_path / "plain", (*race, *NEVER)).run_folder
-    filled = run_tiny(recipe, tmp_path / "filled", (*race, *ALWAYS)).run_folder
+    put.clear()
+    filled = run_tiny(recipe, tmp_path / "filled", (*race, *ALWAYS), cache=tmp_path / "own cache").run_folder
+    assert len(put) == records(filled, "LayerFilled")[0]["windows"], "each once, by the fill"
     assert arms_of(filled) == arms_of(plain)
     order = [line["kind"] for line in read_journal(filled) if line["kind"] in ("LayerFilled", "RateTried")]
     assert order[:2] == ["LayerFilled", "LayerFilled"]
