@@ -66,7 +66,8 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
     recipe = recipe.model_copy(update=alone)
     loaded = prepare(Variant("", recipe), cache, say=lambda text: None)
     training, seed = recipe.training, recipe.seeds[0]
-    with shared_parts(loaded, None, keep_base=False) as prepared:
+    # A fill has put its rows on disk; without one the child computes its own, and holds them in memory alone.
+    with shared_parts(loaded, cache if loaded.fills_rows else None, keep_base=False) as prepared:
         # Frozen weights are proved to stay in the run itself: here nothing is hashed.
         unproved = dict.fromkeys((name for name, _ in prepared.model.named_parameters()), "")
         arm = make_arm(prepared, prepared.arms[arm_name], seed, hashed=unproved)
