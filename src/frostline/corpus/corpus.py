@@ -22,8 +22,9 @@ from frostline.corpus.conversations import ConversationWindows, TooLongError, la
 from frostline.corpus.frequency import frequency_classes, training_counts
 from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
 from frostline.corpus.order import permutation
-from frostline.corpus.read import Source, open_source
+from frostline.corpus.read import open_source
 from frostline.corpus.repeats import REPEATED
+from frostline.corpus.said import describe, left_out, place_of, remarks_of
 from frostline.corpus.tally import told as told_rows
 from frostline.corpus.tokenise import TokenFile, tokenise
 from frostline.corpus.windows import (
@@ -98,7 +99,7 @@ def open_corpus(
             len(beginning_of(tokenizer)) or _opens_with(tokenizer, tokens),
         )
     except TooLongError as error:
-        raise error.placed(_place_of(source, error.row)) from None
+        raise error.placed(place_of(source, error.row)) from None
     drop = corpus.duplicates == "drop"
     laid_out, repeated = keep_apart(
         laid_out, source.description, windows, drop=drop, within=corpus.held_out_within, race=race
@@ -106,7 +107,7 @@ def open_corpus(
     tokens = replace(tokens, duplicates=repeated)
     if repeated and drop:
         tokens.tally.left_out[REPEATED] = repeated
-    return Corpus(_describe(source.description, corpus, laid_out, tokens), tokens, laid_out, cache, source.revision)
+    return Corpus(describe(source.description, corpus, laid_out, tokens), tokens, laid_out, cache, source.revision)
 
 
 class Corpus:
@@ -148,7 +149,7 @@ class Corpus:
         """What was met while the rows were read."""
         self.rows = tokens.tally.rows
         """Rows met in the source; 0 for plain text."""
-        self.left_out: dict[str, int] = _left_out(tokens, windows)
+        self.left_out: dict[str, int] = left_out(tokens, windows)
         """Rows left out, by reason."""
         self.duplicates = tokens.duplicates
         """Rows, or paragraphs of a plain text, that repeat an earlier one exactly; left out where asked for."""
@@ -158,7 +159,7 @@ class Corpus:
         """The day that the chat template took for today; None where it does not ask."""
         self.layout = windows.layout if isinstance(windows, ConversationWindows) else ""
         """Which conversations are cut, and where, as a hash; '' where none are."""
-        self.remarks = _remarks(tokens, windows)
+        self.remarks = remarks_of(tokens, windows)
         """What should be known of its conversations before anything is trained, a sentence each."""
         self._tokens = tokens
         self._windows = windows
@@ -348,14 +349,6 @@ def _first_tokens(tokens: TokenFile, settings: CorpusSettings, source: str) -> T
     return replace(tokens, ids=ids, counts=counts, conversations=conversations)
 
 
-def _left_out(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> dict[str, int]:
-    counts = dict(tokens.tally.left_out)
-    if isinstance(windows, ConversationWindows):
-        counts[f"longer than a window of {windows.length:,} tokens"] = windows.dropped
-        counts["without an answer in the window"] = windows.skipped
-    return {reason: count for reason, count in counts.items() if count}
-
-
 def _padding_id(tokenizer: PreTrainedTokenizerBase, embeddings: int | None) -> int:
     """A token to fill rows up with, which the model can look up; what it is does not matter, as it is masked."""
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
@@ -365,45 +358,3 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase, embeddings: int | None) -> i
 def _opens_with(tokenizer: PreTrainedTokenizerBase, tokens: TokenFile) -> int:
     """1 if conversations begin with the tokenizer's beginning-of-text token, which their template writes."""
     return int(tokens.ids.size > 0 and int(tokens.ids[0]) == tokenizer.bos_token_id)
-
-
-def _place_of(source: Source, number: int) -> str:
-    """The place of the source's row `number`, counted from 0."""
-    if source.rows is None:
-        return ""
-    rows = source.rows(())
-    return next((row.place for place, row in enumerate(rows) if place == number), "")
-
-
-def _describe(source: str, settings: CorpusSettings, windows: ConversationWindows, tokens: TokenFile) -> str:
-    left_out = [f"{count:,} {reason}" for reason, count in _left_out(tokens, windows).items()]
-    what = "conversations" if settings.prompt is None else "prompt/response pairs"
-    unrolled = int(tokens.facts.get("unrolled", 0))
-    facts = [f"{windows.numbers.size:,} {what}"]
-    if unrolled:
-        facts.append(f"{unrolled:,} of them read once for each answer")
-    if windows.cut:
-        facts.append(f"{windows.cut:,} cut to the window")
-    return f"{source}, {', '.join(facts)}" + (f"; left out: {', '.join(left_out)}" if left_out else "")
-
-
-def _remarks(tokens: TokenFile, windows: TextWindows | ConversationWindows) -> tuple[str, ...]:
-    remarks = []
-    if isinstance(windows, ConversationWindows) and windows.cut:
-        remarks.append(
-            f"{windows.cut:,} of {windows.numbers.size:,} conversations are longer than a window of {windows.length:,} "
-            "tokens and lose their beginning (too_long: cut)"
-        )
-    if isinstance(windows, ConversationWindows) and windows.dropped:
-        remarks.append(f"{windows.dropped:,} conversations longer than a window are left out (too_long: drop)")
-    if windows.copies:
-        remarks.append(
-            f"{windows.copies:,} windows are not trained on, as they hold copies of held-out rows, or parts of them"
-            if windows.copies > 1
-            else "1 window is not trained on, as it holds a copy of a held-out row, or a part of one"
-        )
-    without, answers = int(tokens.facts.get("without_end", 0)), int(tokens.facts.get("answers", 0))
-    if without:
-        which = "every answer" if without == answers else f"{without:,} of {answers:,} answers"
-        remarks.append(f"The chat template ends {which} without an end token: the model will not learn to stop there")
-    return tuple(remarks)
