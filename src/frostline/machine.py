@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from frostline.storage import code_sha256
+from frostline.system import usable_cores
 
 PACKAGES = ("frostline", "torch", "transformers", "tokenizers", "numpy", "polars", "peft")
 KERNEL_PACKAGES = ("causal-conv1d", "flash-attn", "flash-linear-attention", "kernels", "mamba-ssm")
@@ -39,7 +40,7 @@ def describe_machine() -> dict[str, str]:
         **{name: _version(name) for name in PACKAGES[1:]},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
-        "cores": f"{_usable_cores()} usable of {os.cpu_count() or 1}",
+        "cores": f"{usable_cores()} usable of {os.cpu_count() or 1}",
         "torch threads": str(torch.get_num_threads()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "blas": _blas(),
@@ -101,11 +102,6 @@ def _system_control(key: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip()
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _blas() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from frostline.errors import FrostlineError
@@ -14,3 +15,9 @@ def require_supported_system() -> None:
             "Frostline does not run on Windows itself.",
             "Install the Windows Subsystem for Linux ('wsl --install'), and Frostline in it.",
         )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -88,6 +88,31 @@ def test_a_marker_in_running_text_is_text(kind: Callable[[], Tokenizer]) -> None
         assert str(tokenizer.decode(found[1])).strip() == texts[1]
 
 
+TEXTS = ["", " ", "river stone", "  two\n\nlines\t", "café ﬁ 東京 🙂 e\u0301", "unk | _ / abc" * 50, "\ufeff \u200b x"]
+
+
+@KINDS
+@pytest.mark.parametrize("splits", [False, True])
+def test_running_text_has_the_tokens_of_a_call_of_the_tokenizer(kind: Callable[[], Tokenizer], splits: bool) -> None:
+    tokenizer = dressed(kind())
+    tokenizer.split_special_tokens = splits
+    alone = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    tokenizer.pad_token = "</s>"
+    tokenizer(["river", "river stone"], padding=True, truncation=True, max_length=1)  # which it keeps to
+    assert text_ids(Markers(tokenizer), TEXTS) == alone
+    assert any(alone)
+
+
+def test_a_tokenizer_with_a_call_of_its_own_is_called() -> None:
+    class Reversing(PreTrainedTokenizerFast):
+        def __call__(self, text: list[str], **kwargs: object) -> dict[str, list[list[int]]]:  # type: ignore[override]
+            return {"input_ids": [super(Reversing, self).encode(one)[::-1] for one in text]}
+
+    plain = dressed(byte_pairs())
+    own = Reversing(tokenizer_object=byte_pairs())
+    assert text_ids(Markers(own), ["river stone"])[0] == text_ids(Markers(plain), ["river stone"])[0][::-1]
+
+
 @KINDS
 def test_a_marker_that_somebody_said_is_text_and_that_of_the_template_a_marker(
     kind: Callable[[], Tokenizer], tmp_path: Path

@@ -24,10 +24,9 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.conversations import CONVERSATIONS_FILE, CUTS_FILE, SPANS_FILE, Conversations
 from frostline.corpus.fetch import Progress
-from frostline.corpus.read import Block, Source, check_sha256
+from frostline.corpus.read import Source, check_sha256
 from frostline.corpus.repeats import (
     REPEATED,
     Documents,
@@ -37,8 +36,9 @@ from frostline.corpus.repeats import (
     without_repeated_paragraphs,
 )
 from frostline.corpus.rows import Row
-from frostline.corpus.special import Markers, separator_of_documents, text_ids
+from frostline.corpus.special import Markers, separator_of_documents
 from frostline.corpus.tally import Tally
+from frostline.corpus.text_batches import in_batches, one_by_one
 from frostline.corpus.turns import chat_columns
 from frostline.corpus.write_conversations import ChatReader, ConversationWriter
 from frostline.errors import CorpusError
@@ -48,9 +48,6 @@ from frostline.storage import Facts, Sealed, cache_trouble, cached_entry, code_s
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BATCH_CHARACTERS = 2 * BLOCK_CHARACTERS
-"""Characters that the tokenizer gets at once; it works on the texts of a batch in parallel."""
-BATCH_TEXTS = 2048
 WRITE_TOKENS = 1 << 17
 TOKENIZER_SETTINGS = (
     "clean_up_tokenization_spaces",
@@ -242,8 +239,9 @@ def _write_text(
         read = (without_repeated_paragraphs if drop else count_paragraphs)(read, paragraphs)
     elif settings.duplicates == "drop":
         read = without_repeated_documents(read, tally)
-    for blocks in _batches(read):
-        for block, ids in zip(blocks, text_ids(markers, [block.text for block in blocks], separator), strict=True):
+    tokenised = (in_batches if limit is None else one_by_one)(read, markers, separator)
+    for blocks, ids_of_blocks in tokenised:
+        for block, ids in zip(blocks, ids_of_blocks, strict=True):
             digest.update(len(block.text).to_bytes(8, "little") + block.text.encode())
             separate = separate or block.opens_document
             if ids and separate and writer.tokens and isinstance(end, int):
@@ -322,20 +320,6 @@ def _counted(rows: Iterator[Row], tally: Tally, files: _Files) -> Iterator[Row]:
         files.take(row.file, number)
         tally.row()
         yield row
-
-
-def _batches(read: Iterator[Block]) -> Iterator[list[Block]]:
-    """Blocks, as many at a time as are worth a call of the tokenizer."""
-    blocks: list[Block] = []
-    characters = 0
-    for block in read:
-        blocks.append(block)
-        characters += len(block.text)
-        if characters >= BATCH_CHARACTERS or len(blocks) >= BATCH_TEXTS:
-            yield blocks
-            blocks, characters = [], 0
-    if blocks:
-        yield blocks
 
 
 def _limit_while_reading(source: Source, settings: CorpusSettings) -> int | None:
