@@ -35,6 +35,7 @@ def open_pairs(
     *,
     held_out: int = 1,
     order: str = "epochs",
+    length: int = 12,
     tokens: int | None = None,
     tokenizer: PreTrainedTokenizerFast | None = None,
     **settings: object,
@@ -42,7 +43,7 @@ def open_pairs(
     return open_small(
         write_pairs(folder / "pairs.jsonl", pairs),
         folder / "cache",
-        length=12,
+        length=length,
         held_out=held_out,
         order=order,
         tokenizer=tokenizer,
@@ -133,13 +134,19 @@ def test_a_conversation_without_a_token_to_predict_is_left_out() -> None:
     assert windows.skipped == 2
 
 
-def test_every_batch_is_as_wide_as_the_longest_pair(tmp_path: Path) -> None:
-    corpus = open_pairs([([1], [2] * (1 + number)) for number in range(6)], tmp_path)
-    assert {corpus.batch(0, step, 1).input_ids.shape for step in range(5)} == {(1, 11)}
+def test_a_batch_is_as_wide_as_its_widest_pair_rounded_up(tmp_path: Path) -> None:
+    corpus = open_pairs([([1], [2] * count) for count in (1, 4, 11, 12, 90)], tmp_path, length=100)
+    tokens = {number: 5 + count for number, count in enumerate((1, 4, 11, 12, 90))}
+    for step in range(20):
+        batch = corpus.batch(0, step, 2)
+        widest = max(tokens[window] for window in batch.window_ids)
+        assert batch.input_ids.shape == (2, min(100, -(-widest // 8) * 8))
+        assert batch.lengths == tuple(tokens[window] for window in batch.window_ids)
 
 
-def test_pairs_of_one_length_need_no_mask(tmp_path: Path) -> None:
-    assert open_pairs([([number], [2]) for number in range(5)], tmp_path).batch(0, 0, 3).attention_mask is None
+def test_pairs_that_fill_their_width_need_no_mask(tmp_path: Path) -> None:
+    batch = open_pairs([([number, 1], [2, 3]) for number in range(5)], tmp_path).batch(0, 0, 3)
+    assert (batch.input_ids.shape, batch.attention_mask, batch.is_token) == ((3, 8), None, None)
 
 
 def test_padding_is_the_end_token_where_there_is_no_padding_token(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from frostline.arms import (
     tensor_bytes,
     trained_values,
 )
-from frostline.engine import is_out_of_memory, saved_bytes, split_batch
+from frostline.engine import is_out_of_memory, largest_part, saved_bytes
 from frostline.errors import TrainingError
 from frostline.plans import PlanCost, ResolvedPlan
 from frostline.recipe import ArmSettings
@@ -106,7 +106,7 @@ def _measure(sharing: Prepared, name: str) -> tuple[float, float]:
     batch = sharing.corpus.batch(sharing.recipe.seeds[0], 0, training.batch * training.accumulation)
     arm = make_arm(sharing, sharing.arms[name], sharing.recipe.seeds[0])
     arm.take_step(batch, 0)
-    kept = saved_bytes(arm, split_batch(batch, training.accumulation)[0])
+    kept = saved_bytes(arm, largest_part(batch, training.accumulation))
     seconds = []
     for step in range(1, TIMED_STEPS + 1):
         # The same windows come again: their prefix is stored, if it is stored at all. It is forgotten each time.

@@ -80,9 +80,8 @@ def windows_to_fill(prepared: Prepared) -> list[FillWindow]:
     """Every window that an arm will read, once each."""
     found: dict[bytes, FillWindow] = {}
     for batch in _batches(prepared):
-        masks = batch.attention_mask
-        for index, row in enumerate(batch.input_ids):
-            window = FillWindow.of(row, None if masks is None else masks[index])
+        for row in range(len(batch.input_ids)):
+            window = FillWindow.of(*batch.at_own_width(row))
             found.setdefault(window.key, window)
     return list(found.values())
 

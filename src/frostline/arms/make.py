@@ -205,9 +205,8 @@ def bring_rows(prepared: Prepared, arms: Iterable[Arm], batch: Batch, step: int)
 
 
 def _keys(batch: Batch) -> Iterator[bytes]:
-    masks = batch.attention_mask
-    for index, row in enumerate(batch.input_ids):
-        yield window_key(row, None if masks is None else masks[index])
+    for row in range(len(batch.input_ids)):
+        yield window_key(*batch.at_own_width(row))
 
 
 def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:

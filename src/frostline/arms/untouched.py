@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.arms.fits import require_fitting
 from frostline.arms.own_text import OwnText, write_own_text
+from frostline.arms.padding import without_needless_mask
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import on_device, require_compiler, resolve_device, resolve_precision
 from frostline.errors import RecipeError, at
@@ -93,7 +94,7 @@ def open_text(
     require_embedded_ids(untouched.model, untouched.tokenizer, opened)
     for sentence in remarks_on(opened, untouched.tokenizer):
         say(sentence)
-    return opened
+    return without_needless_mask(opened, untouched.model, device=untouched.device, precision=untouched.precision)
 
 
 def open_retention(

@@ -1,8 +1,9 @@
 """What does the model read, in which order? Sources to tokens on disk, windows of them, and who reads which when."""
 
+from frostline.corpus.batch import Batch
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.check import check_corpus
-from frostline.corpus.corpus import Batch, Corpus, open_corpus, remarks_on
+from frostline.corpus.corpus import Corpus, open_corpus, remarks_on
 from frostline.corpus.frequency import FREQUENCY_CLASSES
 from frostline.corpus.order import below, raw_numbers
 from frostline.corpus.preview import LINE_END, CorpusPreview, ShownWindow, Stretch, preview

@@ -31,7 +31,8 @@ def keep_apart(
     numbers = np.sort(np.concatenate((windows.training, windows.held_out)))
     size = max(1, _TOKENS_AT_ONCE // windows.width)
     begins = range(0, numbers.size, size)
-    hashes = np.concatenate([window_hashes(windows.gather(numbers[at : at + size]).input_ids) for at in begins])
+    rows = (windows.gather(numbers[at : at + size], windows.width) for at in begins)
+    hashes = np.concatenate([window_hashes(own.input_ids) for own in rows])
     firsts = np.unique(hashes, return_index=True)[1]
     repeated, held_out = int(numbers.size - firsts.size), int(windows.held_out.size)
     if drop and repeated:
@@ -45,11 +46,11 @@ def keep_apart(
             f"train on need {held_out + 1:,}.",
             "Hold out fewer (windows.held_out), or give more of them.",
         )
-    rows = windows.conversations.rows[windows.numbers[numbers]]
-    fit = _stand_once(hashes[:among]) & _stand_once(rows[:among])
+    sources = windows.conversations.rows[windows.numbers[numbers]]
+    fit = _stand_once(hashes[:among]) & _stand_once(sources[:among])
 
     def copies(chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.isin(hashes, hashes[chosen]) | np.isin(rows, rows[chosen])
+        return np.isin(hashes, hashes[chosen]) | np.isin(sources, sources[chosen])
 
     chosen, training = choose_apart(numbers.size, held_out, fit, copies, source, None if within is None else among)
     raced, training = set_apart_for_race(training, race, _stand_once(hashes), copies, source, settings)

@@ -1,6 +1,7 @@
 """Which stretch of a conversation is a window? All of it, or as much as fits, up to the end of its last answer.
 
-Each conversation is a window of its own, filled up behind its end; the loss counts what is learnt. One that is too long
+Each conversation is a window of its own, filled up behind its end to the width of the widest beside it; the loss
+counts what is learnt. One that is too long
 loses whole turns from the front, behind the system prompt; where the last turns alone are too long, or their template
 does not allow it, it loses its beginning.
 """
@@ -15,6 +16,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.corpus.batch import widths_of
 from frostline.corpus.order import below, permutation, positions_of_step
 from frostline.corpus.windows import NOT_COUNTED, Rows, choose_held_out
 from frostline.errors import CorpusError
@@ -110,7 +112,7 @@ class ConversationWindows:
     lengths: NDArray[np.int64]
     """[windows] tokens of the window."""
     width: int
-    """Positions of a row: the longest window's; the same in every batch."""
+    """Tokens of the longest window."""
     padding_id: int
     order: Literal["epochs", "random"]
     training: NDArray[np.int64]
@@ -157,10 +159,12 @@ class ConversationWindows:
             return self.training[positions_of_step(seed, step, size, self.training.size)]
         return self.training[below(seed, "offset", step, self.training.size, size)]
 
-    def gather(self, window_ids: NDArray[np.int64]) -> Rows:
-        """The tokens of the windows `window_ids`, padded on the right."""
-        place = np.arange(self.width)
-        is_token = place < self.lengths[window_ids, np.newaxis]
+    def gather(self, window_ids: NDArray[np.int64], width: int | None = None) -> Rows:
+        """The tokens of the windows `window_ids`, padded on the right: to `width`, else to that of the widest."""
+        lengths = self.lengths[window_ids]
+        widths = widths_of(lengths, self.length)
+        place = np.arange(int(widths.max(initial=0)) if width is None else width)
+        is_token = place < lengths[:, np.newaxis]
         inside = np.minimum(self._tokens_at(window_ids, place), self.ids.size - 1)
         input_ids = np.where(is_token, self.ids[inside].astype(np.int64), self.padding_id)
         counted = np.zeros_like(is_token)
@@ -168,7 +172,9 @@ class ConversationWindows:
             for begin, end in self._learnt_places(window):
                 counted[row, begin:end] = True
         labels = np.where(counted & is_token, input_ids, NOT_COUNTED)
-        return Rows(input_ids, labels, None if bool(is_token.all()) else is_token.astype(np.int64))
+        if bool(is_token.all()):
+            return Rows(input_ids, labels, None)
+        return Rows(input_ids, labels, is_token.astype(np.int64), tuple(lengths.tolist()), tuple(widths.tolist()))
 
     def prompts(self, seed: int, count: int, length: int) -> NDArray[np.int64]:
         """[count, length] tokens of held-out windows: the end of what stands before the last answer.

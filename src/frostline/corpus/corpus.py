@@ -6,9 +6,10 @@ position, so it does not matter who asks, how often or in which order.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frostline.corpus.apart import keep_apart
+from frostline.corpus.batch import Batch
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
 from frostline.corpus.frequency import frequency_classes, training_counts
@@ -46,22 +48,6 @@ TRAINED_SAMPLE_KEY = 0
 """The sample of training windows on which the loss is measured is the same in every replicate."""
 OVERLAP_TOKENS = 16
 """A run of so many tokens that stands twice is a copy: natural text seldom repeats as many by itself."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows as the model reads them."""
-
-    input_ids: NDArray[np.int64]
-    """[batch, sequence]"""
-    labels: NDArray[np.int64]
-    """[batch, sequence]: the label of a position is its own token (the loss shifts), -100 where it does not count."""
-    attention_mask: NDArray[np.int64] | None
-    """[batch, sequence], 0 at padding; None where nothing is padded."""
-    window_ids: tuple[int, ...]
-    """First token of each window in the corpus; of conversations, the number of the window."""
-    windows_sha256: str
-    """SHA-256 of the corpus's tokens, the windows' length, beginning and ids: equal hashes, equal batches."""
 
 
 def open_corpus(
@@ -164,6 +150,7 @@ class Corpus:
         self._tokens = tokens
         self._windows = windows
         self._cache = cache
+        self._tells_padding = True
         self._training_hashes: dict[int, NDArray[np.uint64]] = {}
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
@@ -179,6 +166,16 @@ class Corpus:
         """All windows on which learning rates are raced, as `held_out_batches` has its own."""
         for start in range(0, self.race_windows, size):
             yield self._batch(self._windows.race[start : start + size])
+
+    def uneven_windows(self, count: int, longest: int) -> Batch | None:
+        """`count` training windows of differing lengths up to `longest`, or the two shortest; None of running text."""
+        if not isinstance(self._windows, ConversationWindows):
+            return None
+        training = self._windows.training
+        lengths, firsts = np.unique(self._windows.lengths[training], return_index=True)
+        last = max(1, int(np.searchsorted(lengths, longest, side="right")) - 1)
+        places = np.unique(np.linspace(0, min(last, lengths.size - 1), count).astype(np.int64))
+        return self._batch(training[firsts[places]])
 
     def first_windows(self, count: int) -> tuple[Rows, NDArray[np.bool_]]:
         """The first `count` windows in the order of the source, or all if there are fewer; which are held out."""
@@ -298,17 +295,24 @@ class Corpus:
         borders = np.concatenate(([0], np.cumsum(counts)))
         return np.diff(before[borders]), counts
 
+    def without_mask(self) -> Corpus:
+        """The same corpus for a model that needs not be told where padding is: see `arms/padding.py`."""
+        other = copy.copy(self)
+        other._tells_padding = False
+        return other
+
     def _batch(self, window_ids: NDArray[np.int64]) -> Batch:
         rows = self._windows.gather(window_ids)
-        width = rows.input_ids.shape[1]
         begins = f"{','.join(map(str, self.beginning))}:" if self.beginning else ""
-        named = f"frostline windows:{self._tokens.sha256}:{width}:{begins}{self.layout}".encode()
+        named = f"frostline windows:{self._tokens.sha256}:{self.window_length}:{begins}{self.layout}".encode()
         return Batch(
             input_ids=rows.input_ids,
             labels=rows.labels,
-            attention_mask=rows.attention_mask,
+            attention_mask=rows.attention_mask if self._tells_padding else None,
             window_ids=tuple(window_ids.tolist()),
             windows_sha256=hashlib.sha256(named + window_ids.astype("<i8").tobytes()).hexdigest(),
+            lengths=rows.lengths,
+            widths=rows.widths,
         )
 
 

@@ -38,6 +38,10 @@ class Rows:
     """[rows, length], -100 where the loss does not count."""
     attention_mask: NDArray[np.int64] | None
     """[rows, length], None where every position holds a token."""
+    lengths: tuple[int, ...] | None = None
+    """Tokens of each; None where every position holds one."""
+    widths: tuple[int, ...] | None = None
+    """The width of each beside no other; None where all have that of the rows."""
 
 
 def choose_held_out(

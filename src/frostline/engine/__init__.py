@@ -1,7 +1,7 @@
 """How is an arm trained, exactly? The reference step, the fast engine, the loop over arms."""
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
-from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, on_device, split_batch, to_device
+from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, on_device, to_device
 from frostline.engine.checkpoint import SHARD_BYTES, ArmState, read_state, restore, state_of, write_state
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
@@ -14,9 +14,10 @@ from frostline.engine.filed_weights import (
     is_cast_up_in_use,
     may_stay_as_filed,
 )
-from frostline.engine.fit import Fit, SharedParts, fit_model, run_head
+from frostline.engine.fit import SAME_BATCH_TOLERANCE, Fit, SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
+from frostline.engine.parts import cut_like_widths, largest_part, split_batch
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast, resolve_device, resolve_precision
 from frostline.engine.prefix import Prefix, PrefixTrial
@@ -45,6 +46,7 @@ from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 __all__ = [
     "CHUNK_BYTES",
     "FILED_TYPES",
+    "SAME_BATCH_TOLERANCE",
     "SHARD_BYTES",
     "Arm",
     "ArmState",
@@ -75,6 +77,7 @@ __all__ = [
     "cause_of",
     "choose_prefix",
     "copy_for_arm",
+    "cut_like_widths",
     "default_disk_bytes",
     "default_memory_bytes",
     "fill_needs",
@@ -88,6 +91,7 @@ __all__ = [
     "is_filled",
     "is_out_of_memory",
     "keep_freed_memory",
+    "largest_part",
     "may_stay_as_filed",
     "measured_peak",
     "measured_rates",

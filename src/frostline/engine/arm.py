@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -22,6 +21,7 @@ from transformers import PreTrainedModel
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.learning_rate import learning_rate_at
+from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.stand_in import Forward
@@ -41,6 +41,7 @@ class StepOutcome:
     learning_rate: float
     predictions: int
     tokens: int
+    """Positions that went through the model, padding included."""
     windows_sha256: str
     seconds: float
     phases: PhaseSeconds
@@ -183,12 +184,12 @@ class Arm:
         )
 
     def take_step(self, batch: Batch, step: int) -> StepOutcome:
-        """Train on `batch` (all windows of the step, cut into `accumulation` passes).
+        """Train on `batch` (all windows of the step, which go through the model in parts: see `engine.parts`).
 
         Raises `DivergedError` when the loss or the gradient is not finite.
         """
         plan_step = self.follow_plan(step)
-        passes = split_batch(batch, self.training.accumulation)
+        parts = split_batch(batch, self.training.accumulation, self.device.type)
         predictions = int((batch.labels[:, 1:] != NOT_COUNTED).sum())
         learning_rate = learning_rate_at(step, self.learning_rate, self.training)
         for group in self.optimizer.param_groups:
@@ -198,8 +199,8 @@ class Arm:
 
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             clock = StepClock(self.device)
-            for index, part in enumerate(passes):
-                # Dropout depends on seed, step and pass alone: other arms, sampling and evaluation cannot shift it.
+            for index, part in enumerate(parts):
+                # Dropout depends on seed, step and part alone: other arms, sampling and evaluation cannot shift it.
                 torch.manual_seed(dropout_seed(self.seed, step, index))
                 loss = self.forward(part, step, predictions, clock)
                 clock.ends("forward")
@@ -219,7 +220,7 @@ class Arm:
             gradient_norm=gradient_norm.item(),
             learning_rate=learning_rate,
             predictions=predictions,
-            tokens=batch.input_ids.size,
+            tokens=sum(part.input_ids.size for part in parts),
             windows_sha256=batch.windows_sha256,
             seconds=clock.seconds,
             phases=clock.phases(),
@@ -275,25 +276,10 @@ def next_token_loss(
     return F.cross_entropy(logits.flatten(0, 1).float(), shifted.flatten(), ignore_index=NOT_COUNTED, reduction="sum")
 
 
-def dropout_seed(seed: int, step: int, accumulation_pass: int) -> int:
-    """Seed of the generator that draws dropout masks in one pass of one step."""
-    digest = hashlib.sha256(f"dropout:{seed}:{step}:{accumulation_pass}".encode()).digest()
+def dropout_seed(seed: int, step: int, part: int) -> int:
+    """Seed of the generator that draws dropout masks in one part of one step."""
+    digest = hashlib.sha256(f"dropout:{seed}:{step}:{part}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
-
-
-def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """The windows of a step as `parts` batches of equal size, in order."""
-    rows = np.split(np.arange(batch.input_ids.shape[0]), parts)
-    return [
-        Batch(
-            input_ids=batch.input_ids[chosen],
-            labels=batch.labels[chosen],
-            attention_mask=None if batch.attention_mask is None else batch.attention_mask[chosen],
-            window_ids=tuple(batch.window_ids[row] for row in chosen),
-            windows_sha256=batch.windows_sha256,
-        )
-        for chosen in rows
-    ]
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -146,9 +146,8 @@ class FastForward:
 
     def _answers(self, prefix: Prefix, depth: int, windows: Batch) -> dict[nn.Module, Forward]:
         """Answers for windows that are evaluated; their rows may be read in training."""
-        masks = windows.attention_mask
-        for index, tokens in enumerate(windows.input_ids):
-            self.shared.evaluated.add(window_key(tokens, None if masks is None else masks[index]))
+        for row in range(len(windows.input_ids)):
+            self.shared.evaluated.add(window_key(*windows.at_own_width(row)))
         # Evaluation runs in inference mode, whose tensors no later step could be given.
         with torch.inference_mode(False):
             return prefix.answers(prefix.rows(windows, depth), depth)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -66,17 +67,17 @@ class Prefix:
         self._example = example
 
     def rows(self, part: Batch, depth: int) -> Float[Tensor, "batch sequence hidden"]:
-        """The hidden states that come out of the first `depth` layers for the windows of `part`."""
-        masks = part.attention_mask
-        rows = [
-            self._row(
-                torch.from_numpy(part.input_ids[index : index + 1]),
-                None if masks is None else torch.from_numpy(masks[index : index + 1]),
-                window_key(part.input_ids[index], None if masks is None else masks[index]),
-                depth,
-            )
-            for index in range(len(part.input_ids))
-        ]
+        """The hidden states that come out of the first `depth` layers for the windows of `part`.
+
+        Each is computed at the window's own width, and filled up with zeros where others of `part` are wider.
+        """
+        width = part.input_ids.shape[1]
+        rows = []
+        for index in range(len(part.input_ids)):
+            ids, mask = part.at_own_width(index)
+            masked = None if mask is None else torch.from_numpy(mask[None])
+            row = self._row(torch.from_numpy(ids[None]), masked, window_key(ids, mask), depth)
+            rows.append(F.pad(row, (0, 0, 0, width - len(row))) if len(row) < width else row)
         return torch.stack(rows)
 
     def answers(self, hidden: Float[Tensor, "batch sequence hidden"], depth: int) -> dict[nn.Module, Forward]:

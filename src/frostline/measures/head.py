@@ -8,10 +8,9 @@ which it is not true is run as a whole, one window at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -30,9 +29,9 @@ from frostline.engine import (
     autocast,
     body_of,
     body_output,
+    cut_like_widths,
     hidden_of,
     run_head,
-    split_batch,
     to_device,
 )
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses
@@ -69,14 +68,7 @@ def few_windows(batch: Batch) -> Iterator[Batch]:
         yield batch
         return
     for start in range(0, windows, size):
-        rows = slice(start, start + size)
-        yield Batch(
-            input_ids=batch.input_ids[rows],
-            labels=batch.labels[rows],
-            attention_mask=None if batch.attention_mask is None else batch.attention_mask[rows],
-            window_ids=batch.window_ids[rows],
-            windows_sha256=batch.windows_sha256,
-        )
+        yield batch.of_rows(range(start, min(start + size, windows)))
 
 
 def token_losses(
@@ -91,11 +83,15 @@ def token_losses(
 
     What `beginning` gives for the windows stands in for layers of the model (see `engine.answering`).
     """
-    windows, length = batch.input_ids.shape
+    windows = len(batch.input_ids)
+    parts = cut_like_widths(batch, windows, device.type)
+    if len(parts) > 1:
+        return _in_parts(model, batch, parts, device=device, precision=precision, beginning=beginning)
+    length = batch.input_ids.shape[1]
     apart = head_where_logits_are_many(model, batch.input_ids, device=device, precision=precision)
     if apart is None and windows > 1 and windows * length * _vocabulary(model) > CHUNK_VALUES:
-        alone = partial(token_losses, model, device=device, precision=precision, beginning=beginning)
-        return torch.cat([alone(window) for window in split_batch(batch, windows)])
+        rows = [[row] for row in range(windows)]
+        return _in_parts(model, batch, rows, device=device, precision=precision, beginning=beginning)
     input_ids, labels, mask = to_device(batch, device)
     with answering({} if beginning is None else beginning(batch)):
         if apart is None:
@@ -103,6 +99,24 @@ def token_losses(
         hidden = hidden_of(body_output(model, apart.body, input_ids, mask))
     assert hidden is not None
     return _losses_of(model, apart, hidden, batch, device, precision)
+
+
+def _in_parts(
+    model: PreTrainedModel,
+    batch: Batch,
+    parts: Sequence[Sequence[int]],
+    *,
+    device: torch.device,
+    precision: str,
+    beginning: Beginning | None,
+) -> Float[Tensor, "batch predictions"]:
+    """The losses of `batch`, the windows in the rows of each of `parts` alone."""
+    losses = torch.zeros((len(batch.input_ids), batch.input_ids.shape[1] - 1), device=device)
+    for rows in parts:
+        part = batch.of_rows(rows)
+        own = token_losses(model, part, device=device, precision=precision, beginning=beginning)
+        losses[list(rows), : own.shape[1]] = own
+    return losses
 
 
 def head_where_logits_are_many(

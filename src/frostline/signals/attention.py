@@ -49,7 +49,9 @@ def attention_signals(model: PreTrainedModel, sample: Sample, *, device: torch.d
                 output = model(input_ids=input_ids, attention_mask=mask, use_cache=False, output_attentions=True)
                 attentions: object = getattr(output, "attentions", None)  # of recurrent models: none
                 found = _probabilities(attentions, len(layers), type(model).__name__)
-                read = torch.ones_like(input_ids[0]).bool() if mask is None else mask[0].bool()
+                read = torch.ones_like(input_ids[0]).bool()
+                if window.is_token is not None:
+                    read = torch.from_numpy(window.is_token[0]).to(device)
                 positions += int(read.sum())
                 for layer, probabilities in enumerate(found):
                     for values, of_query in (

@@ -79,6 +79,7 @@ def signal_identity(inputs: SignalInputs) -> str:
         "windows": _sha256_of([own.input_ids for own in windows]),
         "labels": _sha256_of([own.labels for own in windows]),
         "masks": _sha256_of(masks),
+        "lengths": [own.lengths for own in windows],
         "code": code_sha256(("signals",)),
     }
     return json.dumps(parts, sort_keys=True)

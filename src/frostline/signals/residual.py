@@ -166,9 +166,9 @@ def _carried(inside: Inside, sample: Sample) -> list[Tensor]:
 
 def _counted_positions(batch: Batch, device: torch.device) -> Tensor:
     """[batch, sequence] bool: all but padding."""
-    if batch.attention_mask is None:
+    if batch.is_token is None:
         return torch.ones(batch.input_ids.shape, dtype=torch.bool, device=device)
-    return torch.from_numpy(batch.attention_mask).to(device).bool()
+    return torch.from_numpy(batch.is_token).to(device)
 
 
 def _of_layers(kind: SignalKind, values: list[float]) -> Signal:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frostline.corpus import NOT_COUNTED, Batch, Corpus
 from frostline.errors import CorpusError
@@ -42,7 +43,7 @@ def take_sample(corpus: Corpus, windows: int = WINDOWS) -> Sample:
             "Use shorter windows (windows.length), hold out fewer (windows.held_out), or give more text.",
         )
     drawn = corpus.batch(SEED, 0, found)
-    return Sample(tuple(_row(drawn, index) for index in range(found)))
+    return Sample(tuple(drawn.of_rows([row]) for row in range(found)))
 
 
 def counted(batch: Batch) -> int:
@@ -50,25 +51,30 @@ def counted(batch: Batch) -> int:
     return int((batch.labels[:, 1:] != NOT_COUNTED).sum())
 
 
-def _row(batch: Batch, index: int) -> Batch:
-    mask = batch.attention_mask
-    rows = slice(index, index + 1)
-    return Batch(
-        batch.input_ids[rows],
-        batch.labels[rows],
-        None if mask is None else mask[rows],
-        batch.window_ids[rows],
-        batch.windows_sha256,
-    )
-
-
 def joined(parts: Sequence[Batch]) -> Batch:
-    """The windows of `parts` as one batch."""
-    masks = [part.attention_mask for part in parts if part.attention_mask is not None]
+    """The windows of `parts` as one batch, as wide as the widest."""
+    width = max(part.input_ids.shape[1] for part in parts)
+    masks = None
+    if any(part.attention_mask is not None for part in parts):
+        masks = np.concatenate([_filled(_mask_of(part), width, 0) for part in parts])
+    padded = masks is not None or any(part.lengths is not None or part.input_ids.shape[1] < width for part in parts)
+    sizes = [[part.input_ids.shape[1]] * len(part.input_ids) for part in parts]
+    pairs = list(zip(parts, sizes, strict=True))
     return Batch(
-        np.concatenate([part.input_ids for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate(masks) if masks else None,
+        np.concatenate([_filled(part.input_ids, width, 0) for part in parts]),
+        np.concatenate([_filled(part.labels, width, NOT_COUNTED) for part in parts]),
+        masks,
         tuple(window for part in parts for window in part.window_ids),
         parts[0].windows_sha256,
+        tuple(length for part, own in pairs for length in part.lengths or own) if padded else None,
+        tuple(length for part, own in pairs for length in part.widths or own) if padded else None,
     )
+
+
+def _mask_of(part: Batch) -> NDArray[np.int64]:
+    return np.ones_like(part.input_ids) if part.attention_mask is None else part.attention_mask
+
+
+def _filled(rows: NDArray[np.int64], width: int, value: int) -> NDArray[np.int64]:
+    """`rows`, filled up with `value` on their right."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=value)
