@@ -53,10 +53,8 @@ def main() -> None:
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 seconds, spent, peak = map(float, done.stdout.split())
                 rates[way].append((size / seconds, size / spent))
-                print(
-                    f"  {way}: {size / seconds:.2f} MB/s, {size / spent:.2f} MB a second of CPU, at most {peak:.0f} MiB",
-                    flush=True,
-                )
+                each = f"{size / seconds:.2f} MB/s, {size / spent:.2f} MB a second of CPU"
+                print(f"  {way}: {each}, at most {peak:.0f} MiB", flush=True)
     for way in WAYS:
         _tell(f"{way}, MB/s", [rate for rate, _ in rates[way]])
         _tell(f"{way}, MB a second of CPU", [rate for _, rate in rates[way]])

@@ -90,7 +90,7 @@ def test_the_beginning_is_no_token_of_the_corpus(tmp_path: Path) -> None:
     corpus, ids = opened(tmp_path)
     assert (corpus.tokens, corpus.beginning) == (203, (BEGIN,))
     assert BEGIN not in corpus.common_tokens(500)
-    assert corpus.copied_ngrams([BEGIN, *ids[:8]], 9) == (1, 0)
+    assert corpus.copied_ngrams([[BEGIN, *ids[:8]]], 9) == [(1, 0)]
 
 
 def test_without_a_beginning_windows_are_those_of_old_by_name_and_content(tmp_path: Path) -> None:

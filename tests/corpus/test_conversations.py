@@ -195,8 +195,8 @@ def test_a_limit_of_tokens_keeps_whole_pairs(tmp_path: Path) -> None:
 
 def test_copied_ngrams_do_not_reach_across_pairs(tmp_path: Path) -> None:
     corpus = open_pairs([([7], [8, number]) for number in (9, 10, 9, 9, 11)], tmp_path)
-    assert corpus.copied_ngrams([USER_ID, 7, END_ID, ASSISTANT_ID, 8, 9, END_ID], n=7) == (1, 1)
-    assert corpus.copied_ngrams([8, 9, END_ID, USER_ID, 7], n=5) == (1, 0)
+    assert corpus.copied_ngrams([[USER_ID, 7, END_ID, ASSISTANT_ID, 8, 9, END_ID]], n=7) == [(1, 1)]
+    assert corpus.copied_ngrams([[8, 9, END_ID, USER_ID, 7]], n=5) == [(1, 0)]
 
 
 def test_too_few_pairs_say_how_many_there_are(tmp_path: Path) -> None:

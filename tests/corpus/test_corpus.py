@@ -95,9 +95,9 @@ def test_copied_ngrams_of_training_text_are_found_and_held_out_ones_are_not(tmp_
     kept = [batch.window_ids[0] for batch in corpus.held_out_batches(1)]
     for start in range(200 - 4 + 1):
         inside = all(start + 4 <= first or start >= first + 8 for first in kept)
-        assert corpus.copied_ngrams(ids[start : start + 4], n=4) == (1, int(inside))
-    assert corpus.copied_ngrams([5, 4, 3], n=8) == (0, 0)
-    assert corpus.copied_ngrams([], n=8) == (0, 0)
+        assert corpus.copied_ngrams([ids[start : start + 4]], n=4) == [(1, int(inside))]
+    assert corpus.copied_ngrams([[5, 4, 3], []], n=8) == [(0, 0), (0, 0)]
+    assert corpus.copied_ngrams([], n=8) == []
 
 
 def test_prompts_are_the_same_for_every_caller(corpus: Corpus) -> None:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from frostline.engine.arm import next_token_loss, split_batch
+from frostline.engine.arm import next_token_loss
+from frostline.engine.parts import split_batch
 from frostline.engine.randomness import set_dropout
 from frostline.errors import TrainingError
 from tests.builders.arms import make_arm

@@ -30,7 +30,7 @@ def describe(continuations: Sequence[Sequence[int]]) -> list[ContinuationMeasure
         continuations,
         tokenizer=tokenizer,
         common_tokens=np.array([10, 50]),
-        copied_ngrams=lambda tokens: (max(0, len(tokens) - 2), len(tokens) // 4),
+        copied_ngrams=lambda texts: [(max(0, len(tokens) - 2), len(tokens) // 4) for tokens in texts],
         untouched_model=tiny_model("llama", layers=2),
         device=CPU,
         precision="fp32",

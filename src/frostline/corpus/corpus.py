@@ -22,7 +22,7 @@ from frostline.corpus.batch import Batch
 from frostline.corpus.beginning import beginning_of
 from frostline.corpus.conversations import ConversationWindows, TooLongError, lay_out_conversations
 from frostline.corpus.frequency import frequency_classes, training_counts
-from frostline.corpus.ngrams import count_copied, found_in_training, ngram_hashes, training_hashes
+from frostline.corpus.ngrams import copied_from_training, found_in_training, ngram_hashes
 from frostline.corpus.order import permutation
 from frostline.corpus.read import open_source
 from frostline.corpus.repeats import REPEATED
@@ -151,7 +151,6 @@ class Corpus:
         self._windows = windows
         self._cache = cache
         self._tells_padding = True
-        self._training_hashes: dict[int, NDArray[np.uint64]] = {}
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """The `size` windows that step `step` (counted from 0) of replicate `seed` trains on."""
@@ -222,17 +221,14 @@ class Corpus:
         counts = self._tokens.counts
         return float(counts[wanted[(wanted >= 0) & (wanted < counts.size)]].sum() / self.tokens)
 
-    def copied_ngrams(self, token_ids: Sequence[int], n: int = 8) -> tuple[int, int]:
-        """(n-grams in `token_ids`, those of them that stand verbatim in the training text).
+    def copied_ngrams(self, texts: Sequence[Sequence[int]], n: int = 8) -> list[tuple[int, int]]:
+        """(n-grams in it, those of them that stand verbatim in the training text) for each of `texts`, token ids.
 
-        Training text is everything but the held-out windows; an n-gram that reaches into one does not count. The
-        first call for an `n` builds the index.
+        Training text is everything but the held-out windows; an n-gram that reaches into one does not count. All
+        training text is read for it, once.
         """
-        if n not in self._training_hashes:
-            self._training_hashes[n] = training_hashes(
-                self._tokens.ids, self._windows.training_stretches, n, self._cache, self._tokens.sha256
-            )
-        return count_copied(np.asarray(token_ids, dtype=np.int64), n, self._training_hashes[n])
+        tokens, stretches = self._tokens, self._windows.training_stretches
+        return copied_from_training(texts, tokens.ids, stretches, n, self._cache, tokens.sha256)
 
     def trained_sample(self, count: int, size: int) -> Iterator[Batch]:
         """`count` training windows (all if there are fewer), `size` at a time: the same for every arm and seed."""

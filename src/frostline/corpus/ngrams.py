@@ -1,14 +1,15 @@
-"""Which n-grams of a generated text stand verbatim in the training text? Sorted 64-bit hashes of all of them tell.
+"""Which n-grams of a generated text stand verbatim in the training text? Their 64-bit hashes are looked for in it.
 
 An n-gram's hash is the sum of its tokens' mixed values, each times an odd constant of its place, modulo 2**64
-(multilinear hashing). A query is a binary search. That one of a thousand queries meets another n-gram's hash among a
-thousand million is less likely than one in ten million; hits are therefore not compared token by token.
+(multilinear hashing). The training text is hashed as it is read, once for all texts that are asked about, and nothing
+of it is kept: memory and disk go by what is asked. That one of a thousand n-grams meets another's hash among a thousand
+million is less likely than one in ten million; hits are therefore not compared token by token.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from frostline.corpus.order import raw_numbers
 from frostline.storage import Facts, cached_entry, code_sha256
 
-IN_MEMORY = 1 << 23
-"""Up to this many n-grams (64 MiB of hashes) live in memory; more are sorted on disk."""
+QUICK_TOKENS = 1 << 23
+"""What is found among so many tokens takes a fraction of a second, and is not kept in the cache folder."""
 CHUNK_TOKENS = 1 << 20
 _BLOCK_TOKENS = 1 << 13
 """So many at once stay in a processor's nearest memory."""
-HASHES_FILE, FOUND_FILE = "hashes.bin", "found.bin"
+FOUND_FILE = "found.bin"
 _FILTER_BITS = 16
 
 
@@ -40,35 +41,22 @@ def ngram_hashes(ids: NDArray[np.integer], n: int) -> NDArray[np.uint64]:
     return hashes
 
 
-def training_hashes(
-    ids: NDArray[np.unsignedinteger], stretches: NDArray[np.int64], n: int, cache: Path, sha256: str
-) -> NDArray[np.uint64]:
-    """All distinct hashes of n-grams that lie inside one of `stretches` ([stretches, 2], first token and end), sorted.
+def copied_from_training(
+    texts: Sequence[Sequence[int]],
+    ids: NDArray[np.unsignedinteger],
+    stretches: NDArray[np.int64],
+    n: int,
+    cache: Path,
+    sha256: str,
+) -> list[tuple[int, int]]:
+    """(n-grams in it, how many of them lie inside one of `stretches` of `ids`) for each of `texts`; `ids` is read once.
 
-    `sha256` names `ids`. A large corpus is sorted in the cache folder and mapped from there. Raises `CorpusError` if
-    that is full.
+    `stretches` is [stretches, 2], first token and end; `sha256` names `ids`. Raises as `found_in_training` does.
     """
-    lengths = stretches[:, 1] - stretches[:, 0]
-    total = int(np.maximum(lengths - n + 1, 0).sum())
-    if total <= IN_MEMORY:
-        return np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *_chunks(ids, stretches, n)]))
-    layout = hashlib.sha256(stretches.astype("<i8").tobytes()).hexdigest()
-    key = hashlib.sha256(f"{code_sha256(('corpus',))}:{sha256}:{layout}:{n}".encode()).hexdigest()
-
-    def write(folder: Path) -> Facts:
-        return {"ngrams": _sort_on_disk(_chunks(ids, stretches, n), total, folder)}
-
-    entry = cached_entry(cache / "ngrams", key, write)
-    return np.asarray(np.memmap(entry.folder / HASHES_FILE, dtype="<u8", mode="r"))
-
-
-def count_copied(token_ids: NDArray[np.int64], n: int, known: NDArray[np.uint64]) -> tuple[int, int]:
-    """(n-grams in `token_ids`, how many of them are among the sorted hashes `known`)."""
-    hashes = ngram_hashes(token_ids, n)
-    if hashes.size == 0 or known.size == 0:
-        return int(hashes.size), 0
-    places = np.minimum(np.searchsorted(known, hashes), known.size - 1)
-    return int(hashes.size), int((known[places] == hashes).sum())
+    hashes = [ngram_hashes(np.asarray(text, dtype=np.int64), n) for text in texts]
+    wanted = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *hashes]))
+    copied = wanted[found_in_training(wanted, ids, stretches, n, cache, sha256)]
+    return [(int(own.size), int(np.isin(own, copied).sum())) for own in hashes]
 
 
 def found_in_training(
@@ -81,12 +69,11 @@ def found_in_training(
 ) -> NDArray[np.bool_]:
     """Which of the sorted hashes `wanted` are those of an n-gram inside one of `stretches`; memory goes by `wanted`.
 
-    What a large corpus gives is kept in the cache folder, as `training_hashes` keeps it. Raises `CorpusError` if that
-    is full.
+    `sha256` names `ids`. What a large corpus gives is kept in the cache folder. Raises `CacheError` if that is full.
     """
     if wanted.size == 0 or stretches.size == 0:
         return np.zeros(wanted.size, dtype=np.bool_)
-    if ids.size <= IN_MEMORY:
+    if ids.size <= QUICK_TOKENS:
         return _found(wanted, _chunks(ids, stretches, n))
     layout = hashlib.sha256(stretches.astype("<i8").tobytes() + wanted.astype("<u8").tobytes()).hexdigest()
     key = hashlib.sha256(f"found:{code_sha256(('corpus',))}:{sha256}:{layout}:{n}".encode()).hexdigest()
@@ -136,27 +123,3 @@ def _chunks(ids: NDArray[np.unsignedinteger], stretches: NDArray[np.int64], n: i
         change[first[first < last]] += 1
         change[last[first < last]] -= 1
         yield hashes[np.cumsum(change[:-1], dtype=np.int8) > 0]
-
-
-def _sort_on_disk(chunks: Iterator[NDArray[np.uint64]], total: int, folder: Path) -> int:
-    """Write the distinct hashes of `chunks` to `folder`, sorted, by way of one file for each range of hashes."""
-    # A power of two of ranges, each of which fits into memory several times over.
-    bits = max((8 * total // IN_MEMORY).bit_length(), 1)
-    ranges = [folder / f"range-{number}" for number in range(1 << bits)]
-    for hashes in chunks:
-        hashes.sort()
-        borders = np.searchsorted(hashes >> np.uint64(64 - bits), np.arange((1 << bits) + 1, dtype=np.uint64))
-        for number, path in enumerate(ranges):
-            part = hashes[borders[number] : borders[number + 1]]
-            if part.size:
-                with path.open("ab") as file:
-                    file.write(part.astype("<u8").tobytes())
-    written = 0
-    with (folder / HASHES_FILE).open("wb") as target:
-        for path in ranges:
-            if path.exists():
-                distinct = np.unique(np.fromfile(path, dtype="<u8"))
-                target.write(distinct.tobytes())
-                written += distinct.size
-                path.unlink()
-    return written

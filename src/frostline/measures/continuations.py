@@ -34,7 +34,7 @@ def describe_continuations(
     *,
     tokenizer: PreTrainedTokenizerBase,
     common_tokens: NDArray[np.int64],
-    copied_ngrams: Callable[[Sequence[int]], tuple[int, int]],
+    copied_ngrams: Callable[[Sequence[Sequence[int]]], list[tuple[int, int]]],
     untouched_model: PreTrainedModel,
     device: torch.device,
     precision: str,
@@ -43,7 +43,8 @@ def describe_continuations(
 ) -> list[ContinuationMeasures]:
     """Measures of each of `continuations`, one for each row of `prompts` [prompts, prompt_tokens].
 
-    `copied_ngrams` returns how many 8-grams there are and how many of them the training text holds; `Corpus` has it.
+    `copied_ngrams` returns how many 8-grams each text has and how many of them the training text holds; `Corpus` has
+    it.
     Measures that depend on a text's length are taken over the first `lengths` tokens of each, or all.
     """
     losses = continuation_losses(untouched_model, prompts, continuations, device=device, precision=precision)
@@ -57,8 +58,8 @@ def describe_continuations(
         plain = [_text(tokenizer, tokens, plain=True) for tokens in continuations]
         judged = judge_losses(judge, given, plain, device=device, precision=precision)
     measured = []
-    for index, (tokens, start) in enumerate(zip(continuations, starts, strict=True)):
-        ngrams, copied = copied_ngrams(tokens)
+    counted = copied_ngrams(continuations)
+    for index, (tokens, start, (ngrams, copied)) in enumerate(zip(continuations, starts, counted, strict=True)):
         measured.append(
             ContinuationMeasures(
                 prompt_index=index,
