@@ -111,7 +111,7 @@ class Reversing(PreTrainedTokenizerFast):
 
 
 def test_a_tokenizer_with_a_call_of_its_own_is_called() -> None:
-    plain, own = dressed(byte_pairs()), Reversing(tokenizer_object=byte_pairs())
+    plain, own = dressed(byte_pairs()), Reversing(tokenizer_object=byte_pairs())  # type: ignore[no-untyped-call]
     assert text_ids(Markers(own), ["river stone"])[0] == text_ids(Markers(plain), ["river stone"])[0][::-1]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.corpus.order import raw_numbers
-from frostline.storage import Facts, cached_entry, code_sha256
+from frostline.storage import Facts, bounded_entry, code_sha256
 
 QUICK_TOKENS = 1 << 23
 """What is found among so many tokens takes a fraction of a second, and is not kept in the cache folder."""
@@ -83,8 +83,11 @@ def found_in_training(
         (folder / FOUND_FILE).write_bytes(found.tobytes())
         return {"found": int(found.sum())}
 
-    entry = cached_entry(cache / "ngrams", key, write)
-    return np.fromfile(entry.folder / FOUND_FILE, dtype=np.bool_)
+    entry, in_use = bounded_entry(cache / "ngrams", key, write)
+    found = np.fromfile(entry.folder / FOUND_FILE, dtype=np.bool_)
+    if in_use is not None:
+        in_use.release()
+    return found
 
 
 def _found(wanted: NDArray[np.uint64], chunks: Iterator[NDArray[np.uint64]]) -> NDArray[np.bool_]:

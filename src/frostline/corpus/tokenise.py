@@ -15,7 +15,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,7 @@ from frostline.corpus.turns import chat_columns
 from frostline.corpus.write_conversations import ChatReader, ConversationWriter
 from frostline.errors import CorpusError
 from frostline.recipe import CorpusSettings, is_template_file
-from frostline.storage import Facts, Sealed, cache_trouble, cached_entry, code_sha256
+from frostline.storage import EntryInUse, Facts, Sealed, bounded_entry, cache_trouble, code_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,6 +87,8 @@ class TokenFile:
     files: tuple[tuple[str, int], ...] = ()
     """Name of each file that holds something, with its first token (of conversations, its first row); none where the
     source is one file."""
+    in_use: EntryInUse | None = None
+    """Keeps the mapped files in the cache folder."""
 
 
 def tokenise(
@@ -113,8 +115,8 @@ def tokenise(
             progress(source.bytes, source.bytes)
         return {**facts, "tally": json.dumps(asdict(tally))}
 
-    entry = cached_entry(cache_folder / "corpora", _key(source, settings, tokenizer, reader), write)
-    return _open(entry, settings, _vocabulary(tokenizer))
+    entry, use = bounded_entry(cache_folder / "corpora", _key(source, settings, tokenizer, reader), write)
+    return replace(_open(entry, settings, _vocabulary(tokenizer)), in_use=use)
 
 
 def _chat_reader(source: Source, settings: CorpusSettings, tokenizer: PreTrainedTokenizerBase) -> ChatReader | None:

@@ -1,5 +1,6 @@
 """Whole or not there: sealed folders, locks, cache entries, disk."""
 
+from frostline.storage.bounded import EntryInUse, bounded_entry
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
 from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
@@ -21,9 +22,11 @@ from frostline.storage.sealed import (
 __all__ = [
     "DECIDING_PARTS",
     "LOCK_FILE",
+    "EntryInUse",
     "Facts",
     "SealBrokenError",
     "Sealed",
+    "bounded_entry",
     "cache_trouble",
     "cached_entry",
     "code_sha256",

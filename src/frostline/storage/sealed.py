@@ -149,6 +149,15 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def remove_whole(folder: Path) -> None:
+    """Remove `folder`: out of its place at once, so that nobody meets a part of it. Raises `OSError` if it stays."""
+    aside = _temporary_folder(folder.parent)
+    try:
+        folder.rename(aside / "removed")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_abandoned(parent: Path) -> None:
     """Remove the half-written folders that killed processes of this machine left in `parent`."""
     host = _host()
@@ -191,11 +200,7 @@ def _put_in_place(temporary: Path, parent: Path, key: str) -> None:
     if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.exists():
-        damaged = _temporary_folder(parent)
-        try:
-            target.rename(damaged / "damaged")
-        finally:
-            shutil.rmtree(damaged, ignore_errors=True)
+        remove_whole(target)
     try:
         temporary.rename(target)
     except OSError:
