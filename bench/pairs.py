@@ -113,13 +113,14 @@ def _count(corpus: Corpus) -> None:
 def _as_before(corpus: Corpus, step: int) -> Batch:
     """The step's windows, all as wide as the longest of the corpus."""
     batch = corpus.batch(0, step, WINDOWS)
-    more = ((0, 0), (0, corpus.window_length - batch.input_ids.shape[1]))
+    longest = corpus.window_length
+    more = ((0, 0), (0, max(0, longest - batch.input_ids.shape[1])))
     read = np.ones_like(batch.input_ids) if batch.is_token is None else batch.is_token.astype(np.int64)
     return replace(
         batch,
-        input_ids=np.pad(batch.input_ids, more, constant_values=corpus.padding_id or 0),
-        labels=np.pad(batch.labels, more, constant_values=NOT_COUNTED),
-        attention_mask=np.pad(read, more),
+        input_ids=np.pad(batch.input_ids, more, constant_values=corpus.padding_id or 0)[:, :longest],
+        labels=np.pad(batch.labels, more, constant_values=NOT_COUNTED)[:, :longest],
+        attention_mask=np.pad(read, more)[:, :longest],
         lengths=None,
         widths=None,
     )

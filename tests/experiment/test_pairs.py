@@ -13,7 +13,7 @@ from tests.builders.tokenizers import CHAT_TEMPLATE, words
 LENGTHS = [(3, 2), (9, 30), (4, 4), (12, 7), (2, 20), (6, 14)]
 
 
-def write_pairs_experiment(folder: Path, **changes: object) -> Path:
+def write_pairs_experiment(folder: Path, training: dict[str, object]) -> Path:
     folder.mkdir(parents=True)
     with (folder / "pairs.jsonl").open("w") as file:
         for number in range(30):
@@ -24,7 +24,8 @@ def write_pairs_experiment(folder: Path, **changes: object) -> Path:
         folder,
         corpus={"source": "pairs.jsonl", "prompt": "question", "response": "answer"},
         windows={"length": 48, "held_out": 5},
-        **changes,
+        training=training,
+        seeds=[0],
     )
     (folder / "model" / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     return recipe
@@ -42,10 +43,10 @@ def losses(run: Path) -> dict[str, list[float]]:
 def test_the_fast_engine_and_the_plain_loop_train_alike_on_pairs(tmp_path: Path) -> None:
     runs = {}
     for engine in ("fast", "reference"):
-        training = {
+        training: dict[str, object] = {
             "steps": 4, "batch": 4, "learning_rate": 0.01, "precision": "fp32", "untimed_steps": 1, "engine": engine,
         }  # fmt: skip
-        recipe = write_pairs_experiment(tmp_path / engine, training=training, seeds=[0])
+        recipe = write_pairs_experiment(tmp_path / engine, training)
         assert run_tiny(recipe, tmp_path / engine / "run").exit_code == 0
         runs[engine] = losses(tmp_path / engine / "run")
     assert sorted(map(len, runs["fast"].values())) == [0, 10, 10, 10]
