@@ -55,7 +55,7 @@ class Batch:
     def at_own_width(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
         """Token ids and mask, [width] each, of one window as it is beside no other."""
         width = None if self.widths is None else self.widths[row]
-        full = self.lengths is None or self.lengths[row] == width
+        full = self.lengths is not None and self.lengths[row] == width
         mask = None if full or self.attention_mask is None else self.attention_mask[row, :width]
         return self.input_ids[row, :width], mask
 
