@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench.engine import header, print_machine
 from frostline.engine.head_loss import chunked_loss
-from frostline.engine.precision import resolve_device, resolve_precision, synchronize
+from frostline.engine.device import resolve_device, resolve_precision, synchronize
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 ROUNDS = 9

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.builders.gpu import StandInGpu, stand_in_gpu, switched_back
 from tests.builders.processes import Processes
 from tests.builders.quick import make_quick
 
@@ -48,3 +49,10 @@ def _as_shipped(request: pytest.FixtureRequest, processes: Processes) -> Iterato
         patch.undo()
         yield
         make_quick(patch, processes.run_command)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInGpu]:
+    """A GPU that stands in for one in what torch is asked about CUDA."""
+    with switched_back():
+        yield stand_in_gpu(monkeypatch)

@@ -18,8 +18,10 @@ import transformers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from frostline import machine as machine_module
+from frostline.engine import resolve_device
 from frostline.machine import describe_machine, native_bf16
 from frostline.storage import code_sha256
+from tests.builders.gpu import StandInGpu
 
 CPU = torch.device("cpu")
 
@@ -101,6 +103,34 @@ def test_a_switch_of_torch_that_changes_rounding_is_told(
 def test_a_variable_that_chooses_instructions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert "ONEDNN_MAX_CPU_ISA AVX2" in describe_machine()["arithmetic"].split(", ")
+
+
+def test_of_several_gpus_the_one_in_use_is_told_with_all_that_decides_its_bits(
+    gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\nGCC 12.3\n")
+    versions = {"nvidia-cublas-cu12": "12.8.4.1"}
+    monkeypatch.setattr(machine_module, "_DRIVER", driver)
+    monkeypatch.setattr(machine_module, "_version", lambda name: versions.get(name, "not installed"))
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    found = describe_machine()["gpu"]
+    assert found == (
+        "Stand-In 9000, driver 570.86.15, CUDA 12.8, cuDNN 91002, cuBLAS 12.8.4.1, "
+        "attention by flash or memory-efficient or math"
+    )
+    driver.unlink()
+    assert "driver unknown" in describe_machine()["gpu"]
+
+
+def test_what_a_gpu_is_switched_to_is_told(gpu: StandInGpu) -> None:
+    before = describe_machine()["arithmetic"].split(", ")
+    resolve_device("cuda")
+    told = set(describe_machine()["arithmetic"].split(", ")) - set(before)
+    assert told >= {
+        "CUDA products of bf16 added up in fp32", "CUDA convolutions in float32", "deterministic algorithms",
+        "deterministic CUDA convolutions", "without cuDNN attention", "CUBLAS_WORKSPACE_CONFIG :4096:8",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ INSTRUCTION_VARIABLES = (
 """Variables by which math libraries choose the instructions of a product, and with them its rounding."""
 
 
+ATTENTION_ORDER = ("flash", "memory-efficient", "math")
+"""Kernels of attention that are used on a GPU, the preferred one first: those whose backward pass is deterministic."""
+_DRIVER = Path("/proc/driver/nvidia/version")
+_CUBLAS_PACKAGES = ("nvidia-cublas", "nvidia-cublas-cu13", "nvidia-cublas-cu12", "nvidia-cublas-cu11")
+
+
 def describe_machine() -> dict[str, str]:
     """Versions, system, processor, memory and graphics processors, as text by name, always in the same order."""
     cpu = torch.device("cpu")
@@ -46,7 +52,7 @@ def describe_machine() -> dict[str, str]:
         "blas": _blas(),
         "arithmetic": _arithmetic(),
         "native bf16": "yes" if native_bf16(cpu) else "no",
-        "gpu": _graphics_processors(),
+        "gpu": _graphics_processor(),
     }
 
 
@@ -128,6 +134,7 @@ def _arithmetic() -> str:
     switched = {
         **{f"{name} in {found}": found not in ("none", "ieee") for name, found in precisions.items()},
         "CUDA convolutions in float32": backends.cudnn.conv.fp32_precision != "tf32",  # type: ignore[attr-defined]
+        "CUDA products of bf16 added up in fp32": not backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
         "CUDA convolutions chosen by speed": backends.cudnn.benchmark,
         "deterministic CUDA convolutions": backends.cudnn.deterministic,
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -143,6 +150,20 @@ def _arithmetic() -> str:
     return ", ".join(" ".join(fact.split()) for fact in facts)
 
 
-def _graphics_processors() -> str:
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return ", ".join(names) or "none"
+def _graphics_processor() -> str:
+    """The one that is computed on, of however many there are, and what besides it decides the bits of its results."""
+    if not torch.cuda.is_available():
+        return "none"
+    cublas = next((found for name in _CUBLAS_PACKAGES if (found := _version(name)) != "not installed"), "of torch")
+    return (
+        f"{torch.cuda.get_device_name(torch.cuda.current_device())}, driver {_driver()}, CUDA {torch.version.cuda}, "
+        f"cuDNN {torch.backends.cudnn.version()}, cuBLAS {cublas}, attention by {' or '.join(ATTENTION_ORDER)}"
+    )
+
+
+def _driver() -> str:
+    try:
+        found = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", _DRIVER.read_text(encoding="utf-8", errors="replace"))
+    except OSError:  # a system without it
+        found = None
+    return found[1] if found else "unknown"

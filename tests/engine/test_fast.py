@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from frostline.cache import cache_folder
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
-from frostline.engine.precision import resolve_precision
+from frostline.engine.device import resolve_precision
 from frostline.engine.randomness import set_dropout
 from frostline.forecast.calibration import cut_model
 from frostline.loading.pretrained import load_model

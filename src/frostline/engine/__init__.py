@@ -5,6 +5,15 @@ from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, o
 from frostline.engine.checkpoint import SHARD_BYTES, ArmState, read_state, restore, state_of, write_state
 from frostline.engine.clock import PhaseSeconds
 from frostline.engine.compiled import require_compiler
+from frostline.engine.device import (
+    attention_kernels,
+    free_device_bytes,
+    give_back_device_memory,
+    random_devices,
+    resolve_device,
+    resolve_precision,
+    synchronize,
+)
 from frostline.engine.fast import FastForward
 from frostline.engine.filed_weights import (
     FILED_TYPES,
@@ -19,7 +28,7 @@ from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
 from frostline.engine.parts import cut_like_widths, largest_part, split_batch
 from frostline.engine.peak import measured_peak
-from frostline.engine.precision import autocast, resolve_device, resolve_precision
+from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, choose_prefix, measured_rates
 from frostline.engine.prefix_fill import (
@@ -68,6 +77,7 @@ __all__ = [
     "SharedParts",
     "StepOutcome",
     "answering",
+    "attention_kernels",
     "autocast",
     "body_of",
     "body_output",
@@ -83,6 +93,8 @@ __all__ = [
     "fill_needs",
     "fill_rows",
     "fit_model",
+    "free_device_bytes",
+    "give_back_device_memory",
     "give_back_freed_memory",
     "handing_out",
     "held_in_fp32",
@@ -98,6 +110,7 @@ __all__ = [
     "next_token_loss",
     "on_device",
     "own_head_loss",
+    "random_devices",
     "read_state",
     "require_compiler",
     "require_room_for_fill",
@@ -110,6 +123,7 @@ __all__ = [
     "set_randomness",
     "split_batch",
     "state_of",
+    "synchronize",
     "to_device",
     "trained_parameters",
     "turn_order",

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
+from frostline.engine.device import random_devices
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
@@ -197,7 +198,7 @@ class Arm:
         parameters = [parameter for _, parameter in self.applied.trainable_parameters()]
         loss_nats = torch.zeros((), device=self.device)
 
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=random_devices(self.device)):
             clock = StepClock(self.device)
             for index, part in enumerate(parts):
                 # Dropout depends on seed, step and part alone: other arms, sampling and evaluation cannot shift it.
@@ -256,7 +257,7 @@ class Arm:
 
 def clip(parameters: Sequence[nn.Parameter], limit: float | None) -> Tensor:
     """Norm of all gradients, which are then scaled down so that it is at most `limit`, where there is one."""
-    if limit is not None:
+    if limit is not None and math.isfinite(limit):
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
     return torch.nn.utils.get_total_norm([own.grad for own in parameters if own.grad is not None])
 

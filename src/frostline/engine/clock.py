@@ -1,14 +1,12 @@
-"""How long does a step take, and which part of it? A clock that waits for the device before it is read."""
+"""How long does a step take, and which part of it? A clock that waits for the device when it is read."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-
-from frostline.engine.precision import synchronize
 
 PhaseName = Literal["prefix", "forward", "backward", "optimizer"]
 
@@ -26,18 +24,34 @@ class PhaseSeconds:
     """Clipping and the update."""
 
 
+@runtime_checkable
+class _Mark(Protocol):
+    """What of `torch.cuda.Event` is used: a place in the device's queue, which gets its time when it comes up."""
+
+    def elapsed_time(self, later: Any, /) -> float: ...
+
+    def synchronize(self) -> None: ...
+
+
 class StepClock:
-    """Starts when it is made. Reading it waits for the device, so that no work is booked on the next phase."""
+    """Starts when it is made. No work is booked on a later phase than that which asked for it.
+
+    On a GPU marks go down the queue with the work, and the clock waits for the device once, when it is read: waiting
+    after each phase would keep the device from beginning with the next.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
         self._phases: dict[PhaseName, float] = {"prefix": 0.0, "forward": 0.0, "backward": 0.0, "optimizer": 0.0}
-        synchronize(device)
+        self._on_gpu = device.type == "cuda"
+        self._waiting: list[tuple[PhaseName, _Mark]] = []
+        self._last_mark = _mark() if self._on_gpu else None
         self._last = time.perf_counter()
 
     def ends(self, phase: PhaseName) -> None:
         """Book the time since the last reading on `phase`."""
-        synchronize(self.device)
+        if self._on_gpu:
+            self._waiting.append((phase, _mark()))
+            return
         now = time.perf_counter()
         self._phases[phase] += now - self._last
         self._last = now
@@ -45,8 +59,24 @@ class StepClock:
     @property
     def seconds(self) -> float:
         """All time booked so far."""
-        return sum(self._phases.values())
+        return sum(self._settled().values())
 
     def phases(self) -> PhaseSeconds:
         """What was booked on each phase."""
-        return PhaseSeconds(**self._phases)
+        return PhaseSeconds(**self._settled())
+
+    def _settled(self) -> dict[PhaseName, float]:
+        if self._waiting:
+            self._waiting[-1][1].synchronize()  # with it all that was queued before is done
+        for phase, mark in self._waiting:
+            assert self._last_mark is not None
+            self._phases[phase] += self._last_mark.elapsed_time(mark) / 1000  # milliseconds
+            self._last_mark = mark
+        self._waiting.clear()
+        return self._phases
+
+
+def _mark() -> _Mark:
+    mark = torch.cuda.Event(enable_timing=True)
+    mark.record()
+    return mark

@@ -20,6 +20,7 @@ from transformers.utils.generic import ModelOutput
 
 from frostline.corpus import Batch
 from frostline.engine.arm import to_device
+from frostline.engine.device import random_devices, synchronize
 from frostline.engine.frozen_weights import FrozenWeights, HeldWeights
 from frostline.engine.int8_weights import quantise_frozen
 from frostline.engine.partly_trained import use_needed_gradients
@@ -73,8 +74,9 @@ def _head_kind(
     hidden = hidden_of(output)
     if hidden is None or not isinstance(output, ModelOutput):
         return "plain"
-    own = run_head(model, body, output, hidden[0], device, precision)
-    if not torch.equal(own, logits_of(model, sample, device, precision)[0].to(own.dtype)):
+    # As many rows as the whole model multiplies at once: of fewer, cuBLAS may round a product otherwise.
+    own = run_head(model, body, output, hidden.flatten(0, 1), device, precision)
+    if not torch.equal(own, logits_of(model, sample, device, precision).flatten(0, 1).to(own.dtype)):
         return "plain"
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or parametrize.is_parametrized(head):
@@ -174,7 +176,7 @@ def fit_model(
     use_needed_gradients(model)
     body = body_of(model)  # asked while every weight is in fp32: the model is called as it is
     question, few = _question(applied, training, precision), _few_tokens(sample)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=random_devices(device)):
         known = shared.fits.get(question)
         if known is not None and not known.converted:
             return FittedModel(applied, known, HeldWeights(applied), body, tuple(known.notes))
@@ -294,8 +296,10 @@ def _try_prefix(
         torch.manual_seed(1)
         rows = prefix.compute(input_ids, mask, depths)
         torch.manual_seed(2)
+        synchronize(device)
         started = time.perf_counter()
         again = prefix.compute(input_ids, mask, depths)
+        synchronize(device)
         seconds = time.perf_counter() - started
         apart = prefix.compute_by_layers(input_ids, mask, deepest) if shared.fills else rows
     except NotStorableError as reason:

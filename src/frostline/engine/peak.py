@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from frostline.engine.precision import synchronize
+from frostline.engine.device import synchronize
 
 SIZES = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of the square matrices, by type of device: large enough for the kernels' best."""

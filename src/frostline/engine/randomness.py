@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from frostline.engine.device import random_devices
 from frostline.errors import ModelError
 
 _DROPOUT = re.compile(r"drop")
@@ -86,7 +87,7 @@ def random_module(model: PreTrainedModel) -> str | None:
     names = {module: name for name, module in model.named_modules()}
     # Not 0, which often is padding and embedded as zeros, of which nothing can be dropped.
     tokens = torch.arange(1, 1 + SAMPLE_TOKENS, device=model.device).unsqueeze(0)
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), torch.no_grad():
+    with torch.random.fork_rng(devices=random_devices(model.device)), torch.no_grad():
         hooks = [module.register_forward_pre_hook(before) for module in names]
         hooks += [module.register_forward_hook(after) for module in names]
         try:

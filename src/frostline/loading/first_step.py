@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.corpus import Batch
-from frostline.engine import autocast, held_in_fp32, is_out_of_memory, next_token_loss, to_device
+from frostline.engine import (
+    autocast,
+    held_in_fp32,
+    is_out_of_memory,
+    next_token_loss,
+    random_devices,
+    to_device,
+)
 from frostline.errors import FrostlineError, ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.recipe import ModelSettings
@@ -92,7 +99,7 @@ def _training(model: PreTrainedModel, trained: Collection[str]) -> Iterator[list
             if name in trained:
                 handles.append(parameter.register_post_accumulate_grad_hook(lambda own, name=name: look_at(name, own)))
         model.train()
-        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=random_devices(model.device)):
             yield not_finite
     finally:
         for handle in handles:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from frostline.engine import random_devices
 from frostline.errors import ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.recipe import ModelSettings
@@ -96,7 +97,7 @@ def _logits(model: PreTrainedModel, tokens: Tensor) -> object:
 def _undisturbed(model: PreTrainedModel) -> Iterator[None]:
     """In the block the model is in evaluation mode; then it and the random state are as before."""
     modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=random_devices(model.device)):
         model.train(False)
         try:
             yield
