@@ -23,8 +23,8 @@ from frostline.arms.prepared import Prepared, prepare
 from frostline.corpus import Batch
 from frostline.engine import Arm
 from frostline.engine.allocator import give_back_freed_memory
-from frostline.engine.peak import measured_peak
 from frostline.engine.device import synchronize
+from frostline.engine.peak import measured_peak
 from frostline.measures import peak_bytes, reset_peak
 from frostline.recipe import parse_recipe, variants_of
 

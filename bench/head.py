@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.engine import header, print_machine
-from frostline.engine.head_loss import chunked_loss
 from frostline.engine.device import resolve_device, resolve_precision, synchronize
+from frostline.engine.head_loss import chunked_loss
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 ROUNDS = 9

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
+import torch
 import yaml
 
+from frostline.arms import prepared
 from frostline.arms.prepared import prepare
 from frostline.cli import main
 from frostline.errors import FrostlineError
 from frostline.recipe import load_recipe, variants_of
 from tests.builders.experiments import write_experiment
+from tests.builders.gpu import DEVICE, StandInGpu
 
 ROLES = "all, embed, attn.q, attn.k, attn.v, attn.o, attn, attn.qkv, mlp.up, mlp.down, mlp, norm, bias"
 HEAD = """\
@@ -146,3 +152,22 @@ def test_a_run_folders_recipe_tells_its_own_line(folder: Path) -> None:
     (variant,) = variants_of(load_recipe(dumped))
     with pytest.raises(FrostlineError, match=rf"experiment\.yaml:{line}, key 'arms\.freeze\.train': 'mlp\.gate'"):
         prepare(variant, folder / "cache", say=lambda sentence: None)
+
+
+def test_on_a_gpu_the_base_is_there_already_and_counts_once(
+    tmp_path: Path, gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (variant,) = variants_of(load_recipe(write_experiment(tmp_path), ["training.device=cpu"]))
+    made = prepare(variant, tmp_path / "cache", say=lambda text: None)
+
+    def schedule(free: int, device: torch.device) -> str:
+        gpu.free_bytes = free
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+        return prepared._resolve_schedule(made.recipe, made.model, made.arms, device)
+
+    gpu.allocated_bytes = gpu.reserved_bytes = base = sum(own.nbytes for own in made.model.parameters())
+    everything = range(100 * base)
+    least = bisect_left(everything, True, key=lambda free: schedule(free, torch.device("cpu")) == "lock-step")
+    assert base < least < len(everything)
+    assert schedule(least - base, DEVICE) == "lock-step"
+    assert schedule(least - base - 1, DEVICE) == "one-by-one"

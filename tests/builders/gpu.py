@@ -89,7 +89,7 @@ def switched_back() -> Iterator[None]:
         (torch.utils.deterministic, "fill_uninitialized_memory"),
         (backends.cuda.matmul, "fp32_precision"),
         (backends.cudnn.conv, "fp32_precision"),  # type: ignore[attr-defined]  # set when torch is imported
-        (backends.cudnn.rnn, "fp32_precision"),  # type: ignore[attr-defined]
+        (backends.cudnn.rnn, "fp32_precision"),
         (backends.cuda.matmul, "allow_bf16_reduced_precision_reduction"),
         (backends.cuda.matmul, "allow_fp16_reduced_precision_reduction"),
     ]

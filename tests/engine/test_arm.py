@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from frostline.engine.arm import next_token_loss
+from frostline.engine.arm import clip, next_token_loss
 from frostline.engine.parts import split_batch
 from frostline.engine.randomness import set_dropout
 from frostline.errors import TrainingError
+from frostline.measures import evaluate_loss
 from tests.builders.arms import make_arm
 from tests.builders.batches import random_batch
+from tests.builders.engines import make_pair
 from tests.builders.models import tiny_model
 
 
@@ -167,3 +170,29 @@ def test_split_keeps_every_window_in_order() -> None:
     parts = split_batch(batch, 3)
     assert [part.window_ids for part in parts] == [(0, 1), (2, 3), (4, 5)]
     assert (parts[1].input_ids == batch.input_ids[2:4]).all()
+
+
+@pytest.mark.parametrize("limit", [None, math.inf])
+def test_without_a_limit_no_gradient_is_multiplied(limit: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))]
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 2.0)
+    monkeypatch.delattr(torch.nn.utils, "clip_grad_norm_")
+    assert clip(parameters, limit).item() == pytest.approx(math.sqrt(5 * 4))
+
+
+def test_every_loss_is_of_rows_and_classes_which_deterministic_cuda_can_compute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, shapes = F.cross_entropy, []
+
+    def seen(logits: torch.Tensor, *arguments: object, **settings: object) -> torch.Tensor:
+        shapes.append(logits.ndim)
+        return plain(logits, *arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(F, "cross_entropy", seen)
+    for family in ("llama", "gemma2"):  # whose head is a product, and more than that
+        for arm in make_pair(tiny_model(family), "train: [attn@50%:]"):
+            arm.take_step(random_batch(0), 0)
+        evaluate_loss(tiny_model(family), [random_batch(0)], device=torch.device("cpu"), precision="fp32")
+    assert set(shapes) == {2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from frostline.engine import Arm, FastForward, SharedParts, fit_model
+from frostline.engine import Arm, FastForward, SharedParts, fit, fit_model
 from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
+from frostline.engine.prefix import Prefix
 from frostline.plans import AppliedPlan, Plan
 from frostline.recipe import TrainingSettings
 from tests.builders.batches import random_batch
-from tests.builders.engines import CPU, make_fast_arm, make_plain_arm, memory_store
+from tests.builders.engines import CPU, fast_part, make_fast_arm, make_plain_arm, memory_store
 from tests.builders.families import tiny_of_any_family
 from tests.builders.models import tiny_model
 
@@ -121,3 +123,41 @@ def test_what_fits_is_found_out_without_the_logits_of_more_than_a_few_tokens_of_
     assert isinstance(arm.forward, FastForward)
     assert (arm.forward.head, max(read)) == ("linear", 6)
     assert arm.forward.prefix_trial is not None
+def test_a_head_is_known_where_fewer_rows_are_rounded_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, batch = F.linear, random_batch(99)
+
+    def like_cublas(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Another kernel for fewer rows than a batch has, as one of few rows is fastest."""
+        product = plain(hidden, weight, bias)
+        few = hidden.shape[:-1].numel() < batch.input_ids.size
+        return product * 1.001 if few and weight.shape[0] == tiny_model("llama").vocab_size else product
+
+    monkeypatch.setattr(F, "linear", like_cublas)
+    arm = make_fast_arm(tiny_model("llama"), PLAN, SETTINGS)
+    assert fast_part(arm).head == "linear"
+    assert fast_part(arm).prefix_trial is not None
+
+
+def test_a_prefix_is_timed_from_when_the_device_is_idle_until_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    compute = Prefix.compute
+
+    def computed(*arguments: object) -> object:
+        happened.append("compute")
+        return compute(*arguments)  # type: ignore[arg-type]
+
+    def reading() -> float:
+        happened.append("read the clock")
+        return float(len(happened))
+
+    monkeypatch.setattr(Prefix, "compute", computed)
+    monkeypatch.setattr(fit, "synchronize", lambda device: happened.append(f"wait for {device}"))
+    monkeypatch.setattr(time, "perf_counter", reading)
+    arm = make_fast_arm(tiny_model("llama"), PLAN, SETTINGS)
+    first = happened.index("wait for cpu")
+    assert happened[first : first + 5] == [
+        "wait for cpu", "read the clock", "compute", "wait for cpu", "read the clock",
+    ]  # fmt: skip
+    trial = fast_part(arm).prefix_trial
+    assert trial is not None
+    assert trial.seconds == 3.0

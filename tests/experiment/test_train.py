@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from rich.console import Console
 from frostline.arms import prepare, shared_parts
 from frostline.corpus import Batch
 from frostline.engine import Arm, StepOutcome
+from frostline.experiment import train
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm
 from frostline.experiment.checkpoints import Pace
 from frostline.experiment.measuring import UntouchedLosses
@@ -119,6 +123,44 @@ def test_an_arm_that_cannot_go_on_stops_alone_with_its_cause(
         (failed,) = records_of(replicate.journal_of("full").records(), ArmFailed)
         assert (failed.step, failed.cause) == (1, cause)
         assert len(losses(replicate, "full")) == 1
+
+
+def test_an_arm_that_failed_leaves_its_memory_to_the_others(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step, held, left = Arm.take_step, [], []
+
+    def failing(self: Arm, batch: Batch, step: int) -> StepOutcome:
+        outcome = take_step(self, batch, step)
+        if self.name == "full" and step == 1:
+            (_, parameter), *_ = self.applied.trainable_parameters()
+            moments = self.optimizer.state[parameter]["exp_avg"]
+            held.extend([weakref.ref(parameter), weakref.ref(moments), weakref.ref(self)])
+            raise RuntimeError("no")
+        if step == 2:
+            gc.collect()
+            left.extend(own for own in held if own() is not None)
+        return outcome
+
+    monkeypatch.setattr(Arm, "take_step", failing)
+    with replicate_of(recipe_file, tmp_path / "run", TWO) as replicate:
+        run_replicate(replicate)
+        assert len(losses(replicate, "freeze")) == STEPS
+    assert len(held) == 3
+    assert left == []
+
+
+def test_on_a_gpu_memory_is_given_back_between_groups_of_arms(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(
+        train, "_train_together", lambda replicate, group: happened.append(" ".join(arm.name for arm in group))
+    )
+    monkeypatch.setattr(train, "give_back_device_memory", lambda device: happened.append(f"give back on {device}"))
+    with replicate_of(recipe_file, tmp_path / "run", TWO) as replicate:
+        run_replicate(replace(replicate, prepared=replace(replicate.prepared, schedule="one-by-one")))
+    assert happened == ["full", "give back on cpu", "freeze", "give back on cpu"]
 
 
 def test_an_arm_that_cannot_even_begin_stops_alone(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.measures import memory_method, peak_bytes, reset_peak
+from frostline.measures import memory_method, peak_bytes, reserved_peak_bytes, reset_peak
+from tests.builders.gpu import DEVICE, StandInGpu
 
 CPU = torch.device("cpu")
 MEBIBYTE = 1 << 20
@@ -72,3 +73,10 @@ def test_without_proc_the_peak_is_that_of_getrusage_and_cannot_be_reset(
     unit = 1 if sys.platform == "darwin" else 1024
     assert peak_bytes(CPU) == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     assert not reset_peak(CPU)
+
+
+def test_on_a_gpu_tensors_are_counted_and_beside_them_what_the_allocator_held(gpu: StandInGpu) -> None:
+    assert reset_peak(DEVICE)
+    assert (peak_bytes(DEVICE), reserved_peak_bytes(DEVICE)) == (gpu.allocated_bytes, gpu.reserved_bytes)
+    assert gpu.asked == ["begin the peak anew"]
+    assert reserved_peak_bytes(CPU) is None

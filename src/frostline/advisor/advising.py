@@ -27,7 +27,8 @@ from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.signal_scores import steadiness_of
 from frostline.advisor.trial import deciding_windows
-from frostline.arms import facts_of, pinned, prepare, require_first_step
+from frostline.arms import doubt_of_repeats, facts_of, pinned, prepare, require_first_step
+from frostline.engine import settle_device
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
@@ -155,6 +156,7 @@ def _advise(
             "training": recipe.training.of_steps(recipe.training.steps),
         }
     )
+    settle_device(own.training.device)
     left = _read_left(folder, own, budget, last, names)
     with own.locating_errors():
         begun = None if left is None else left.facts
@@ -197,6 +199,8 @@ def _advise(
         for made in candidates:
             if made.candidate not in advice.candidates:
                 record(made)
+        if (doubt := doubt_of_repeats(prepared)) is not None:
+            progress.say(doubt)
         with _quick_collections():
             run_race(prepared, advice, record, progress, deciding, cache)
             race_control(prepared, inputs, advice, record, progress, deciding, cache)

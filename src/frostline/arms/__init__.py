@@ -1,6 +1,7 @@
 """Is everything there, and how does an arm come to be?"""
 
 from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, settle_steps, steps_within, with_steps
+from frostline.arms.device_memory import leave_device
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
@@ -34,7 +35,9 @@ from frostline.arms.rates import (
     trial_training,
 )
 from frostline.arms.reading import ReadCorpora, read_corpora
+from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
+from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
 from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
@@ -43,6 +46,7 @@ __all__ = [
     "FIRST_VISITS",
     "FP32_BYTES",
     "FULL_RATE",
+    "LOW_SHARE",
     "MEGABYTE",
     "MOMENTS_BYTES",
     "STEPS",
@@ -55,6 +59,7 @@ __all__ = [
     "ReadCorpora",
     "RunBytes",
     "SettledSteps",
+    "Speed",
     "Visits",
     "alone",
     "bring_rows",
@@ -63,6 +68,7 @@ __all__ = [
     "choose_for",
     "choose_rate",
     "dated",
+    "doubt_of_repeats",
     "epoch_steps",
     "evaluated_windows",
     "facts_of",
@@ -72,9 +78,12 @@ __all__ = [
     "free_bytes",
     "grid_of",
     "journal_bytes",
+    "leave_device",
+    "low_share_advice",
     "make_arm",
     "measure_peak_memory",
     "model_for_arm",
+    "needed_flops",
     "next_rate",
     "pinned",
     "pinned_beside",
@@ -90,6 +99,7 @@ __all__ = [
     "saved_model_bytes",
     "settle_steps",
     "shared_parts",
+    "speed_of",
     "start_rate",
     "steps_within",
     "take_turns",

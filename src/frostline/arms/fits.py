@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
-from frostline.engine import resolve_device
+from frostline.engine import free_device_bytes, resolve_device
 from frostline.errors import FrostlineError, TrainingError
 from frostline.free_memory import free_memory_bytes
 from frostline.loading import model_without_memory
@@ -28,7 +28,7 @@ TRAINED_BYTES = 2 * FP32_BYTES + MOMENTS_BYTES
 def free_bytes(device: torch.device) -> int:
     """Bytes of memory that are free on `device`."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return free_device_bytes(device)
     return free_memory_bytes()
 
 

@@ -26,6 +26,8 @@ class MemoryMeasure:
     method: str
     peak_bytes: int
     model_bytes: int
+    reserved_bytes: int | None = None
+    """What the allocator of a GPU held at most, tensors included; None on a CPU."""
 
 
 def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
@@ -54,8 +56,8 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
     """Train `arm_name` for a few steps in this process and read its peak."""
     from frostline.arms.make import make_arm, shared_parts
     from frostline.arms.prepared import prepare
-    from frostline.engine import give_back_freed_memory
-    from frostline.measures import memory_method, peak_bytes, reset_peak
+    from frostline.engine import give_back_device_memory, give_back_freed_memory
+    from frostline.measures import memory_method, peak_bytes, reserved_peak_bytes, reset_peak
 
     # Only this arm: nothing that belongs to another may be in memory.
     alone = {
@@ -72,11 +74,13 @@ def measure_here(recipe: Recipe, arm_name: str, cache: Path) -> MemoryMeasure:
         unproved = dict.fromkeys((name for name, _ in prepared.model.named_parameters()), "")
         arm = make_arm(prepared, prepared.arms[arm_name], seed, hashed=unproved)
         give_back_freed_memory()
+        give_back_device_memory(prepared.device)
         reset_peak(prepared.device)
         for step in range(min(STEPS, training.steps)):
             arm.take_step(prepared.corpus.batch(seed, step, training.batch * training.accumulation), step)
     model_bytes = sum(parameter.numel() * parameter.element_size() for parameter in arm.model.parameters())
-    return MemoryMeasure(memory_method(prepared.device), peak_bytes(prepared.device), model_bytes)
+    device = prepared.device
+    return MemoryMeasure(memory_method(device), peak_bytes(device), model_bytes, reserved_peak_bytes(device))
 
 
 if __name__ == "__main__":

@@ -262,4 +262,6 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     tokens = recipe.training.batch * recipe.windows.length
     needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
     free = free_bytes(device)
+    if device.type == "cuda":  # the base is there already, and on the CPU mapped from its file
+        free += sum(parameter.nbytes for parameter in model.parameters())
     return "lock-step" if needed < free * 2 / 3 else "one-by-one"

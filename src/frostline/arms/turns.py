@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from frostline.arms.make import alone, make_arm, shared_parts
 from frostline.arms.prepared import Prepared
 from frostline.corpus import Batch
-from frostline.engine import Arm, StepOutcome, is_out_of_memory, turn_order
+from frostline.engine import Arm, StepOutcome, give_back_device_memory, is_out_of_memory, turn_order
 from frostline.errors import TrainingError
 
 FIRST_VISITS = 4
@@ -35,10 +35,6 @@ class Visits:
 
 def take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> dict[str, Visits]:
     """`FIRST_VISITS` steps of every arm on new windows and `rounds` on these again, by arm. Raises `TrainingError`."""
-    seed, training = prepared.recipe.seeds[0], prepared.recipe.training
-    windows = training.batch * training.accumulation
-    # With random offsets windows do not come back: each visit is a first one.
-    come_back = prepared.recipe.windows.order == "epochs"
     names = list(prepared.arms)
     together = prepared.schedule == "lock-step"
     if not together:
@@ -46,20 +42,30 @@ def take_turns(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> d
     found: dict[str, Visits] = {}
     for group in [names] if together else [[name] for name in names]:
         say(f"Timing {', '.join(group)}")
-        with shared_parts(prepared, None) as sharing:
-            arms = [make_arm(alone(sharing, arm), arm, seed, say=say) for arm in map(sharing.arms.__getitem__, group)]
-            visits = {arm.name: Visits(arm.forward.stores_prefix and come_back, [], [], []) for arm in arms}
-            for turn in range(FIRST_VISITS + rounds):
-                started = time.perf_counter()
-                batch = prepared.corpus.batch(seed, turn % FIRST_VISITS if come_back else turn, windows)
-                data_seconds = time.perf_counter() - started
-                for arm in turn_order(arms, turn):
-                    outcome = _step(arm, batch)
-                    own = visits[arm.name]
-                    (own.first if turn < FIRST_VISITS else own.later).append(outcome)
-                    own.data_seconds.append(data_seconds)
-            found |= visits
+        found |= _visits_of(prepared, group, rounds, say)
+        give_back_device_memory(prepared.device)
     return found
+
+
+def _visits_of(prepared: Prepared, group: list[str], rounds: int, say: Callable[[str], None]) -> dict[str, Visits]:
+    """Those of arms that are in memory together; they are gone afterwards."""
+    seed, training = prepared.recipe.seeds[0], prepared.recipe.training
+    windows = training.batch * training.accumulation
+    # With random offsets windows do not come back: each visit is a first one.
+    come_back = prepared.recipe.windows.order == "epochs"
+    with shared_parts(prepared, None) as sharing:
+        arms = [make_arm(alone(sharing, arm), arm, seed, say=say) for arm in map(sharing.arms.__getitem__, group)]
+        visits = {arm.name: Visits(arm.forward.stores_prefix and come_back, [], [], []) for arm in arms}
+        for turn in range(FIRST_VISITS + rounds):
+            started = time.perf_counter()
+            batch = prepared.corpus.batch(seed, turn % FIRST_VISITS if come_back else turn, windows)
+            data_seconds = time.perf_counter() - started
+            for arm in turn_order(arms, turn):
+                outcome = _step(arm, batch)
+                own = visits[arm.name]
+                (own.first if turn < FIRST_VISITS else own.later).append(outcome)
+                own.data_seconds.append(data_seconds)
+    return visits
 
 
 def _step(arm: Arm, batch: Batch) -> StepOutcome:

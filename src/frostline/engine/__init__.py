@@ -12,6 +12,7 @@ from frostline.engine.device import (
     random_devices,
     resolve_device,
     resolve_precision,
+    settle_device,
     synchronize,
 )
 from frostline.engine.fast import FastForward
@@ -121,6 +122,7 @@ __all__ = [
     "saved_bytes",
     "set_dropout",
     "set_randomness",
+    "settle_device",
     "split_batch",
     "state_of",
     "synchronize",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -28,7 +28,7 @@ class PhaseSeconds:
 class _Mark(Protocol):
     """What of `torch.cuda.Event` is used: a place in the device's queue, which gets its time when it comes up."""
 
-    def elapsed_time(self, later: Any, /) -> float: ...
+    def elapsed_time(self, later: object, /) -> float: ...
 
     def synchronize(self) -> None: ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -45,6 +45,12 @@ def resolve_device(wanted: str) -> torch.device:
         _set_environment()
         _compute_deterministically()
     return device
+
+
+def settle_device(wanted: str) -> None:
+    """Settle what a run on `wanted` settles, if it can be had: the machine is described as it is for such a run."""
+    with suppress(RecipeError):
+        resolve_device(wanted)
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:

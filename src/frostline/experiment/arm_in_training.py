@@ -8,10 +8,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from frostline.arms import PlannedArm, make_arm, model_for_arm
-from frostline.engine import Arm, cause_of, restore, state_of
+from frostline.engine import Arm, cause_of, give_back_device_memory, restore, state_of
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
@@ -46,6 +46,8 @@ class ArmInTraining:
     """The end of what the journal holds about these steps."""
     steps_in_all: int
     """Steps that it is to take."""
+    step_seconds: list[float] = field(default_factory=list)
+    """Of the timed steps of this process."""
     began_at: int = 0
     """Step at which this process began with it."""
     failed: bool = False
@@ -56,7 +58,12 @@ class ArmInTraining:
     @property
     def name(self) -> str:
         """Name of the arm."""
-        return self.arm.name
+        return self.journal.place.arm
+
+    def fail(self) -> None:
+        """Mark it as failed, and let go of the arm: the others of its group need its memory more."""
+        self.failed = True
+        del self.arm, self.watch
 
     def save(self) -> bool:
         """Save a checkpoint, unless the newest one holds as much. Raises `RunFolderError`."""
@@ -125,9 +132,18 @@ def on_its_own(replicate: Replicate, name: str, arm: ArmInTraining | None = None
         raise
     except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
         if arm is not None:
-            arm.failed = True
+            arm.fail()
         replicate.time_left.forget(replicate.journal_of(name).place)
         _record_failure(replicate, name, 0 if arm is None else arm.steps, error)
+        _forget_frames(error)
+        give_back_device_memory(replicate.prepared.device)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions held that `error` has left: the arm, and all that a failed pass had made."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def fail_before_training(replicate: Replicate, name: str, cause: str) -> None:

@@ -22,7 +22,9 @@ from frostline.arms import (
     Prepared,
     SettledSteps,
     dated,
+    doubt_of_repeats,
     facts_of,
+    leave_device,
     measure_peak_memory,
     pinned,
     pinned_beside,
@@ -34,6 +36,7 @@ from frostline.arms import (
     shared_parts,
     with_steps,
 )
+from frostline.engine import settle_device
 from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_in_training import fail_before_training
 from frostline.experiment.arm_store import ArmStore, open_arm_store
@@ -143,6 +146,7 @@ def resume_experiment(
             if standing(run_folder) == "finished" and not retry_failed:
                 progress.say("The run has finished: nothing is left to do.")
                 return RunResult(run_folder, "finished")
+            settle_device(recipe.training.device)
             left = read_left(run_folder)
             require_accepted(run_folder, left.changes, accept_changes)
             variants = _Variants(recipe, cache, progress, run_folder, left)
@@ -239,26 +243,21 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 for arm, own in variants.settled.get(variant.label, {}).items():
                     journal.append(StepsSettled(variant.label, arm, own.steps, own.seconds_per_step))
                 store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
-                trained = any(reads_an_epoch(prepared, arm) for arm in prepared.arms)
-                with shared_parts(prepared, variants.cache) as sharing:
-                    journalled = {own.layer for own in left.layers_filled if own.variant == variant.label}
-                    filling = Filling(sharing, journal, progress, time_left, journalled)
-                    base = Replicate(
-                        sharing,
-                        variant.recipe.seeds[0],
-                        journal,
-                        progress,
-                        UntouchedLosses(sharing, trained=trained),
-                        store,
-                        retry_failed,
-                        conditions_changed=bool(variants.changes) or left.went_on_changed,
-                        saving=saving,
-                        time_left=time_left,
-                        fill=filling.ensure,
-                    )
-                    settled = _run_variant(base, left)
+                base = Replicate(
+                    prepared,
+                    variant.recipe.seeds[0],
+                    journal,
+                    progress,
+                    UntouchedLosses(prepared),
+                    store,
+                    retry_failed,
+                    conditions_changed=bool(variants.changes) or left.went_on_changed,
+                    saving=saving,
+                    time_left=time_left,
+                )
+                settled = _run_sharing(base, left, variants.cache)
                 if variant.recipe.measures.memory:
-                    _measure_memory(variants, settled, journal, store, time_left)
+                    _measure_memory(variants, leave_device(settled), journal, store, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
@@ -271,6 +270,18 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             with suppress(OSError):
                 folder.rmdir()  # unless something lies there: trained models, checkpoints of failed arms
     return RunResult(run_folder, status, exit_code)
+
+
+def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:
+    """Run the variant of `base` with what its arms share, which is gone afterwards."""
+    filled = {own.layer for own in left.layers_filled if own.variant == base.prepared.variant}
+    with shared_parts(base.prepared, cache) as sharing:
+        if (doubt := doubt_of_repeats(sharing)) is not None:
+            base.progress.say(doubt)
+        filling = Filling(sharing, base.journal, base.progress, base.time_left, filled)
+        losses = UntouchedLosses(sharing, trained=any(reads_an_epoch(sharing, arm) for arm in sharing.arms))
+        settled = _run_variant(replace(base, prepared=sharing, untouched_losses=losses, fill=filling.ensure), left)
+    return replace(settled, shared=None)
 
 
 def _run_variant(base: Replicate, left: Left) -> Prepared:
@@ -345,7 +356,7 @@ def _measure_memory(
         except TrainingError as error:
             variants.progress.say(f"Not measured: {error}")
             continue
-        journal.append(PeakMemory(prepared.variant, arm, measured.method, measured.peak_bytes, measured.model_bytes))
+        journal.append(PeakMemory(prepared.variant, arm, **asdict(measured)))
 
 
 def _peak_memory(variants: _Variants, prepared: Prepared, arm: str, store: ArmStore | None) -> MemoryMeasure:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows
-from frostline.engine import StepOutcome, turn_order
+from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows, speed_of
+from frostline.engine import StepOutcome, give_back_device_memory, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
 from frostline.experiment.measuring import (
@@ -66,6 +66,7 @@ def run_replicate(replicate: Replicate) -> None:
         replicate.fill()
     for group in [arms] if prepared.schedule == "lock-step" else [[planned] for planned in arms]:
         _train_together(replicate, group)
+        give_back_device_memory(prepared.device)
 
 
 def _is_to_be_trained(replicate: Replicate, name: str) -> bool:
@@ -181,6 +182,8 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
         journal.append(PlanChanged(*journal.place, step, list(change.thawed), list(change.frozen), trained_now))
     untimed = step - arm.began_at < replicate.prepared.recipe.training.untimed_steps
     journal.append(record_of(StepTaken, journal.place, outcome, untimed=untimed))
+    if not untimed:
+        arm.step_seconds.append(outcome.seconds)
     norms = arm.watch.after_step(step)
     if norms is not None:
         journal.append(record_of(WeightChange, journal.place, norms, step=step))
@@ -192,7 +195,10 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
 def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     """Measure the trained model, prove what was frozen, and export the model if the recipe asks for it."""
     prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
-    time_left = replicate.time_left
+    time_left, stored = replicate.time_left, arm.arm.forward.stores_prefix
+    planned = prepared.arms_of(replicate.seed)[arm.name]
+    if (speed := speed_of(prepared, planned, arm.step_seconds, stores_prefix=stored)) is not None:
+        replicate.progress.say(f"Arm {arm.name}: {speed.sentence}")
     with time_left.doing(journal.place, Work("evaluate")):
         trained = reads_an_epoch(prepared, arm.name)
         beginning = arm.arm.forward.beginning(arm.steps)

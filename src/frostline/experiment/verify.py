@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from frostline.arms import OwnText, Prepared, facts_of, pinned, prepare
 from frostline.corpus import Corpus
+from frostline.engine import settle_device
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
 from frostline.loading import load_model
@@ -91,6 +92,7 @@ def _findings(
         yield _steps(variant)
     yield from _sealed(run_folder)
     settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
+    settle_device(run.recipe.training.device)
     changes = changes_of_machine(run.started.environment, describe_machine())
     for variant in run.variants:
         try:

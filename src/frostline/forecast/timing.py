@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from frostline.arms import (
     Prepared,
     Visits,
+    leave_device,
     measure_peak_memory,
+    needed_flops,
     prepare,
     require_first_step,
     take_turns,
@@ -148,6 +150,7 @@ def time_recipe(
         prepared = _prepare(variant, cache, say)
         require_first_step(prepared)
         visits = take_turns(prepared, rounds, say)
+        prepared = leave_device(prepared)
         peaks = _peak_memory(prepared.recipe, cache, say) if memory else {}
         timings.append(_timing(prepared, visits, rounds, peaks))
     return timings
@@ -177,9 +180,7 @@ def _timing(prepared: Prepared, visits: dict[str, Visits], rounds: int, peaks: d
     for name, own in visits.items():
         planned = prepared.arms[name]
         cost = planned.cost
-        needed = cost.step_flops
-        if own.stores_prefix:
-            needed = (1 - cost.ceiling_cached) * cost.full_step_flops
+        needed = needed_flops(cost, stores_prefix=own.stores_prefix)
         seconds = _seconds(own.later)
         is_baseline = name == recipe.baseline_arm
         paired = np.column_stack([seconds, _seconds(visits[recipe.baseline_arm].later)])

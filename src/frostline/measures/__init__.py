@@ -8,7 +8,7 @@ from frostline.measures.hashing import TensorDigests, state_tensors, tensor_dige
 from frostline.measures.head import MOST_TOKENS, Apart, head_where_logits_are_many
 from frostline.measures.identity import ModelIdentity, forward_conditions, identify
 from frostline.measures.judge import Judge, judge_of
-from frostline.measures.memory import memory_method, peak_bytes, reset_peak
+from frostline.measures.memory import memory_method, peak_bytes, reserved_peak_bytes, reset_peak
 from frostline.measures.perplexity import continuation_losses
 from frostline.measures.quality import bleu, distinct, repetition, self_bleu
 from frostline.measures.sampling import end_token_ids, prompts_at_once, sample_continuations
@@ -46,6 +46,7 @@ __all__ = [
     "prompts_at_once",
     "repetition",
     "require_going_on",
+    "reserved_peak_bytes",
     "reset_peak",
     "sample_continuations",
     "self_bleu",

@@ -72,6 +72,12 @@ class TensorDigests:
             digest.update(f"{_header(name, own.tensor)}{own.sha256}\n".encode())
         return digest.hexdigest()
 
+    def without_tensors(self) -> TensorDigests:
+        """The same hashes of names, types and shapes, without holding the memory of any tensor."""
+        return TensorDigests(
+            {name: HashedTensor(own.tensor.to("meta"), None, own.sha256) for name, own in self.hashed.items()}
+        )
+
 
 def tensor_digests(named_tensors: Iterable[tuple[str, Tensor]], known: TensorDigests | None = None) -> TensorDigests:
     """The hashes of `named_tensors`; of those that are, or equal, one of the same name in `known` they are known.

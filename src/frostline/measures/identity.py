@@ -47,6 +47,10 @@ class ModelIdentity:
         """SHA-256 of parameters and persistent buffers."""
         return self.weights.sha256
 
+    def let_go(self) -> None:
+        """Hold no weight's memory from now on: what was hashed is known, but an arm's copy is not told by it."""
+        vars(self)["weights"] = self.weights.without_tensors()
+
 
 def identify(model: PreTrainedModel, trusted_code: str | None = None) -> ModelIdentity:
     """The identity of `model`, just loaded; `trusted_code` is the pin of the code that came with it and was run.

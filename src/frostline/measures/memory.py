@@ -30,6 +30,14 @@ def peak_bytes(device: torch.device) -> int:
     return _largest_resident_set() if mark is None else mark
 
 
+def reserved_peak_bytes(device: torch.device) -> int | None:
+    """Most that the allocator held since `reset_peak`, tensors and what lay unused between them; None on a CPU.
+
+    Beside it CUDA has a context of some hundred megabytes in each process, of which no process is told.
+    """
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
+
+
 def reset_peak(device: torch.device) -> bool:
     """Let `peak_bytes` begin anew with what is in use now. False where the system cannot (CPU, other than Linux)."""
     if device.type == "cuda":

@@ -148,7 +148,7 @@ def true_continuations_frame(lines: Lines) -> pl.DataFrame:
 
 
 def memory_frame(lines: Lines) -> pl.DataFrame:
-    """One row an arm: variant, arm, method, peak_bytes, model_bytes."""
+    """One row an arm: variant, arm, method, peak_bytes, model_bytes, reserved_bytes."""
     return _records(lines, PeakMemory)
 
 

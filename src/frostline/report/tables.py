@@ -92,7 +92,7 @@ class RunTables:
         return self._losses.select("variant", "seed", "arm", "step", "seconds", "untimed")
 
     def memory(self) -> pl.DataFrame:
-        """One row an arm: variant, arm, method, peak_bytes, model_bytes."""
+        """One row an arm: variant, arm, method, peak_bytes, model_bytes, reserved_bytes."""
         return frames.memory_frame(self.lines)
 
     def claims(self) -> pl.DataFrame:

@@ -29,9 +29,9 @@ from frostline.run_folder.text_records import Continuation, TrueContinuation
 
 WALL_CLOCK_FIELDS = frozenset(
     {
-        "at", "seconds", "seconds_in_all", "peak_bytes", "environment", "fresh", "reused_from", "untimed",
-        "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached", "expected_peak_bytes",
-        "computed_windows", "computed_bytes",
+        "at", "seconds", "seconds_in_all", "peak_bytes", "reserved_bytes", "environment", "fresh", "reused_from",
+        "untimed", "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached",
+        "expected_peak_bytes", "computed_windows", "computed_bytes",
     }
 )  # fmt: skip
 
@@ -284,6 +284,8 @@ class PeakMemory:
     peak_bytes: int
     model_bytes: int
     """Bytes of the model's weights, for scale."""
+    reserved_bytes: int | None = None
+    """On CUDA what the allocator held at most, `peak_bytes` of tensors included; null on a CPU."""
 
 
 @dataclass(frozen=True)

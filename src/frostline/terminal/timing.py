@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from frostline.forecast import Timing
+from frostline.arms import Speed
+from frostline.forecast import ArmTiming, Timing
 from frostline.report import MISSING, numbers
 from frostline.terminal.tables import at_most, empty_table
 from frostline.text import one_line
@@ -30,6 +33,8 @@ def draw_timing(timing: Timing) -> RenderableType:
         f"of peak: needed products over time, as a share of {timing.peak_flops_per_second / 1e9:,.0f} GFLOP/s, "
         "the best product of two large matrices measured here.",
     ]
+    if timing.device.startswith("cuda"):
+        notes += [f"{one_line(arm.arm)}: {told}" for arm in timing.arms if (told := _speed(timing, arm))]
     if stored:
         notes.append("first visit: a step on windows whose prefix is not stored yet.")
     return Padding(
@@ -43,6 +48,12 @@ def draw_timing(timing: Timing) -> RenderableType:
         ),
         (0, 1),
     )
+
+
+def _speed(timing: Timing, arm: ArmTiming) -> str:
+    """What a GPU makes of its time, which a CPU always makes full use of."""
+    seconds = arm.step_seconds.value
+    return Speed(timing.tokens / seconds, arm.share_of_peak).sentence if math.isfinite(seconds) else ""
 
 
 def _table(timing: Timing) -> Table:
