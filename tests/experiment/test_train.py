@@ -128,7 +128,9 @@ def test_an_arm_that_cannot_go_on_stops_alone_with_its_cause(
 def test_an_arm_that_failed_leaves_its_memory_to_the_others(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_step, held, left = Arm.take_step, [], []
+    take_step = Arm.take_step
+    held: list[weakref.ref[object]] = []
+    left: list[weakref.ref[object]] = []
 
     def failing(self: Arm, batch: Batch, step: int) -> StepOutcome:
         outcome = take_step(self, batch, step)

@@ -18,7 +18,6 @@ from scipy.optimize import nnls
 
 from frostline.advisor.candidates import exists
 from frostline.arms import (
-    MOMENTS_BYTES,
     PlannedArm,
     Prepared,
     make_arm,
@@ -27,7 +26,7 @@ from frostline.arms import (
     tensor_bytes,
     trained_values,
 )
-from frostline.engine import is_out_of_memory, largest_part, saved_bytes
+from frostline.engine import is_out_of_memory, largest_part, moments_bytes, saved_bytes
 from frostline.errors import TrainingError
 from frostline.plans import PlanCost, ResolvedPlan
 from frostline.recipe import ArmSettings
@@ -127,7 +126,7 @@ def price_of(model: PriceModel, prepared: Prepared, planned: PlannedArm) -> Pric
         step_seconds=step,
         step_seconds_cached=max(0.0, step - model.seconds[0] * prefix),
         peak_bytes=model.base_bytes + tensor_bytes(prepared, resolved, kept),
-        optimizer_bytes=MOMENTS_BYTES * trained_values(resolved),
+        optimizer_bytes=moments_bytes(prepared.recipe.training, trained_values(resolved)),
     )
 
 

@@ -38,7 +38,7 @@ from frostline.arms.reading import ReadCorpora, read_corpora
 from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
-from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
+from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "FULL_RATE",
     "LOW_SHARE",
     "MEGABYTE",
-    "MOMENTS_BYTES",
     "STEPS",
     "USUAL_TRIALS",
     "MemoryMeasure",

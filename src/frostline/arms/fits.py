@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
-from frostline.engine import free_device_bytes, resolve_device
+from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.engine import free_device_bytes, moments_bytes, resolve_device
 from frostline.errors import FrostlineError, TrainingError
 from frostline.free_memory import free_memory_bytes
 from frostline.loading import model_without_memory
@@ -21,7 +21,7 @@ from frostline.plans import ModelMap, Plan, ResolvedPlan, map_model
 from frostline.readable import size
 from frostline.recipe import ArmSettings, Recipe
 
-TRAINED_BYTES = 2 * FP32_BYTES + MOMENTS_BYTES
+TRAINED_BYTES = 2 * FP32_BYTES
 """Bytes of a weight that trains, its gradient and its two moments."""
 
 
@@ -57,9 +57,10 @@ def require_fitting(recipe: Recipe, cache: Path) -> None:
 def least_bytes(recipe: Recipe, resolved: ResolvedPlan) -> int:
     """What an arm holds at the least, alone."""
     trained = trained_values(resolved)
+    own = TRAINED_BYTES * trained + moments_bytes(recipe.training, trained)
     if recipe.training.engine == "fast":
-        return TRAINED_BYTES * trained
-    return TRAINED_BYTES * trained + FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
+        return own
+    return own + FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
 
 
 def _resolved(arm: ArmSettings, model: PreTrainedModel, model_map: ModelMap) -> ResolvedPlan | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from frostline.arms.prepared import Prepared
-from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, trained_values
-from frostline.engine import CHUNK_BYTES, trained_parameters
+from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.engine import CHUNK_BYTES, NF4_BYTES, moments_bytes, trained_parameters
 from frostline.plans import Portion, ResolvedPlan
 
-BF16_BYTES, INT8_BYTES = 2, 1
+BF16_BYTES = 2
+PACKED_BYTES = {"int8": 1.0, "nf4": NF4_BYTES}
 LOSS_BUFFERS = 8
 """Memory of the loss over a chunk in multiples of its logits: in fp32 and bf16, their softmax, their gradients."""
 PLAIN_LOSS_BUFFERS = 3
@@ -19,8 +20,8 @@ do not fit into the holes that are left. Fitted to peaks of the embedded model; 
 
 def tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
     """Peak of all tensors of an arm alone: at the end of the forward pass, or once all gradients are there."""
-    standing = _weight_bytes(prepared, resolved) + MOMENTS_BYTES * trained_values(resolved)
-    return standing + step_bytes(prepared, resolved, saved_bytes)
+    moments = moments_bytes(prepared.recipe.training, trained_values(resolved))
+    return _weight_bytes(prepared, resolved) + moments + step_bytes(prepared, resolved, saved_bytes)
 
 
 def step_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
@@ -53,21 +54,20 @@ def vocabulary_of(prepared: Prepared) -> int:
 def _converts(prepared: Prepared) -> bool:
     """Whether arms hold frozen matrices in another precision than fp32."""
     training = prepared.recipe.training
-    return training.engine == "fast" and (prepared.precision == "bf16" or training.frozen_weights == "int8")
+    return training.engine == "fast" and (prepared.precision == "bf16" or training.frozen_weights != "exact")
 
 
 def _copy_bytes(prepared: Prepared, resolved: ResolvedPlan, portion: Portion) -> int:
     """Bytes of the copy of a frozen matrix in the precision of its use; 0 where it has none."""
     if portion.parameter in trained_parameters(resolved):
         return 0
-    int8 = prepared.recipe.training.frozen_weights == "int8"
-    held = INT8_BYTES if int8 else BF16_BYTES
+    held = PACKED_BYTES.get(prepared.recipe.training.frozen_weights, float(BF16_BYTES))
     is_head = resolved.map.head_name in portion.aliases
     if not _is_matrix(portion) and not (is_head and prepared.precision == "bf16"):
         return 0
     if prepared.model.get_parameter(portion.parameter).element_size() <= held:
         return 0  # the file has it so
-    return portion.values * (BF16_BYTES if is_head else held)
+    return round(portion.values * (BF16_BYTES if is_head else held))
 
 
 def _is_matrix(portion: Portion) -> bool:

@@ -17,7 +17,7 @@ from frostline.arms.rates import start_rate
 from frostline.arms.trained import in_place_bytes, trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
-from frostline.engine import Fit, SharedParts
+from frostline.engine import Fit, SharedParts, moments_bytes
 from frostline.errors import PlanError, at
 from frostline.loading import commit_of, require_step
 from frostline.measures import Judge, ModelIdentity
@@ -38,8 +38,6 @@ from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_r
 
 LARGEST_RESIDENT_SHARE = 0.5
 """Share of the free memory that the weights of a model may take and stay there, frozen layers included."""
-ADAM_BYTES_PER_WEIGHT = 12
-"""Gradient and two moments in fp32 of each trained weight."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +254,7 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     needed = (1.5 if fast else 1) * in_place_bytes(model)
     for plan in (arm.resolved for arm in arms.values()):
         trained = trained_values(plan)
-        needed += 4 * (trained if fast else weights) + ADAM_BYTES_PER_WEIGHT * trained
+        needed += 4 * (trained if fast else weights) + 4 * trained + moments_bytes(recipe.training, trained)
     # Activations and the logits of one step, which the arms use in turn.
     config = model.config.get_text_config()
     tokens = recipe.training.batch * recipe.windows.length

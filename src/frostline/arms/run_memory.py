@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from frostline.arms.disk import checkpoint_bytes
 from frostline.arms.memory import BF16_BYTES, held_bytes, step_bytes, vocabulary_of
 from frostline.arms.prepared import PlannedArm, Prepared
-from frostline.arms.trained import FP32_BYTES, MOMENTS_BYTES, in_place_bytes, trained_values
-from frostline.engine import SHARD_BYTES
+from frostline.arms.trained import FP32_BYTES, in_place_bytes, trained_values
+from frostline.engine import SHARD_BYTES, moments_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
 from frostline.plans import select_from
 
@@ -123,7 +123,7 @@ def _standing(prepared: Prepared, arm: PlannedArm) -> int:
     else:
         own = FP32_BYTES * resolved.map.values
     adapters = FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0
-    return own + adapters + MOMENTS_BYTES * trained_values(resolved)
+    return own + adapters + moments_bytes(prepared.recipe.training, trained_values(resolved))
 
 
 def _converted(prepared: Prepared) -> int:

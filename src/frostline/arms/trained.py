@@ -7,8 +7,6 @@ from transformers import PreTrainedModel
 from frostline.plans import ResolvedPlan
 
 FP32_BYTES = 4
-MOMENTS_BYTES = 8
-"""Bytes of AdamW's two moments, for each trained weight."""
 
 
 def trained_values(resolved: ResolvedPlan) -> int:

@@ -13,7 +13,7 @@ from frostline.arms.fits import require_fitting
 from frostline.arms.own_text import OwnText, write_own_text
 from frostline.arms.padding import without_needless_mask
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
-from frostline.engine import on_device, require_compiler, resolve_device, resolve_precision
+from frostline.engine import on_device, require_compiler, require_low_bit, resolve_device, resolve_precision
 from frostline.errors import RecipeError, at
 from frostline.loading import (
     context_length,
@@ -52,6 +52,7 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
     precision = resolve_precision(recipe.training.precision, device)
     if recipe.training.compile and recipe.training.engine == "fast":
         require_compiler(device.type)
+    require_low_bit(recipe.training, device)
     say(f"Model: {recipe.model.source}")
     if needs_conversion(recipe.model, cache):
         say("Converting the embedded model to safetensors, once")

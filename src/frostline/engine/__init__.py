@@ -27,6 +27,9 @@ from frostline.engine.filed_weights import (
 from frostline.engine.fit import SAME_BATCH_TOLERANCE, Fit, SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
+from frostline.engine.low_bit import require_low_bit
+from frostline.engine.nf4_weights import BYTES_PER_WEIGHT as NF4_BYTES
+from frostline.engine.optimizer import moments_bytes
 from frostline.engine.parts import cut_like_widths, largest_part, split_batch
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast
@@ -56,6 +59,7 @@ from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
 __all__ = [
     "CHUNK_BYTES",
     "FILED_TYPES",
+    "NF4_BYTES",
     "SAME_BATCH_TOLERANCE",
     "SHARD_BYTES",
     "Arm",
@@ -108,12 +112,14 @@ __all__ = [
     "may_stay_as_filed",
     "measured_peak",
     "measured_rates",
+    "moments_bytes",
     "next_token_loss",
     "on_device",
     "own_head_loss",
     "random_devices",
     "read_state",
     "require_compiler",
+    "require_low_bit",
     "require_room_for_fill",
     "resolve_device",
     "resolve_precision",

@@ -22,6 +22,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.device import random_devices
 from frostline.engine.learning_rate import learning_rate_at
+from frostline.engine.optimizer import make_optimizer
 from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
@@ -175,13 +176,11 @@ class Arm:
         )
         self.model = self.applied.model
         self.forward = ReferenceForward(self.model, device, precision) if forward is None else forward(self.applied)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = make_optimizer(
             [parameter for _, parameter in self.applied.trainable_parameters()],
-            lr=learning_rate,
-            betas=training.betas,
-            eps=training.epsilon,
+            training,
+            learning_rate=learning_rate,
             weight_decay=weight_decay,
-            fused=True,
         )
 
     def take_step(self, batch: Batch, step: int) -> StepOutcome:
@@ -234,13 +233,10 @@ class Arm:
         return outcome
 
     def optimizer_bytes(self) -> int:
-        """Bytes of the optimizer's state now."""
-        return sum(
-            value.numel() * value.element_size()
-            for state in self.optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        )
+        """Bytes of the optimizer's state now; what its tensors share counts once."""
+        kept = [value for state in self.optimizer.state.values() for value in state.values()]
+        tensors = {value.data_ptr(): value for value in kept if isinstance(value, Tensor)}
+        return sum(value.numel() * value.element_size() for value in tensors.values())
 
     def follow_plan(self, step: int) -> PlanStep | None:
         """Apply the plan's changes that are due at `step`; what is frozen leaves the optimizer with its state."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from frostline.engine.arm import Arm
+from frostline.engine.optimizer import restore_state, saved_state
 from frostline.errors import RunFolderError
 from frostline.storage import write_file
 
@@ -42,7 +43,7 @@ class ArmState:
     steps: int
     """Steps taken so far."""
     tensors: dict[str, Tensor]
-    """`weight/NAME` for whatever trained so far, and `exp_avg/NAME` and so on of what trains now, all in fp32."""
+    """`weight/NAME` for whatever trained so far, and `exp_avg/NAME` and so on of what trains now."""
     frozen_sha256: dict[str, str]
     """SHA-256 of each portion that is frozen now, as it was when it was frozen."""
     moved: list[str]
@@ -60,8 +61,8 @@ def state_of(arm: Arm, steps: int) -> ArmState:
         f"{WEIGHT}/{name}": parameter.detach() for name, parameter in arm.applied.trained_until(max(0, steps - 1))
     }
     for name, parameter in arm.applied.trainable_parameters():
-        for key, value in arm.optimizer.state.get(parameter, {}).items():
-            tensors[f"{key}/{name}"] = torch.as_tensor(value).detach()
+        for key, value in saved_state(arm.optimizer, parameter):
+            tensors[f"{key}/{name}"] = value
     return ArmState(steps, tensors, arm.applied.frozen_sha256(), arm.applied.moved)
 
 
@@ -78,9 +79,8 @@ def restore(arm: Arm, state: ArmState) -> None:
         own = [key for key in state.tensors if key.partition("/")[2] == name and key not in known]
         known.update(own)
         if own:
-            arm.optimizer.state[parameter] = {
-                key.partition("/")[0]: state.tensors[key].to(parameter.device, copy=True) for key in own
-            }
+            saved = {key.partition("/")[0]: state.tensors[key] for key in own}
+            restore_state(arm.optimizer, parameter, saved)
     foreign = sorted(set(state.tensors) - known)
     if foreign:
         raise RunFolderError(f"the checkpoint holds '{foreign[0]}', which this arm does not train.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -28,7 +29,8 @@ class PhaseSeconds:
 class _Mark(Protocol):
     """What of `torch.cuda.Event` is used: a place in the device's queue, which gets its time when it comes up."""
 
-    def elapsed_time(self, later: object, /) -> float: ...
+    @property
+    def elapsed_time(self) -> Callable[..., float]: ...
 
     def synchronize(self) -> None: ...
 

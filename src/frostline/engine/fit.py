@@ -23,6 +23,7 @@ from frostline.engine.arm import to_device
 from frostline.engine.device import random_devices, synchronize
 from frostline.engine.frozen_weights import FrozenWeights, HeldWeights
 from frostline.engine.int8_weights import quantise_frozen
+from frostline.engine.nf4_weights import pack_frozen_in_nf4
 from frostline.engine.partly_trained import use_needed_gradients
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
@@ -180,7 +181,7 @@ def fit_model(
         known = shared.fits.get(question)
         if known is not None and not known.converted:
             return FittedModel(applied, known, HeldWeights(applied), body, tuple(known.notes))
-        if known is not None or precision != "bf16" or training.frozen_weights == "int8":
+        if known is not None or precision != "bf16" or training.frozen_weights != "exact":
             held, notes = _hold_frozen(applied, shared, training)
             converted = True
         else:
@@ -198,7 +199,7 @@ def fit_model(
 
 def _question(applied: AppliedPlan, training: TrainingSettings, precision: str) -> str:
     """What the answer depends on: the plan; where all arms begin as the same bits, only where its prefixes end."""
-    if precision == "fp32" and applied.plan.lora is None and training.frozen_weights != "int8":
+    if precision == "fp32" and applied.plan.lora is None and training.frozen_weights == "exact":
         return f"prefixes of {prefix_depths(applied.resolved)}"
     return applied.plan.text
 
@@ -206,14 +207,14 @@ def _question(applied: AppliedPlan, training: TrainingSettings, precision: str) 
 def _hold_frozen(
     applied: AppliedPlan, shared: SharedParts, training: TrainingSettings
 ) -> tuple[HeldWeights, tuple[str, ...]]:
-    """Frozen weights in the precision in which they are used, or in int8; and what is to be told of it."""
-    if training.frozen_weights != "int8":
+    """Frozen weights in the precision in which they are used, or in fewer bits; and what is to be told of it."""
+    if training.frozen_weights == "exact":
         held = shared.frozen.hold(applied)
         _forget_bases(applied, shared, held)
         return held, ()
     model = applied.model
     bases = {name: value.data for name, value in model.named_parameters()}
-    report = quantise_frozen(applied)
+    report = quantise_frozen(applied) if training.frozen_weights == "int8" else pack_frozen_in_nf4(applied)
     held = HeldWeights(applied)
     for name, parameter in model.named_parameters():
         if parameter.dtype != bases[name].dtype:
@@ -222,7 +223,7 @@ def _hold_frozen(
         let_go_of(bases.values())
         held.forget_bases()
     note = (
-        f"{report.matrices} frozen matrices are held in int8: inexact, by up to "
+        f"{report.matrices} frozen matrices are held in {training.frozen_weights}: inexact, by up to "
         f"{percent(report.largest_relative_error)} of their norm."
     )
     return held, (note,)

@@ -93,7 +93,8 @@ def _train_together(replicate: Replicate, planned_arms: Sequence[PlannedArm]) ->
             time_left.skip(place, Work("evaluate"), evaluations)
     if not arms:
         return
-    bytes_to_save = sum(checkpoint_bytes(prepared.arms_of(replicate.seed)[arm.name].resolved) for arm in arms)
+    of_seed = prepared.arms_of(replicate.seed)
+    bytes_to_save = sum(checkpoint_bytes(prepared.recipe.training, of_seed[arm.name].resolved) for arm in arms)
     folder = replicate.journal.run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER
     pace = Pace(prepared.recipe.checkpoints, expected_save_seconds(folder, bytes_to_save))
     steps = {arm.name: arm.steps_in_all for arm in arms}

@@ -16,7 +16,6 @@ import psutil
 
 from frostline.arms import (
     MEGABYTE,
-    MOMENTS_BYTES,
     USUAL_TRIALS,
     PlannedArm,
     Prepared,
@@ -38,7 +37,13 @@ from frostline.arms import (
     trial_training,
 )
 from frostline.arms import STEPS as MEMORY_STEPS
-from frostline.engine import PrefixTrial, default_disk_bytes, default_memory_bytes, resolve_device
+from frostline.engine import (
+    PrefixTrial,
+    default_disk_bytes,
+    default_memory_bytes,
+    moments_bytes,
+    resolve_device,
+)
 from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 from frostline.readable import size
@@ -210,7 +215,7 @@ def _arm(
         ceiling=cost.ceiling,
         ceiling_cached=cost.ceiling_cached,
         peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
-        optimizer_bytes=MOMENTS_BYTES * trained,
+        optimizer_bytes=moments_bytes(training, trained),
         saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
 
@@ -314,6 +319,8 @@ def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:
 
 def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
     warnings = []
+    if inexact := prepared.recipe.training.inexact:
+        warnings.append(f"Inexact, for all arms alike: {' and '.join(inexact)}.")
     if found.memory_bytes > found.free_memory_bytes and all(
         arm.peak_bytes <= found.free_memory_bytes for arm in found.arms
     ):

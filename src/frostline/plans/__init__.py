@@ -10,7 +10,7 @@ from frostline.plans.adapters import (
 from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.calls import record_calls, undisturbed
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
-from frostline.plans.fused import FROZEN_SCALE, JoinedPortions, is_split, value_of
+from frostline.plans.fused import FROZEN_SCALE, UNPACKED, JoinedPortions, is_split, value_of
 from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
@@ -23,6 +23,7 @@ from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep,
 __all__ = [
     "FROZEN_SCALE",
     "PROBE_ERRORS",
+    "UNPACKED",
     "AppliedPlan",
     "FrozenCheck",
     "JoinedPortions",

@@ -10,7 +10,7 @@ Files know nothing of it. Whoever saves in the middle of training (`Trainer`, `s
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from frostline.tensor_bytes import value_type
 
 FROZEN_SCALE = "frozen_scale"
 """Buffer of a module whose frozen matrix is held in integers (the engine's choice): the matrix is both multiplied."""
+UNPACKED = "unpacked_weight"
+"""Attribute of a module whose frozen matrix is held in some other way: called, it gives the matrix in fp32."""
 
 
 class JoinedPortions(nn.Module):
@@ -114,7 +116,10 @@ def _held(model: nn.Module, name: str) -> Tensor:
         value: object = getattr(owner, own)
     assert isinstance(value, Tensor)
     value = value.detach()
-    return value if value.is_floating_point() else value * owner.get_buffer(FROZEN_SCALE)
+    if value.is_floating_point():
+        return value
+    unpack: Callable[[], Tensor] | None = vars(owner).get(UNPACKED)
+    return value * owner.get_buffer(FROZEN_SCALE) if unpack is None else unpack()
 
 
 def _joined_matrices(owner: nn.Module) -> dict[str, JoinedPortions]:

@@ -122,7 +122,7 @@ _LATER_KEYS = {
 """Keys of a corpus that came after 0.1.0, with their defaults."""
 _LATER_KEYS_OF: dict[str, dict[str, object]] = {
     "windows": {"beginning": "auto", "race": 16},
-    "training": {"rates": None},
+    "training": {"rates": None, "optimizer": "adamw"},
     "measures": {"judge": None},
 }
 """The same of sections that every recipe has."""

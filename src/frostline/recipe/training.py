@@ -89,8 +89,10 @@ class TrainingSettings(Settings):
     engine: Literal["fast", "reference"] = "fast"
     """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop it is tested against."""
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
-    frozen_weights: Literal["exact", "int8"] = "exact"
-    """`int8` keeps frozen matrices in a quarter of the memory: inexact, for models that would not fit."""
+    frozen_weights: Literal["exact", "int8", "nf4"] = "exact"
+    """`int8`, `nf4`: frozen matrices in a quarter, or a seventh, of the memory; inexact, for what would not fit."""
+    optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
+    """`adamw-8bit`: its two moments in a quarter of the memory; inexact, for what would not fit."""
     checkpointing: bool = False
     """Recompute the activations of the layers that train instead of keeping them: less memory, more time."""
     compile: bool = False
@@ -118,6 +120,16 @@ class TrainingSettings(Settings):
         written: dict[str, object] = write(self)
         written.pop("seconds" if self.seconds is None else "steps", None)
         return written
+
+    @property
+    def inexact(self) -> tuple[str, ...]:
+        """What of it is inexact, in phrases; it is the same for all arms."""
+        phrases = []
+        if self.frozen_weights != "exact" and self.engine == "fast":
+            phrases.append(f"frozen matrices in {self.frozen_weights}")
+        if self.optimizer == "adamw-8bit":
+            phrases.append("AdamW with its moments in 8 bits")
+        return tuple(phrases)
 
     def of_steps(self, steps: int) -> TrainingSettings:
         """The same, for so many steps."""

@@ -213,6 +213,8 @@ def alerts_of(summary: RunSummary) -> list[str]:
                 f"{where}{numbers.share(variant.held_out_overlap)} of the held-out text stands in the training text "
                 "too (in runs of 16 tokens): the held-out loss shows in part what was learnt by heart."
             )
+        if variant.inexact:
+            alerts.append(f"{where}Inexact, for all arms alike: {' and '.join(variant.inexact)}.")
         alerts += [f"{where}{sentence}" for sentence in _divergence(variant)]
         if not variant.checks.pairing_holds:
             alerts.append(f"{where}The arms were not paired. {variant.checks.pairing}")

@@ -163,6 +163,7 @@ def _summarise_variant(variant: VariantRun) -> VariantSummary:
         held_out_overlap=prepared.corpus.held_out_overlap,
         epochs=windows_read / max(1, prepared.corpus.windows),
         precision=prepared.precision,
+        inexact=list(recipe.training.inexact),
         device=prepared.device,
         schedule=prepared.schedule,
         common_share_of_corpus=prepared.common_share_of_corpus,

@@ -150,6 +150,8 @@ class VariantSummary:
     """Each arm beside the baseline at equal time, and down to an equal loss, one sentence each."""
     fronts: list[FrontPoint] = field(default_factory=list)
     """Every arm in the trade of loss against time and against memory."""
+    inexact: list[str] = field(default_factory=list)
+    """What of the training is inexact for all arms alike, such as `frozen matrices in nf4`; empty where nothing is."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -53,7 +51,7 @@ def draw_timing(timing: Timing) -> RenderableType:
 def _speed(timing: Timing, arm: ArmTiming) -> str:
     """What a GPU makes of its time, which a CPU always makes full use of."""
     seconds = arm.step_seconds.value
-    return Speed(timing.tokens / seconds, arm.share_of_peak).sentence if math.isfinite(seconds) else ""
+    return Speed(timing.tokens / seconds, arm.share_of_peak).sentence if seconds else ""
 
 
 def _table(timing: Timing) -> Table:
