@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from frostline.engine import low_bit, require_low_bit
-from frostline.errors import RecipeError
+from frostline.errors import FrostlineError, MissingExtraError
 from frostline.recipe import TrainingSettings
 from tests.builders.experiments import run_tiny, write_experiment
 
@@ -56,35 +56,36 @@ def wrong(matrix: torch.Tensor, **settings: object) -> tuple[torch.Tensor, Simpl
     [
         (
             not_installed,
-            "training.frozen_weights: 'nf4' needs bitsandbytes, which is not installed. "
-            "Install it with pip install 'frostline[low-bit]', or use 'int8'.",
-            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which is not installed. "
-            "Install it with pip install 'frostline[low-bit]', or use 'adamw'.",
+            "training.frozen_weights: 'nf4' needs the package 'bitsandbytes'. "
+            'Install it: pip install "frostline[low-bit]"',
+            "training.optimizer: 'adamw-8bit' needs the package 'bitsandbytes'. "
+            'Install it: pip install "frostline[low-bit]"',
         ),
         (
             broken,
-            "training.frozen_weights: 'nf4' needs bitsandbytes, which cannot be loaded (libcudart.so.12: cannot open "
-            "shared object file). Install it with pip install 'frostline[low-bit]', or use 'int8'.",
-            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which cannot be loaded (libcudart.so.12: cannot open "
-            "shared object file). Install it with pip install 'frostline[low-bit]', or use 'adamw'.",
+            "training.frozen_weights: 'nf4' needs bitsandbytes, which does not run (libcudart.so.12: cannot open "
+            "shared object file) on this machine's CPU. Use 'int8'.",
+            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which does not run (libcudart.so.12: cannot open "
+            "shared object file) on this machine's CPU. Use 'adamw'.",
         ),
         (
             lambda: SimpleNamespace(
                 functional=SimpleNamespace(quantize_4bit=raising), optim=SimpleNamespace(AdamW8bit=raising)
             ),
-            "training.frozen_weights: 'nf4' needs bitsandbytes, which does not run here (this CPU has no AVX2). "
-            "Use 'int8'.",
-            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which does not run here (this CPU has no AVX2). "
-            "Use 'adamw'.",
+            "training.frozen_weights: 'nf4' needs bitsandbytes, which does not run (this CPU has no AVX2) "
+            "on this machine's CPU. Use 'int8'.",
+            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which does not run (this CPU has no AVX2) "
+            "on this machine's CPU. Use 'adamw'.",
         ),
         (
             lambda: SimpleNamespace(
                 functional=SimpleNamespace(quantize_4bit=wrong, dequantize_4bit=lambda matrix, state: -matrix),
                 optim=SimpleNamespace(AdamW8bit=torch.optim.AdamW),
             ),
-            "training.frozen_weights: 'nf4' needs bitsandbytes, which gives wrong results on this device. Use 'int8'.",
-            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which gives wrong results on this device. "
-            "Use 'adamw'.",
+            "training.frozen_weights: 'nf4' needs bitsandbytes, which gives wrong results on this machine's "
+            "CPU. Use 'int8'.",
+            "training.optimizer: 'adamw-8bit' needs bitsandbytes, which gives wrong results on this machine's "
+            "CPU. Use 'adamw'.",
         ),
     ],
 )
@@ -93,7 +94,7 @@ def test_it_is_refused_in_a_sentence(
 ) -> None:
     importing(monkeypatch, answer)
     for training, sentence in ((NF4, nf4), (EIGHT_BIT, eight_bit)):
-        with pytest.raises(RecipeError) as caught:
+        with pytest.raises(FrostlineError) as caught:
             require_low_bit(training, CPU)
         assert str(caught.value) == sentence
         assert len(sentence) < 300
@@ -108,7 +109,7 @@ def test_whoever_asks_for_neither_need_not_have_it(monkeypatch: pytest.MonkeyPat
 def test_a_run_is_refused_before_it_has_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     importing(monkeypatch, not_installed)
     recipe = write_experiment(tmp_path)
-    with pytest.raises(RecipeError, match=r"key 'training\.optimizer': 'adamw-8bit' needs bitsandbytes"):
+    with pytest.raises(MissingExtraError, match=r"key 'training\.optimizer': 'adamw-8bit' needs the package"):
         run_tiny(recipe, tmp_path / "run", ("training.optimizer=adamw-8bit",))
     assert not (tmp_path / "run").exists()
 

@@ -269,3 +269,19 @@ def test_a_recorded_or_varied_recipe_leaves_open_what_the_recipe_left_open() -> 
     assert parse_recipe(dump_recipe(said)).corpus.column == "text"
     # Recipes of earlier versions were recorded with the default.
     assert recipe_hash(said) == recipe_hash(parse_recipe(dump_recipe(said).replace("column: text", "column: null")))
+
+
+def test_what_is_inexact_is_known_from_the_recipe_alone() -> None:
+    def inexact(**training: object) -> tuple[str, ...]:
+        return parse_recipe(MINIMAL, {f"training.{key}": value for key, value in training.items()}).training.inexact
+
+    assert inexact() == ()
+    assert inexact(frozen_weights="nf4") == ("frozen matrices in nf4",)
+    assert inexact(frozen_weights="int8", engine="reference") == ()
+    both = inexact(frozen_weights="int8", optimizer="adamw-8bit")
+    assert both == ("frozen matrices in int8", "AdamW with its moments in 8 bits")
+
+
+def test_a_recipe_that_names_the_usual_optimizer_is_the_one_that_does_not() -> None:
+    hashes = [recipe_hash(parse_recipe(MINIMAL, given)) for given in ({}, {"training.optimizer": "adamw"})]
+    assert hashes[0] == hashes[1] != recipe_hash(parse_recipe(MINIMAL, {"training.optimizer": "adamw-8bit"}))

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from frostline.errors import RecipeError
+from frostline.errors import MissingExtraError, RecipeError
 from frostline.recipe import TrainingSettings
 
-INSTALL = "pip install 'frostline[low-bit]'"
+INSTALL = 'Install it: pip install "frostline[low-bit]"'
 _SIZE = 4096
 """Values of the smallest tensor whose moments it keeps in 8 bits."""
 
@@ -32,7 +32,7 @@ def bitsandbytes() -> Any:  # noqa: ANN401  # a module without types
 
 
 def require_low_bit(training: TrainingSettings, device: torch.device) -> None:
-    """Raise `RecipeError` where `training` asks for something in few bits that cannot be had on `device`."""
+    """Raise `MissingExtraError` or `RecipeError` where `device` cannot do what `training` asks for in few bits."""
     if training.frozen_weights == "nf4" and training.engine == "fast":
         _require("frozen_weights", "nf4", "int8", device)
     if training.optimizer == "adamw-8bit":
@@ -42,20 +42,17 @@ def require_low_bit(training: TrainingSettings, device: torch.device) -> None:
 def _require(key: str, wanted: str, instead: str, device: torch.device) -> None:
     try:
         bitsandbytes()
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "bitsandbytes"
-        found = "is not installed" if missing else f"cannot be loaded ({_first_line(error)})"
-        raise _refused(key, wanted, f"which {found}", f"Install it with {INSTALL}, or use '{instead}'.") from error
-    try:
-        works = _nf4_works(device) if wanted == "nf4" else _moments_work(device)
+        trouble = None if (_nf4_works(device) if wanted == "nf4" else _moments_work(device)) else "gives wrong results"
     except Exception as error:  # whatever it is, it does not run
-        raise _refused(key, wanted, f"which does not run here ({_first_line(error)})", f"Use '{instead}'.") from error
-    if not works:
-        raise _refused(key, wanted, "which gives wrong results on this device", f"Use '{instead}'.")
-
-
-def _refused(key: str, wanted: str, what: str, remedy: str) -> RecipeError:
-    return RecipeError(f"'{wanted}' needs bitsandbytes, {what}.", remedy).at("training", key)
+        if isinstance(error, ModuleNotFoundError) and error.name == "bitsandbytes":
+            missing = MissingExtraError(f"'{wanted}' needs the package 'bitsandbytes'.", INSTALL)
+            raise missing.at("training", key) from error
+        trouble = f"does not run ({_first_line(error)})"
+    if trouble is not None:
+        raise RecipeError(
+            f"'{wanted}' needs bitsandbytes, which {trouble} on this machine's {device.type.upper()}.",
+            f"Use '{instead}'.",
+        ).at("training", key)
 
 
 def _first_line(error: Exception) -> str:
