@@ -123,6 +123,8 @@ def test_what_fits_is_found_out_without_the_logits_of_more_than_a_few_tokens_of_
     assert isinstance(arm.forward, FastForward)
     assert (arm.forward.head, max(read)) == ("linear", 6)
     assert arm.forward.prefix_trial is not None
+
+
 def test_a_head_is_known_where_fewer_rows_are_rounded_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, batch = F.linear, random_batch(99)
 

@@ -1,4 +1,4 @@
-"""What is inexact is said where results are read: in the report, by `show` and by `estimate`; it repeats all the same."""
+"""What is inexact is said where results are read: in the report, by `show`, by `estimate`; it repeats all the same."""
 
 from __future__ import annotations
 

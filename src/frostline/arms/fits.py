@@ -22,7 +22,7 @@ from frostline.readable import size
 from frostline.recipe import ArmSettings, Recipe
 
 TRAINED_BYTES = 2 * FP32_BYTES
-"""Bytes of a weight that trains, its gradient and its two moments."""
+"""Bytes of a weight that trains and its gradient; its moments come on top."""
 
 
 def free_bytes(device: torch.device) -> int:

@@ -133,4 +133,4 @@ def _converted(prepared: Prepared) -> int:
 
 def _saving(prepared: Prepared, arm: PlannedArm) -> int:
     largest = FP32_BYTES * max(portion.values for portion in arm.resolved.portions)
-    return SAVED_COPIES * min(checkpoint_bytes(arm.resolved), SHARD_BYTES + largest)
+    return SAVED_COPIES * min(checkpoint_bytes(prepared.recipe.training, arm.resolved), SHARD_BYTES + largest)
