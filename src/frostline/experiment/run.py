@@ -255,9 +255,9 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                     saving=saving,
                     time_left=time_left,
                 )
-                settled = _run_sharing(base, left, variants.cache)
+                settled = leave_device(_run_sharing(base, left, variants.cache))
                 if variant.recipe.measures.memory:
-                    _measure_memory(variants, leave_device(settled), journal, store, time_left)
+                    _measure_memory(variants, settled, journal, store, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code

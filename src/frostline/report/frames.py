@@ -42,6 +42,7 @@ Lines = list[dict[str, object]]
 _TYPES: Final[Mapping[str, pl.DataType]] = {
     "str": pl.String(),
     "int": pl.Int64(),
+    "int | None": pl.Int64(),
     "float": pl.Float64(),
     "bool": pl.Boolean(),
     "list[str]": pl.List(pl.String()),
