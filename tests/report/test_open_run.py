@@ -40,7 +40,7 @@ COLUMNS: dict[str, list[str]] = {
               "training_seconds", "clipped_share", "diverged"],
     "front": ["variant", "axis", "arm", "cost", "cost_low", "cost_high", "loss", "loss_low", "loss_high", "beaten",
               "surely_beaten"],
-    "memory": ["variant", "arm", "method", "peak_bytes", "model_bytes"],
+    "memory": ["variant", "arm", "method", "peak_bytes", "model_bytes", "reserved_bytes"],
     "claims": ["id", "claim", "variant", "arm", "verdict", "scope", "at_rates", *ESTIMATE, "p_value", "sentence",
                "statistic", "null",
                "margin",

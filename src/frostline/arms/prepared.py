@@ -261,5 +261,5 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
     free = free_bytes(device)
     if device.type == "cuda":  # the base is there already, and on the CPU mapped from its file
-        free += sum(parameter.nbytes for parameter in model.parameters())
+        free += in_place_bytes(model)
     return "lock-step" if needed < free * 2 / 3 else "one-by-one"
