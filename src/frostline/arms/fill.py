@@ -23,6 +23,7 @@ from frostline.engine import (
     Prefix,
     fill_needs,
     fill_rows,
+    give_back_freed_memory,
     held_in_fp32,
     is_filled,
     require_room_for_fill,
@@ -65,6 +66,7 @@ def fill(prepared: Prepared, *, tell: Callable[[int, int], None] = lambda done, 
     yield from fill_rows(prefix, windows, depths, tell=tell, layer_in_use=partial(_in_use, prefix))
     del prefix
     gc.collect()  # the arm that lent its model holds a cycle
+    give_back_freed_memory()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.corpus import Batch
 from frostline.engine import (
+    FILED_TYPES,
     Arm,
     FastForward,
     FrozenWeights,
@@ -30,12 +31,14 @@ from frostline.engine import (
     default_disk_bytes,
     default_memory_bytes,
     fit_model,
+    give_back_freed_memory,
     keep_freed_memory,
     measured_rates,
     window_key,
 )
 from frostline.measures import forward_conditions
-from frostline.plans import AppliedPlan
+from frostline.plans import AppliedPlan, decoder_stack
+from frostline.storage import let_go_of
 
 SAMPLE_WINDOWS = 2
 """Windows on which the engine tries its shortcuts beside the plain model."""
@@ -49,6 +52,7 @@ def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = Tr
     Without `keep_base` no copy is made: the base model itself becomes the arm, of which there may then be only one.
     """
     keep_freed_memory()
+    give_back_freed_memory()  # what checking the model took
     with _open_store(prepared, cache) as store:
         yield replace(prepared, shared=_parts(prepared, store, keep_base=keep_base))
 
@@ -91,6 +95,7 @@ def make_arm(
             keep_rows = choice.use
             keep_evaluated = keeps_evaluated(prepared, planned, fitted.prefix_trial, shared.store.room_bytes)
             say(f"Arm {planned.name}: {choice.sentence}")
+        _leave_memory(applied)
         return FastForward(
             fitted,
             shared,
@@ -207,6 +212,28 @@ def bring_rows(prepared: Prepared, arms: Iterable[Arm], batch: Batch, step: int)
 def _keys(batch: Batch) -> Iterator[bytes]:
     for row in range(len(batch.input_ids)):
         yield window_key(*batch.at_own_width(row))
+
+
+@contextmanager
+def lean(prepared: Prepared) -> Iterator[None]:
+    """Before and after the block, memory that the steps freed is given back, where the frozen layers had to leave.
+
+    Elsewhere it is kept: the next step asks for the same again.
+    """
+    if prepared.fills_rows:
+        give_back_freed_memory()
+    yield
+    if prepared.fills_rows:
+        let_go_of(parameter for parameter in prepared.model.parameters() if parameter.dtype in FILED_TYPES)
+        give_back_freed_memory()
+
+
+def _leave_memory(applied: AppliedPlan) -> None:
+    """Give back what trying the model took: copies that were made for it, and pages of layers that never train."""
+    _, layers = decoder_stack(applied.model)
+    depth = min(phase.prefix_layers for phase in applied.resolved.phases)
+    let_go_of(parameter for layer in layers[:depth] for parameter in layer.parameters())
+    give_back_freed_memory()
 
 
 def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:

@@ -22,6 +22,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.arm import Beginning, next_token_loss, to_device
 from frostline.engine.clock import StepClock
 from frostline.engine.compiled import compile_suffix
+from frostline.engine.filed_weights import FILED_TYPES, wider_copy
 from frostline.engine.fit import FittedModel, HeadKind, SharedParts, run_head
 from frostline.engine.frozen_weights import FrozenWeights, trained_parameters
 from frostline.engine.head_loss import chunked_loss, own_head_loss
@@ -32,6 +33,7 @@ from frostline.engine.stand_in import Forward, answering, body_output, hidden_of
 from frostline.engine.suffix_checkpointing import checkpoint_suffix
 from frostline.plans import ResolvedPlan, adapted_modules, decoder_stack
 from frostline.recipe import TrainingSettings
+from frostline.storage import let_go_of
 
 FEW_NOT_COUNTED = 0.1
 """Share of positions without a label that a head that trains computes all the same."""
@@ -171,7 +173,10 @@ class FastForward:
                 rows = rows.to(torch.bfloat16)
             weight = head.weight if self._head_weight is None else self._head_weight
             # Held as its file has it, the head is cast up once a pass, whatever the number of chunks.
-            return chunked_loss(rows, weight.to(rows.dtype), head.bias, counted, scale)
+            matrix = wider_copy(weight.detach(), rows.dtype) if weight.dtype in FILED_TYPES else weight.to(rows.dtype)
+            if matrix is not weight:
+                let_go_of((weight,))
+            return chunked_loss(rows, matrix, head.bias, counted, scale)
         body, output = self.body, self.fitted.fit.body_output
         assert body is not None
         assert output is not None

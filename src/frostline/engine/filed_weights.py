@@ -10,6 +10,7 @@ bits are those of a model in fp32; `loading` compares them, layer by layer, befo
 from __future__ import annotations
 
 import inspect
+import mmap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from transformers.pytorch_utils import Conv1D
 
 FILED_TYPES = (torch.bfloat16, torch.float16)
 """Types of a file whose values fp32 holds exactly, in half the memory."""
+LARGE_COPY_BYTES = 1 << 28
 
 
 def may_stay_as_filed(module: nn.Module) -> bool:
@@ -41,6 +43,17 @@ def cast_up_in_use(model: nn.Module) -> int:
             vars(module)["forward"] = CastUp(module)
             found += 1
     return found
+
+
+def wider_copy(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """`matrix` in `dtype`, for a moment: memory of a large copy goes back to the system with it.
+
+    A head's copy is the largest block of a step; kept by the allocator, it would lie in pieces at the next one.
+    """
+    size = matrix.numel() * dtype.itemsize
+    if matrix.device.type != "cpu" or size < LARGE_COPY_BYTES or matrix.dtype == dtype:
+        return matrix.to(dtype)
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).view(matrix.shape).copy_(matrix)
 
 
 def is_cast_up_in_use(module: nn.Module) -> bool:
@@ -64,7 +77,7 @@ def held_in_fp32(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     filed = [(parameter, parameter.data) for parameter in parameters if parameter.dtype in FILED_TYPES]
     try:
         for parameter, own in filed:
-            parameter.data = own.float()
+            parameter.data = wider_copy(own, torch.float32)
         yield
     finally:
         for parameter, own in filed:
@@ -123,7 +136,7 @@ class _CastUpProduct(torch.autograd.Function):
     ) -> Float[Tensor, "*batch outputs"]:
         ctx.save_for_backward(weight, *([hidden] if ctx.needs_input_grad[1] else []))  # type: ignore[attr-defined]
         ctx.transposed = transposed  # type: ignore[attr-defined]
-        matrix = weight.to(hidden.dtype)
+        matrix = wider_copy(weight, hidden.dtype)
         if not transposed:
             return F.linear(hidden, matrix, bias)
         assert bias is not None  # Conv1D always has one
@@ -138,7 +151,7 @@ class _CastUpProduct(torch.autograd.Function):
         hidden_gradient = weight_gradient = bias_gradient = None
         with torch.autocast(rows.device.type, enabled=False):
             if needs[0]:
-                matrix = weight.to(rows.dtype)
+                matrix = wider_copy(weight, rows.dtype)
                 flat = rows.mm(matrix.t() if transposed else matrix)
                 hidden_gradient = flat.view(*output_gradient.shape[:-1], flat.shape[-1])
             if needs[1]:

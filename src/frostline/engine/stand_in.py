@@ -93,6 +93,24 @@ def handing_out(layers: Sequence[nn.Module], output: object) -> dict[nn.Module, 
     return {layer: lambda *args, **kwargs: output for layer in layers}
 
 
+@contextmanager
+def shortened(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, only the first decoder layer runs, and the others return what it did: a model of one layer, no copy.
+
+    For what is asked of a head or of embeddings, whatever lies between: a large model need not be read for it.
+    """
+    _, layers = decoder_stack(model)
+    outputs: list[object] = []
+    run = layers[0].forward
+
+    def first(*args: object, **kwargs: object) -> object:
+        outputs[:] = [run(*args, **kwargs)]
+        return outputs[0]
+
+    with answering({layers[0]: first, **{layer: lambda *args, **kwargs: outputs[0] for layer in layers[1:]}}):
+        yield
+
+
 def hidden_of(output: object) -> Tensor | None:
     """The hidden state in what a layer or a model returns; None where there is none."""
     first = output[0] if isinstance(output, tuple | list | ModelOutput) else output

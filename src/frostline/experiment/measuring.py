@@ -7,7 +7,7 @@ from functools import partial
 
 from transformers import PreTrainedModel
 
-from frostline.arms import Prepared
+from frostline.arms import Prepared, lean
 from frostline.corpus import FREQUENCY_CLASSES
 from frostline.engine import Arm, Beginning
 from frostline.measures import (
@@ -61,17 +61,18 @@ def evaluate_everywhere(
     if trained:
         batches["trained"] = prepared.corpus.trained_sample(prepared.corpus.held_out_windows, EVALUATION_WINDOWS)
     classes = prepared.corpus.frequency_classes
-    return {
-        name: evaluate_loss(
-            model,
-            own,
-            device=prepared.device,
-            precision=prepared.precision,
-            classes=classes if name == "held_out" else None,
-            beginning=beginning,
-        )
-        for name, own in batches.items()
-    }
+    with lean(prepared):
+        return {
+            name: evaluate_loss(
+                model,
+                own,
+                device=prepared.device,
+                precision=prepared.precision,
+                classes=classes if name == "held_out" else None,
+                beginning=beginning,
+            )
+            for name, own in batches.items()
+        }
 
 
 def reads_an_epoch(prepared: Prepared, name: str) -> bool:

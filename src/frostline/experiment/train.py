@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows, speed_of
+from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows, lean, speed_of
 from frostline.engine import StepOutcome, give_back_device_memory, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
@@ -137,7 +137,8 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
             # A step and what it writes are never cut in two: a signal waits for the end of both.
             work = Work("step", arm.name)
             with uninterrupted(), on_its_own(replicate, arm.name, arm), time_left.doing(arm.journal.place, work):
-                outcome = arm.arm.take_step(batch, step)
+                with lean(prepared):
+                    outcome = arm.arm.take_step(batch, step)
                 _record_step(replicate, arm, outcome)
             if arm.failed:
                 continue

@@ -9,7 +9,7 @@ which it is not true is run as a whole, one window at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -30,8 +30,10 @@ from frostline.engine import (
     body_of,
     body_output,
     cut_like_widths,
+    held_in_fp32,
     hidden_of,
     run_head,
+    shortened,
     to_device,
 )
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses
@@ -173,9 +175,12 @@ def _losses_of(
     rows = hidden[:, :-1].flatten(0, 1).index_select(0, places)
     at_once = max(1, CHUNK_VALUES // _vocabulary(model))
     losses = torch.zeros(targets.shape, dtype=torch.float32, device=device)
-    for part, target, place in zip(rows.split(at_once), labels.split(at_once), places.split(at_once), strict=True):
-        logits = run_head(model, apart.body, apart.output, part, device, precision)
-        losses[place] = F.cross_entropy(logits.float(), target, reduction="none")
+    head = list(model.get_output_embeddings().parameters())
+    # Cast up once, where its file has it in 16 bits, and not for each part.
+    with held_in_fp32(head) if precision == "fp32" else nullcontext():
+        for part, target, place in zip(rows.split(at_once), labels.split(at_once), places.split(at_once), strict=True):
+            logits = run_head(model, apart.body, apart.output, part, device, precision)
+            losses[place] = F.cross_entropy(logits.float(), target, reduction="none")
     return losses.view(batch.labels.shape[0], batch.labels.shape[1] - 1)
 
 
@@ -185,7 +190,7 @@ def _try_apart(model: PreTrainedModel, ids: Tensor, device: torch.device, precis
     if body is None:
         return None
     ids = ids.to(device)
-    with autocast(precision, device):
+    with shortened(model), autocast(precision, device):
         output = body_output(model, body, ids, None)
         whole = model(input_ids=ids, use_cache=False).logits[0]
     hidden = hidden_of(output)

@@ -19,7 +19,8 @@ from frostline.plans.resolve import require_resolved_for, resolve_plan, select_f
 from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
 from frostline.recipe import WrittenPlan
-from frostline.tensor_bytes import byte_chunks
+from frostline.storage import let_go_of
+from frostline.tensor_bytes import byte_chunks, value_type
 
 
 def apply_plan(
@@ -220,8 +221,11 @@ class AppliedPlan:
 
     def _hash(self, name: str) -> bytes:
         digest = hashlib.sha256()
-        for chunk in byte_chunks(held_value_of(self.model, self._portions[name])):
+        value = held_value_of(self.model, self._portions[name])
+        for chunk in byte_chunks(value):
             digest.update(chunk)
+        if value_type(value) != value.dtype:
+            let_go_of((value,))  # as its file has it: nothing that trains, into which something may be written
         return digest.digest()
 
 

@@ -12,8 +12,10 @@ import mmap
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # a room below the arithmetic: whoever calls it has loaded torch
+    import torch
 
 _MAPS = Path("/proc/self/maps")
 _DONTNEED = 4
