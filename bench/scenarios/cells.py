@@ -92,4 +92,4 @@ def offsets(generator: Generator, cell: Cell) -> Floats:
 
 def arm_run(**known: object) -> ArmRun:
     """As much of an `ArmRun` as the functions under test read."""
-    return cast("ArmRun", SimpleNamespace(**known))
+    return cast("ArmRun", SimpleNamespace(**{"fill_seconds": 0.0, **known}))

@@ -322,8 +322,10 @@ class PrefixStore:
         own = self._identity.folder_name
         try:
             if self._granted_bytes < kind.record_bytes:
-                coming = self._waiting_bytes + kind.record_bytes
-                left = make_room(self._root, own, coming, self._disk_bound) - self._waiting_bytes
+                self._collect(0)  # what waits is on disk before its size is asked, and counts once
+                if not self._writing:
+                    return
+                left = make_room(self._root, own, kind.record_bytes, self._disk_bound)
                 if left < kind.record_bytes:
                     self._stop(self._no_room(self._root, kind.record_bytes))
                     return
