@@ -99,7 +99,9 @@ def test_a_family_that_goes_by_the_type_of_a_matrix_has_those_layers_in_fp32(
         return run(self, hidden_states.to(query.weight.dtype).float(), **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LlamaAttention, "forward", by_type)
-    filed = load(narrow, as_filed="fp32")
+    said: list[str] = []
+    filed = load_model(ModelSettings(source=str(narrow)), narrow, as_filed="fp32", say=said.append)
+    assert said == ["Layers of this LlamaForCausalLM are held in fp32: it uses their 16-bit matrices otherwise."]
     in_layers = {parameter.dtype for name, parameter in filed.named_parameters() if ".layers." in name}
     assert in_layers == {torch.float32}
     assert filed.get_input_embeddings().weight.dtype == torch.bfloat16

@@ -59,7 +59,7 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
     require_model_files(recipe.model, cache)
     require_fitting(recipe, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
-    model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision)
+    model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision, say=say)
     identity = identify(model, recipe.model.trusted_code)
     beginning = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
     _check_window_length(recipe, model, len(beginning))

@@ -127,6 +127,14 @@ def _embedded(module: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
     return output
 
 
+def linear_product(hidden: Tensor, matrix: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
+    """What `nn.Linear` computes, or `Conv1D` where `transposed`: by the same kernels, so with the same bits."""
+    if not transposed:
+        return F.linear(hidden, matrix, bias)
+    assert bias is not None  # Conv1D always has one
+    return torch.addmm(bias, hidden.view(-1, hidden.shape[-1]), matrix).view(*hidden.shape[:-1], matrix.shape[1])
+
+
 class _CastUpProduct(torch.autograd.Function):
     """hidden W^T + bias (hidden W + bias where `transposed`) with W cast to fp32; differentiable by all three."""
 
@@ -136,11 +144,7 @@ class _CastUpProduct(torch.autograd.Function):
     ) -> Float[Tensor, "*batch outputs"]:
         ctx.save_for_backward(weight, *([hidden] if ctx.needs_input_grad[1] else []))  # type: ignore[attr-defined]
         ctx.transposed = transposed  # type: ignore[attr-defined]
-        matrix = wider_copy(weight, hidden.dtype)
-        if not transposed:
-            return F.linear(hidden, matrix, bias)
-        assert bias is not None  # Conv1D always has one
-        return torch.addmm(bias, hidden.view(-1, hidden.shape[-1]), matrix).view(*hidden.shape[:-1], matrix.shape[1])
+        return linear_product(hidden, wider_copy(weight, hidden.dtype), bias, transposed=transposed)
 
     @staticmethod
     @once_differentiable

@@ -10,13 +10,13 @@ holds the transpose: there, rows of outputs are columns of the matrix.)
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
+from frostline.engine.filed_weights import linear_product
 from frostline.plans import JoinedPortions, Portion, feature_dimension
 
 Places = slice | Tensor
@@ -130,10 +130,7 @@ class _NeededProduct(torch.autograd.Function):
         # Not saved for backward: a second forward pass writes the same values into it, which autograd would refuse.
         ctx.matrix, ctx.transposed, ctx.places = matrix, transposed, places  # type: ignore[attr-defined]
         ctx.dtypes = [part.dtype for part in trained]  # type: ignore[attr-defined]
-        if not transposed:
-            return F.linear(hidden, matrix, bias)
-        assert bias is not None  # Conv1D always has one
-        return torch.addmm(bias, hidden.view(-1, hidden.shape[-1]), matrix).view(*hidden.shape[:-1], matrix.shape[1])
+        return linear_product(hidden, matrix, bias, transposed=transposed)
 
     @staticmethod
     @once_differentiable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -57,13 +58,18 @@ def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerB
 
 
 def load_model(
-    settings: ModelSettings, cache: Path, *, dropout: float | None = None, as_filed: str | None = None
+    settings: ModelSettings,
+    cache: Path,
+    *,
+    dropout: float | None = None,
+    as_filed: str | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> PreTrainedModel:
     """The pretrained model in fp32 on the CPU, in train mode; `dropout` replaces every dropout rate it has.
 
     With `as_filed`, a precision (`fp32` or `bf16`), matrices that the file has in bf16 or fp16 stay so, mapped, and are
     cast up where they are used: in that arithmetic the model computes what it computes in fp32, bit for bit, in half
-    the memory. What trains is to be cast up first.
+    the memory. What trains is to be cast up first. `say` is told where a family does not allow it.
 
     Every weight is that of the files, and the model is causal. Raises `ModelError` where it is not so, and where the
     model is missing, no causal language model, or has no safetensors weights.
@@ -89,8 +95,8 @@ def load_model(
     if not isinstance(model, PreTrainedModel) or report is None:
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
     require_as_stored(Loaded(model, report, stored, settings.source))
-    if as_filed is not None:
-        use_as_filed(model, as_filed)
+    if as_filed is not None and not use_as_filed(model, as_filed):
+        say(f"Layers of this {type(model).__name__} are held in fp32: it uses their 16-bit matrices otherwise.")
     require_trainable(model, settings)
     if dropout is not None:
         set_randomness(model, dropout)
