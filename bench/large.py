@@ -47,13 +47,13 @@ class Peak:
     read: int = 0
 
 
-def write_recipe(folder: Path, shape: str, steps: int, windows: int) -> Path:
+def write_recipe(folder: Path, shape: str, plan: str, steps: int, windows: int) -> Path:
     """The recipe of the run: one arm, rows filled before training."""
     text = folder / "text.txt"
     text.write_text(WORDS[0] * (40 * steps * windows), encoding="utf-8")
     recipe = folder / f"{shape}.yaml"
     content = {
-        "name": f"{shape} {PLANS[shape]}",
+        "name": f"{shape} {plan}",
         "question": "Does it fit?",
         "model": {"source": str(folder / shape)},
         "corpus": {"source": str(text), "tokens": 256 * (steps * windows + 6)},
@@ -63,7 +63,7 @@ def write_recipe(folder: Path, shape: str, steps: int, windows: int) -> Path:
             "prefix_cache": {"fill": "always", "memory_mb": 0},
         },
         "retention": "none",
-        "arms": {"top": {"train": [PLANS[shape]]}},
+        "arms": {"top": {"train": [plan]}},
         "measures": {"evaluate_every": 0, "memory": False, "sampling": {"prompts": 0}},
     }  # fmt: skip
     recipe.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("shape", choices=list(PLANS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=float, help="GB (1e9 bytes) that the process may use, mapped pages included")
+    parser.add_argument("--plan", help="selector of what trains, instead of that of the shape")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--windows", type=int, default=8, help="windows of 256 tokens in a step")
     options = parser.parse_args()
@@ -113,14 +114,15 @@ def main() -> None:
     if not (model / "config.json").exists():
         write_shape(options.shape, model, TYPES["bf16"])
     size = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-    recipe = write_recipe(options.folder.absolute(), options.shape, options.steps, options.windows)
+    plan = options.plan or PLANS[options.shape]
+    recipe = write_recipe(options.folder.absolute(), options.shape, plan, options.steps, options.windows)
     run = options.folder.absolute() / f"run-{options.shape}-{os.getpid()}"
     command = [sys.executable, "-m", "frostline", "run", str(recipe), "--out", str(run)]
     limit = None if options.limit is None else int(options.limit * 1e9)
     status, peaks = run_and_watch(command, limit, run.with_suffix(".log"))
     print(", ".join(f"{key}: {value}" for key, value in sorted(describe_machine().items())))
     bound = "no limit" if limit is None else f"a limit of {options.limit:g} GB"
-    print(f"{options.shape}, {size / 1e9:.2f} GB in bf16, {PLANS[options.shape]}, {options.windows} x 256, {bound}:")
+    print(f"{options.shape}, {size / 1e9:.2f} GB in bf16, {plan}, {options.windows} x 256, {bound}:")
     print(f"exit status {status}; log in {run.with_suffix('.log')}\n")
     print("| part | own memory, GB | mapped pages, GB | together, GB | read from disk, of the file |")
     print("| --- | --- | --- | --- | --- |")

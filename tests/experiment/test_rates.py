@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.arms import make_arm, prepare, race_seed
-from frostline.experiment import rates as racing
+from frostline.arms import make_arm, make_arm_of_base, prepare, race_seed
 from frostline.experiment import resume_experiment
 from frostline.interruption import Stopped
 from frostline.measures import evaluate_loss
@@ -109,7 +108,7 @@ def test_a_later_run_takes_races_from_the_store_and_writes_the_same(raced: Path,
 def test_a_race_that_was_stopped_in_a_trial_goes_on_and_ends_the_same(
     raced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: int
 ) -> None:
-    begin, begun = racing._begin, []
+    begin, begun = make_arm_of_base, []
 
     def stop_at(*arguments: object) -> object:
         begun.append(1)
@@ -117,11 +116,11 @@ def test_a_race_that_was_stopped_in_a_trial_goes_on_and_ends_the_same(
             raise Stopped(15)
         return begin(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(racing, "_begin", stop_at)
+    monkeypatch.setattr("frostline.experiment.rates.make_arm_of_base", stop_at)
     stopped = run_tiny(raced, tmp_path / "run")
     assert (stopped.status, stopped.exit_code) == ("interrupted", 143)
     assert len(records_of(read_journal(stopped.run_folder), RateTried)) == trial
-    monkeypatch.setattr(racing, "_begin", begin)
+    monkeypatch.setattr("frostline.experiment.rates.make_arm_of_base", begin)
     resume_experiment(stopped.run_folder, raced.parent / "cache", NoProgress())
     assert journal_without_clock(stopped.run_folder) == journal_without_clock(raced.parent / "first")
 

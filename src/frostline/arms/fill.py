@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from frostline.arms.make import make_arm, shared_parts
+from frostline.arms.make import make_arm_of_base, shared_parts
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.arms.rates import race_seed, trial_training
 from frostline.corpus import Batch
@@ -119,7 +119,7 @@ def _depths(prepared: Prepared) -> list[int]:
 def _prefix(prepared: Prepared) -> Prefix:
     """The bottom of the arm that starts highest: below, it holds every layer as all arms do."""
     planned = _highest(prepared)
-    forward = make_arm(prepared, planned, prepared.recipe.seeds[0]).forward
+    forward = make_arm_of_base(prepared, planned, prepared.recipe.seeds[0]).forward
     trial = forward.prefix_trial
     if forward.prefix is None or trial is None:
         refusal = forward.prefix_refusal or "the model has none that could be stored"

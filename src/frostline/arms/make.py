@@ -36,7 +36,7 @@ from frostline.engine import (
     measured_rates,
     window_key,
 )
-from frostline.measures import forward_conditions
+from frostline.measures import TensorDigests, forward_conditions, state_tensors, tensor_digests
 from frostline.plans import AppliedPlan, decoder_stack
 from frostline.storage import let_go_of
 
@@ -85,7 +85,9 @@ def make_arm(
 
     def fast_forward(applied: AppliedPlan) -> FastForward:
         sample = prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS)
-        fitted = fit_model(applied, shared, training, device=device, precision=precision, sample=sample)
+        fitted = fit_model(
+            applied, shared, training, device=device, precision=precision, sample=sample, few=prepared.prefix_streamed
+        )
         for note in fitted.notes:
             say(f"Arm {planned.name}: {note}")
         keep_rows = keep_evaluated = False
@@ -120,6 +122,17 @@ def make_arm(
         hashed=hashed,
         forward=fast_forward if training.engine == "fast" else None,
     )
+
+
+def make_arm_of_base(prepared: Prepared, planned: PlannedArm, seed: int) -> Arm:
+    """The arm at its first step; of what it shares with the base model nothing is hashed again."""
+    model = model_for_arm(prepared, planned)
+    return make_arm(prepared, planned, seed, model=model, hashed=base_digests(prepared, model).by_name)
+
+
+def base_digests(prepared: Prepared, model: PreTrainedModel) -> TensorDigests:
+    """The hashes of an arm's `model` before its first step."""
+    return tensor_digests(state_tensors(model), known=prepared.identity.weights)
 
 
 def choose_for(prepared: Prepared, planned: PlannedArm, trial: PrefixTrial, room_bytes: int) -> PrefixChoice:

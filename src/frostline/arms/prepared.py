@@ -14,12 +14,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from frostline.arms.fits import free_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
-from frostline.arms.trained import in_place_bytes, trained_values
+from frostline.arms.trained import trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
 from frostline.engine import Fit, SharedParts, moments_bytes
 from frostline.errors import PlanError, at
-from frostline.loading import commit_of, require_step
+from frostline.loading import commit_of, in_place_bytes, require_step
 from frostline.measures import Judge, ModelIdentity
 from frostline.plans import (
     Plan,
@@ -27,17 +27,15 @@ from frostline.plans import (
     ResolvedPlan,
     adapter_modules,
     ceiling_sentence,
+    few_layers,
     map_untouched,
     places_of,
     plan_cost,
     require_peft,
-    select,
+    select_from,
 )
 from frostline.recipe import BEST, ArmSettings, Recipe, Variant
 from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
-
-LARGEST_RESIDENT_SHARE = 0.5
-"""Share of the free memory that the weights of a model may take and stay there, frozen layers included."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -
         for seed, drawn in choices.arms_by_seed.items()
     }
     with at("measures", "watch"):
-        select(model, recipe.measures.watch)
+        select_from(next(iter(arms.values())).resolved.map, recipe.measures.watch)
     if len(arms) > 1 or any(arm.cost.ceiling > 0 for arm in arms.values()):
         for arm in arms.values():
             say(f"Arm {arm.name} {ceiling_sentence(arm.cost, arm.resolved)}")
@@ -161,7 +159,7 @@ def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -
         device=device,
         precision=precision,
         schedule=_resolve_schedule(recipe, model, arms, device),
-        prefix_streamed=in_place_bytes(model) > LARGEST_RESIDENT_SHARE * free_bytes(device),
+        prefix_streamed=untouched.streamed,
         samples_by_cache=untouched.by_cache,
         judge=load_judge(recipe, untouched, cache, say),
         chosen=choices.chosen,
@@ -176,8 +174,10 @@ def require_first_step(prepared: Prepared) -> None:
     trained = {
         portion.parameter for arm in prepared.arms.values() for portion in arm.resolved.trained_at(0).values()
     } | {portion.parameter for arm in prepared.arms.values() for portion in arm.resolved.targets}
+    layers = {layer for arm in prepared.arms.values() for layer in arm.resolved.trained_layers}
     batch = prepared.corpus.batch(prepared.recipe.seeds[0], 0, 1)
-    with prepared.recipe.locating_errors():
+    few = few_layers(prepared.model, layers, wanted=prepared.prefix_streamed)
+    with prepared.recipe.locating_errors(), few:
         require_step(prepared.model, prepared.recipe.model, batch, trained, prepared.precision)
 
 

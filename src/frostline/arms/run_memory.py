@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from frostline.arms.disk import checkpoint_bytes
 from frostline.arms.memory import BF16_BYTES, held_bytes, step_bytes, vocabulary_of
 from frostline.arms.prepared import PlannedArm, Prepared
-from frostline.arms.trained import FP32_BYTES, in_place_bytes, trained_values
+from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.engine import SHARD_BYTES, moments_bytes
+from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
 from frostline.plans import select_from
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
-
 from frostline.plans import ResolvedPlan
 
 FP32_BYTES = 4
@@ -14,8 +12,3 @@ def trained_values(resolved: ResolvedPlan) -> int:
     if resolved.lora is not None:
         return resolved.trained_values
     return max(sum(p.values for p in resolved.trained_at(phase.at).values()) for phase in resolved.phases)
-
-
-def in_place_bytes(model: PreTrainedModel) -> int:
-    """Bytes of the parameters of `model` as they are held, tied ones once."""
-    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from frostline.arms.fits import require_fitting
+from frostline.arms.fits import free_bytes, require_fitting
 from frostline.arms.own_text import OwnText, write_own_text
 from frostline.arms.padding import without_needless_mask
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
@@ -17,6 +17,7 @@ from frostline.engine import on_device, require_compiler, require_low_bit, resol
 from frostline.errors import RecipeError, at
 from frostline.loading import (
     context_length,
+    in_place_bytes,
     load_model,
     load_tokenizer,
     needs_conversion,
@@ -24,8 +25,11 @@ from frostline.loading import (
     require_model_files,
 )
 from frostline.measures import Judge, ModelIdentity, identify, judge_of, require_going_on
+from frostline.plans import few_layers
 from frostline.recipe import CorpusSettings, Recipe, Variant, loading_judge
 
+LARGEST_RESIDENT_SHARE = 0.5
+"""Share of the free memory that the weights of a model may take and stay there, frozen layers included."""
 Say = Callable[[str], None]
 Reading = Callable[[int, int], None]
 """Told how many bytes of how many were read."""
@@ -44,6 +48,8 @@ class Untouched:
     """Token ids before the text of every window of running text."""
     by_cache: bool | None
     """Whether text is sampled by the model's cache of keys and values; None where none is sampled."""
+    streamed: bool
+    """Whether the model has no room in memory: what is asked of it is asked of one layer of each kind."""
 
 
 def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
@@ -59,15 +65,20 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
     require_model_files(recipe.model, cache)
     require_fitting(recipe, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
-    model = load_model(recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision, say=say)
+    room = int(LARGEST_RESIDENT_SHARE * free_bytes(device))
+    model = load_model(
+        recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision, room_bytes=room, say=say
+    )
     identity = identify(model, recipe.model.trusted_code)
     beginning = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
     _check_window_length(recipe, model, len(beginning))
+    streamed = in_place_bytes(model) > room
     model, by_cache, sampling = on_device(model, device), None, recipe.measures.sampling
     if sampling.prompts:
         longest = len(beginning) + sampling.prompt_tokens + sampling.new_tokens
-        by_cache = require_going_on(model, device=device, precision=precision, longest=longest)
-    return Untouched(model, identity, tokenizer, device, precision, beginning, by_cache)
+        with few_layers(model, wanted=streamed):
+            by_cache = require_going_on(model, device=device, precision=precision, longest=longest)
+    return Untouched(model, identity, tokenizer, device, precision, beginning, by_cache, streamed)
 
 
 def open_text(
@@ -95,7 +106,8 @@ def open_text(
     require_embedded_ids(untouched.model, untouched.tokenizer, opened)
     for sentence in remarks_on(opened, untouched.tokenizer):
         say(sentence)
-    return without_needless_mask(opened, untouched.model, device=untouched.device, precision=untouched.precision)
+    with few_layers(untouched.model, wanted=untouched.streamed):
+        return without_needless_mask(opened, untouched.model, device=untouched.device, precision=untouched.precision)
 
 
 def open_retention(

@@ -54,13 +54,10 @@ from frostline.engine.prefix_store import (
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
 from frostline.engine.stand_in import (
-    Forward,
-    answering,
     body_of,
     body_output,
     handing_out,
     hidden_of,
-    shortened,
     with_hidden,
 )
 from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
@@ -78,7 +75,6 @@ __all__ = [
     "FillWindow",
     "FilledLayer",
     "Fit",
-    "Forward",
     "FrozenWeights",
     "LayerInUse",
     "PhaseSeconds",
@@ -90,7 +86,6 @@ __all__ = [
     "PrefixTrial",
     "SharedParts",
     "StepOutcome",
-    "answering",
     "attention_kernels",
     "autocast",
     "body_of",
@@ -138,7 +133,6 @@ __all__ = [
     "set_dropout",
     "set_randomness",
     "settle_device",
-    "shortened",
     "split_batch",
     "state_of",
     "synchronize",

@@ -26,9 +26,8 @@ from frostline.engine.optimizer import make_optimizer
 from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
-from frostline.engine.stand_in import Forward
 from frostline.errors import DivergedError
-from frostline.plans import AppliedPlan, Plan, PlanStep, ResolvedPlan, apply_plan
+from frostline.plans import AppliedPlan, Forward, Plan, PlanStep, ResolvedPlan, apply_plan
 from frostline.recipe import TrainingSettings
 
 

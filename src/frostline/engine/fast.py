@@ -29,9 +29,9 @@ from frostline.engine.head_loss import chunked_loss, own_head_loss
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.prefix_store import window_key
-from frostline.engine.stand_in import Forward, answering, body_output, hidden_of
+from frostline.engine.stand_in import body_output, hidden_of
 from frostline.engine.suffix_checkpointing import checkpoint_suffix
-from frostline.plans import ResolvedPlan, adapted_modules, decoder_stack
+from frostline.plans import Forward, ResolvedPlan, adapted_modules, answering, decoder_stack
 from frostline.recipe import TrainingSettings
 from frostline.storage import let_go_of
 

@@ -8,6 +8,7 @@ share: it is tried once.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,9 +30,9 @@ from frostline.engine.precision import autocast
 from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
 from frostline.engine.prefix_store import PrefixStore
 from frostline.engine.randomness import draws
-from frostline.engine.stand_in import answering, body_of, body_output, hidden_of, outputs_of_layers
+from frostline.engine.stand_in import body_of, body_output, hidden_of, outputs_of_layers
 from frostline.engine.turns import is_out_of_memory
-from frostline.plans import PROBE_ERRORS, AppliedPlan, ResolvedPlan, decoder_stack
+from frostline.plans import PROBE_ERRORS, AppliedPlan, ResolvedPlan, answering, decoder_stack, few_layers
 from frostline.readable import percent
 from frostline.recipe import TrainingSettings
 from frostline.storage import let_go_of
@@ -171,13 +172,18 @@ def fit_model(
     device: torch.device,
     precision: str,
     sample: Batch,
+    few: bool = False,
 ) -> FittedModel:
-    """Find out on `sample`, or remember, what is exact for an arm's model; hold its frozen weights accordingly."""
+    """Find out on `sample`, or remember, what is exact for an arm's model; hold its frozen weights accordingly.
+
+    With `few`, only layers that train, and one of each kind, are tried (`plans.few_layers`).
+    """
     model = applied.model
     use_needed_gradients(model)
     body = body_of(model)  # asked while every weight is in fp32: the model is called as it is
-    question, few = _question(applied, training, precision), _few_tokens(sample)
-    with torch.random.fork_rng(devices=random_devices(device)):
+    question, short = _question(applied, training, precision), _few_tokens(sample)
+    asking = few_layers(model, applied.resolved.trained_layers, wanted=few)
+    with torch.random.fork_rng(devices=random_devices(device)), asking as running:
         known = shared.fits.get(question)
         if known is not None and not known.converted:
             return FittedModel(applied, known, HeldWeights(applied), body, tuple(known.notes))
@@ -185,15 +191,17 @@ def fit_model(
             held, notes = _hold_frozen(applied, shared, training)
             converted = True
         else:
-            expected = logits_of(model, few, device, precision)
+            expected = logits_of(model, short, device, precision)
             held, notes = shared.frozen.hold(applied), ()
-            converted = torch.equal(expected, logits_of(model, few, device, precision))
+            converted = torch.equal(expected, logits_of(model, short, device, precision))
             if converted:
                 _forget_bases(applied, shared, held)
             else:
                 held.restore()
         if known is None:
-            known = shared.fits[question] = _try_everything(applied, shared, body, device, precision, sample, converted)
+            known = shared.fits[question] = _try_everything(
+                applied, shared, body, device, precision, sample, converted, running
+            )
     return FittedModel(applied, known, held, body, (*notes, *known.notes))
 
 
@@ -243,6 +251,7 @@ def _try_everything(
     precision: str,
     sample: Batch,
     converted: bool,
+    running: Sequence[int],
 ) -> Fit:
     model, depths, few = applied.model, prefix_depths(applied.resolved), _few_tokens(sample)
     head = _head_kind(model, body, few, device, precision)
@@ -251,7 +260,7 @@ def _try_everything(
         trial = PrefixTrial("its head cannot be told from its body")
     elif depths and body is not None:
         try:
-            trial, example = _try_prefix(applied, shared, body, device, precision, sample)
+            trial, example = _try_prefix(applied, shared, body, device, precision, sample, running)
         except PROBE_ERRORS as error:
             # Its forward pass makes more of its layers than can be foreseen; as a whole it runs.
             if is_out_of_memory(error):
@@ -273,10 +282,11 @@ def _try_prefix(
     device: torch.device,
     precision: str,
     sample: Batch,
+    running: Sequence[int],
 ) -> tuple[PrefixTrial, object]:
     """Whether the prefix can be stood in for at the plan's depths; time and size are those of the deepest.
 
-    With it comes what a layer returned, once.
+    The time is that of the layers that are `running`, taken for the others too. With it comes what a layer returned.
     """
     model, depths = applied.model, prefix_depths(applied.resolved)
     _, layers = decoder_stack(model)
@@ -301,7 +311,7 @@ def _try_prefix(
         started = time.perf_counter()
         again = prefix.compute(input_ids, mask, depths)
         synchronize(device)
-        seconds = time.perf_counter() - started
+        seconds = (time.perf_counter() - started) * deepest / sum(index < deepest for index in running)
         apart = prefix.compute_by_layers(input_ids, mask, deepest) if shared.fills else rows
     except NotStorableError as reason:
         return PrefixTrial(str(reason)), None

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from frostline.corpus import Batch
 from frostline.engine.precision import autocast
 from frostline.engine.prefix_store import PrefixStore, window_key
-from frostline.engine.stand_in import Forward, handing_out, hidden_of, outputs_of_layers, with_hidden
+from frostline.engine.stand_in import handing_out, hidden_of, outputs_of_layers, with_hidden
+from frostline.plans import Forward
 
 
 @dataclass

@@ -7,37 +7,19 @@ of its modules is exchanged, on the instances and for a moment. Attributes that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from frostline.plans import decoder_stack, record_calls, undisturbed
-
-Forward = Callable[..., object]
+from frostline.plans import Forward, answering, decoder_stack, record_calls, undisturbed
 
 
 class _FarEnoughError(Exception):
     """Raised inside a forward pass whose rest is not wanted."""
-
-
-@contextmanager
-def answering(answers: dict[nn.Module, Forward]) -> Iterator[None]:
-    """Inside, each module answers with the given function instead of its own `forward`."""
-    own = {module: vars(module).get("forward") for module in answers}
-    try:
-        for module, answer in answers.items():
-            module.forward = answer
-        yield
-    finally:
-        for module, before in own.items():
-            if before is None:
-                vars(module).pop("forward", None)
-            else:
-                module.forward = before
 
 
 def body_of(model: PreTrainedModel) -> nn.Module | None:
@@ -46,7 +28,7 @@ def body_of(model: PreTrainedModel) -> nn.Module | None:
     names = path.split(".")[:-1]
     around = [model.get_submodule(".".join(names[: depth + 1])) for depth in range(len(names))]
     with undisturbed(model):
-        called = record_calls(model, around)
+        called = record_calls(model, around, most=1)  # whatever is called first is around the others
     return next((module for module in around if module in called), None)
 
 
@@ -91,24 +73,6 @@ def outputs_of_layers(
 def handing_out(layers: Sequence[nn.Module], output: object) -> dict[nn.Module, Forward]:
     """Answers that make every one of `layers` return `output`."""
     return {layer: lambda *args, **kwargs: output for layer in layers}
-
-
-@contextmanager
-def shortened(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, only the first decoder layer runs, and the others return what it did: a model of one layer, no copy.
-
-    For what is asked of a head or of embeddings, whatever lies between: a large model need not be read for it.
-    """
-    _, layers = decoder_stack(model)
-    outputs: list[object] = []
-    run = layers[0].forward
-
-    def first(*args: object, **kwargs: object) -> object:
-        outputs[:] = [run(*args, **kwargs)]
-        return outputs[0]
-
-    with answering({layers[0]: first, **{layer: lambda *args, **kwargs: outputs[0] for layer in layers[1:]}}):
-        yield
 
 
 def hidden_of(output: object) -> Tensor | None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from frostline.arms import PlannedArm, make_arm, model_for_arm
+from frostline.arms import PlannedArm, base_digests, make_arm, model_for_arm
 from frostline.engine import Arm, cause_of, give_back_device_memory, restore, state_of
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
 from frostline.experiment.replicate import Replicate, how_complete
-from frostline.measures import WeightWatch, state_tensors, tensor_digests
+from frostline.measures import WeightWatch
 from frostline.run_folder import (
     FAILURE_FOLDER,
     ArmFailed,
@@ -87,9 +87,8 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
     if checkpoint is None:
         replicate.begin_anew(planned.name)
     model = model_for_arm(prepared, planned)
-    digests = tensor_digests(state_tensors(model), known=prepared.identity.weights)
-    hashed = {name: own.sha256 for name, own in digests.hashed.items()}
-    arm = make_arm(prepared, planned, replicate.seed, model=model, hashed=hashed, say=say)
+    digests = base_digests(prepared, model)
+    arm = make_arm(prepared, planned, replicate.seed, model=model, hashed=digests.by_name, say=say)
     measures = prepared.recipe.measures
     watch = WeightWatch(arm.applied, measures.watch, every=measures.weight_change_every, base=prepared.model)
     if checkpoint is not None:

@@ -23,8 +23,7 @@ from frostline.arms import (
     choose_rate,
     forget_other_windows,
     grid_of,
-    make_arm,
-    model_for_arm,
+    make_arm_of_base,
     next_rate,
     race_seed,
     trial_training,
@@ -33,7 +32,7 @@ from frostline.engine import Arm, cause_of
 from frostline.errors import CacheError, DivergedError, RunFolderError, TrainingError
 from frostline.experiment.arm_store import RACE, ArmStore
 from frostline.experiment.time_left import TimeLeft, Work, of_the_race
-from frostline.measures import EVALUATION_WINDOWS, evaluate_loss, state_tensors, tensor_digests
+from frostline.measures import EVALUATION_WINDOWS, evaluate_loss
 from frostline.progress import RunProgress
 from frostline.readable import learning_rate
 from frostline.run_folder import Journal, RateChosen, RateTried, records_of
@@ -229,7 +228,7 @@ def _try(race: Race, planned: PlannedArm, rate: float) -> RateTried:
     began = time.monotonic()
     place = of_the_race(prepared.variant, name)
     with race.time_left.doing(place, race.time_left.beginning(place)):
-        arm = _begin(own, replace(planned, learning_rate=rate, steps=training.steps), seed)
+        arm = make_arm_of_base(own, replace(planned, learning_rate=rate, steps=training.steps), seed)
     race.progress.begin(f"Racing rates: {name} at {learning_rate(rate)}", {name: training.steps})
     losses: list[float] = []
     try:
@@ -259,14 +258,6 @@ def _try(race: Race, planned: PlannedArm, rate: float) -> RateTried:
         diverged,
         seconds=time.monotonic() - began,
     )
-
-
-def _begin(prepared: Prepared, planned: PlannedArm, seed: int) -> Arm:
-    """The arm at its first step; of what it shares with the base model nothing is hashed again."""
-    model = model_for_arm(prepared, planned)
-    digests = tensor_digests(state_tensors(model), known=prepared.identity.weights)
-    hashed = {name: own.sha256 for name, own in digests.hashed.items()}
-    return make_arm(prepared, planned, seed, model=model, hashed=hashed)
 
 
 def _race_loss(prepared: Prepared, arm: Arm | None) -> float:

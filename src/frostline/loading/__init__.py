@@ -6,6 +6,7 @@ from frostline.loading.first_step import require_step
 from frostline.loading.pretrained import (
     commit_of,
     context_length,
+    in_place_bytes,
     load_model,
     load_tokenizer,
     model_title,
@@ -17,6 +18,7 @@ from frostline.loading.pretrained import (
 __all__ = [
     "commit_of",
     "context_length",
+    "in_place_bytes",
     "load_model",
     "load_tokenizer",
     "model_title",

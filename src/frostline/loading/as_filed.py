@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.engine import (
-    Forward,
-    answering,
     autocast,
     cast_up,
     cast_up_in_use,
@@ -29,7 +27,7 @@ from frostline.engine import (
     may_stay_as_filed,
 )
 from frostline.loading.weight_files import StoredTensors
-from frostline.plans import PROBE_ERRORS, decoder_stack, undisturbed
+from frostline.plans import PROBE_ERRORS, Forward, answering, decoder_stack, layer_kinds, undisturbed
 from frostline.storage import let_go_of
 
 _STORED_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
@@ -111,8 +109,8 @@ def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
     """
     _, layers = decoder_stack(model)
     kinds: dict[str, list[nn.Module]] = {}
-    for index, layer in enumerate(layers):
-        kinds.setdefault(_kind(model, layer, index), []).append(layer)
+    for kind, layer in zip(layer_kinds(model), layers, strict=True):
+        kinds.setdefault(kind, []).append(layer)
     calls: dict[nn.Module, tuple[object, object]] = {}
     differing: list[nn.Module] = []
 
@@ -173,12 +171,6 @@ def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
                 raise RuntimeError("what is around the layers uses a matrix in another way")
             let_go_of(module.parameters())
     return not differing
-
-
-def _kind(model: PreTrainedModel, layer: nn.Module, index: int) -> str:
-    """What decides which code a layer runs: its modules, and what the configuration calls it."""
-    types = getattr(model.config.get_text_config(), "layer_types", None)
-    return f"{types[index] if isinstance(types, list) and index < len(types) else ''} {layer!r}"
 
 
 def _copied(value: object) -> object:

@@ -6,10 +6,9 @@ compared with the files, and the model proves that it is causal.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from frostline.loading.remote_code import may_run_code
 from frostline.loading.tokenizer_file import as_filed
 from frostline.loading.weight_files import stored_tensors
 from frostline.loading.weights import Loaded, require_as_stored
+from frostline.plans import few_layers
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 
 
@@ -63,6 +63,7 @@ def load_model(
     *,
     dropout: float | None = None,
     as_filed: str | None = None,
+    room_bytes: int | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> PreTrainedModel:
     """The pretrained model in fp32 on the CPU, in train mode; `dropout` replaces every dropout rate it has.
@@ -79,7 +80,7 @@ def load_model(
     stored = stored_tensors(_weights_folder(settings, source), settings.source)
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
-    types = matrices_as_filed(stored) if as_filed is not None else contextlib.nullcontext()
+    types = matrices_as_filed(stored) if as_filed is not None else nullcontext()
     with loading(settings, "weights"), _hub_of(source), types:
         loaded: object = AutoModelForCausalLM.from_pretrained(
             source,
@@ -97,7 +98,8 @@ def load_model(
     require_as_stored(Loaded(model, report, stored, settings.source))
     if as_filed is not None and not use_as_filed(model, as_filed):
         say(f"Layers of this {type(model).__name__} are held in fp32: it uses their 16-bit matrices otherwise.")
-    require_trainable(model, settings)
+    with few_layers(model, wanted=room_bytes is not None and in_place_bytes(model) > room_bytes):
+        require_trainable(model, settings)
     if dropout is not None:
         set_randomness(model, dropout)
     model.train()
@@ -141,6 +143,11 @@ def model_without_memory(settings: ModelSettings, cache: Path) -> PreTrainedMode
     return model
 
 
+def in_place_bytes(model: PreTrainedModel) -> int:
+    """Bytes of the parameters of `model` as they are held, tied ones once."""
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
 def model_title(settings: ModelSettings) -> str:
     """What a reader calls the model."""
     return f"{EMBEDDED_NAME} (embedded)" if settings.source == EMBEDDED else settings.source
@@ -162,7 +169,7 @@ def model_location(settings: ModelSettings, cache: Path) -> str:
 
 def _hub_of(source: str) -> AbstractContextManager[None]:
     """In the block, the hub is asked only for what is no folder, and only where it can be reached."""
-    return contextlib.nullcontext() if Path(source).is_dir() else hub_if_reachable()
+    return nullcontext() if Path(source).is_dir() else hub_if_reachable()
 
 
 def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:

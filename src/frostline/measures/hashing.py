@@ -72,6 +72,11 @@ class TensorDigests:
             digest.update(f"{_header(name, own.tensor)}{own.sha256}\n".encode())
         return digest.hexdigest()
 
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The hash of each tensor."""
+        return {name: own.sha256 for name, own in self.hashed.items()}
+
     def without_tensors(self) -> TensorDigests:
         """The same hashes of names, types and shapes, without holding the memory of any tensor."""
         return TensorDigests(

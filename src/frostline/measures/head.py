@@ -25,7 +25,6 @@ from transformers.utils.generic import ModelOutput
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import (
     Beginning,
-    answering,
     autocast,
     body_of,
     body_output,
@@ -33,10 +32,10 @@ from frostline.engine import (
     held_in_fp32,
     hidden_of,
     run_head,
-    shortened,
     to_device,
 )
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses
+from frostline.plans import answering, few_layers
 
 MOST_TOKENS = 2048
 """Tokens of one forward pass, where a single window has no more."""
@@ -190,7 +189,7 @@ def _try_apart(model: PreTrainedModel, ids: Tensor, device: torch.device, precis
     if body is None:
         return None
     ids = ids.to(device)
-    with shortened(model), autocast(precision, device):
+    with few_layers(model), autocast(precision, device):
         output = body_output(model, body, ids, None)
         whole = model(input_ids=ids, use_cache=False).logits[0]
     hidden = hidden_of(output)

@@ -10,13 +10,15 @@ from frostline.plans.adapters import (
 from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.calls import record_calls, undisturbed
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
+from frostline.plans.few_layers import Forward, answering, few_layers, layer_kinds
 from frostline.plans.fused import FROZEN_SCALE, UNPACKED, JoinedPortions, is_split, value_of
 from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
 from frostline.plans.plan import Plan
 from frostline.plans.probe import PROBE_ERRORS, feature_dimension
 from frostline.plans.resolve import map_untouched, resolve_plan, select, select_from
-from frostline.plans.roles import decoder_stack, map_model
+from frostline.plans.roles import map_model
+from frostline.plans.stack import decoder_stack
 from frostline.plans.still import keep_weights_still
 from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
 
@@ -25,6 +27,7 @@ __all__ = [
     "PROBE_ERRORS",
     "UNPACKED",
     "AppliedPlan",
+    "Forward",
     "FrozenCheck",
     "JoinedPortions",
     "Match",
@@ -38,12 +41,15 @@ __all__ = [
     "adapted_modules",
     "adapter_delta",
     "adapter_modules",
+    "answering",
     "apply_plan",
     "ceiling_sentence",
     "decoder_stack",
     "feature_dimension",
+    "few_layers",
     "is_split",
     "keep_weights_still",
+    "layer_kinds",
     "map_model",
     "map_untouched",
     "merge_adapters",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,18 +32,29 @@ class Call:
     kwargs: dict[str, object]
 
 
-def record_calls(model: PreTrainedModel, watched: Iterable[nn.Module]) -> dict[nn.Module, Call]:
-    """The first call of each of `watched` in a forward pass of two tokens; modules that are not called are missing."""
+class _SeenEnoughError(Exception):
+    """Raised inside a forward pass whose rest is not wanted."""
+
+
+def record_calls(
+    model: PreTrainedModel, watched: Iterable[nn.Module], *, most: int | None = None
+) -> dict[nn.Module, Call]:
+    """The first call of each of `watched` in a forward pass of two tokens; modules that are not called are missing.
+
+    The pass ends where `most` of them have been called.
+    """
     calls: dict[nn.Module, Call] = {}
 
     def record(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if module not in calls:
             calls[module] = Call(len(calls), tuple(map(_copied, args)), {key: _copied(kwargs[key]) for key in kwargs})
+        if len(calls) == most:
+            raise _SeenEnoughError
 
     handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in watched]
     try:
         token_ids = torch.tensor([[1, 2]], device=model.device)
-        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+        with suppress(_SeenEnoughError), torch.no_grad(), torch.autocast(model.device.type, enabled=False):
             model(input_ids=token_ids, attention_mask=torch.ones_like(token_ids), use_cache=False)
     finally:
         for handle in handles:

@@ -2,7 +2,7 @@
 
 Within a layer the order is: norms -> query, key and value -> attention's output -> gate and up -> down. Families that
 compute attention and MLP side by side (GPT-NeoX, GPT-J, Falcon, Phi, Cohere) have two branches instead, neither of
-which sends a gradient through the other; which it is, two short forward passes of the model itself tell.
+which sends a gradient through the other; which it is, two short passes through the first layer tell.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BOTTOM = PlaceInOrder(-1, NORMS, "")
 
 
 def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, PlaceInOrder]:
-    """The place of every portion, by its name, whatever the plan. Takes two short forward passes."""
+    """The place of every portion, by its name, whatever the plan. Takes two short passes through the first layer."""
     side_by_side = attention_and_mlp_side_by_side(model, resolved)
     role_of = {portion.parameter: portion.role for portion in resolved.portions}
     places = {}
@@ -86,10 +86,10 @@ def attention_and_mlp_side_by_side(model: PreTrainedModel, resolved: ResolvedPla
 
     mlp = owners["mlp.up"]
     with undisturbed(model):
-        plain = record_calls(model, [mlp])
+        plain = record_calls(model, [mlp], most=1)
         handle = owners["attn.o"].register_forward_hook(disturb)
         try:
-            disturbed = record_calls(model, [mlp])
+            disturbed = record_calls(model, [mlp], most=1)
         finally:
             handle.remove()
     if mlp not in plain or not plain[mlp].args:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from frostline.errors import ModelError
 from frostline.plans.calls import Call, Rerun, record_calls, undisturbed
+from frostline.plans.few_layers import few_layers
 from frostline.plans.probe import (
     PROBE_ERRORS,
     FeatureRoles,
@@ -27,10 +28,9 @@ from frostline.plans.probe import (
     probe_experts,
     probe_mlp,
 )
+from frostline.plans.stack import HINT, decoder_stack
 from frostline.plans.types import ModelMap, Portion, Side
 from frostline.recipe import LEAF_ROLES
-
-_HINT = "Frostline trains decoder-only causal language models."
 
 Division = tuple[int, FeatureRoles]
 """A dimension of a parameter, and the role of each place along it."""
@@ -97,33 +97,6 @@ def layout_of(model: PreTrainedModel) -> str:
     return f"{type(model).__name__} with {heads} heads, {getattr(config, 'num_key_value_heads', heads)} of them of keys"
 
 
-def decoder_stack(model: PreTrainedModel) -> tuple[str, Sequence[nn.Module]]:
-    """Full name of the list of decoder layers, and the layers. Raises `ModelError` if there is none."""
-    kind = type(model).__name__
-    if model.config.is_encoder_decoder:
-        raise ModelError(f"{kind} has no decoder stack of its own: it is an encoder-decoder model.", _HINT)
-    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    expected = [name for name, module in lists.items() if len(module) == count]
-    uniform = [name for name, module in lists.items() if len({type(child) for child in module}) == 1]
-    longest = max((len(lists[name]) for name in uniform), default=0)
-    candidates = expected or [name for name in uniform if len(lists[name]) == longest]
-    candidates = [name for name in candidates if any(True for _ in lists[name].parameters())]
-    # Beside the layers that read text may be as many larger ones that read images: the model knows its decoder.
-    of_text = {id(module) for module in _decoder(model).modules()}
-    candidates = [name for name in candidates if id(lists[name]) in of_text] or candidates
-    if not candidates:
-        raise ModelError(f"{kind} has no decoder stack: no list of equal layers was found in it.", _HINT)
-    name = max(candidates, key=lambda name: sum(parameter.numel() for parameter in lists[name].parameters()))
-    return name, list(lists[name])
-
-
-def _decoder(model: PreTrainedModel) -> nn.Module:
-    """The part of `model` that reads text, as far as its family tells; else all of it."""
-    found: object = model.get_decoder() if hasattr(model, "get_decoder") else None
-    return found if isinstance(found, nn.Module) else model
-
-
 def is_norm(module: nn.Module) -> bool:
     """Whether all parameters of `module` itself scale or shift what it normalises."""
     own = dict(module.named_parameters(recurse=False))
@@ -135,11 +108,12 @@ def is_norm(module: nn.Module) -> bool:
 
 def _record(model: PreTrainedModel, watched: Sequence[nn.Module]) -> dict[nn.Module, Call]:
     try:
-        return record_calls(model, watched)
+        with few_layers(model):  # others are never asked: those of equal structure are probed once
+            return record_calls(model, watched)
     except PROBE_ERRORS as error:
         raise ModelError(
             f"{type(model).__name__} cannot read two tokens: {type(error).__name__}: {error}",
-            _HINT,
+            HINT,
         ) from error
 
 
@@ -158,7 +132,7 @@ def _probe_stack(
         found |= {f"{stack_name}.{index}.{name}": division for name, division in known[structure].items()}
     roles = {role for division in found.values() for role in ([division] if isinstance(division, str) else division[1])}
     if not any(role.startswith("attn") for role in roles):
-        raise ModelError(f"no layer of {type(model).__name__} mixes positions as attention does.", _HINT)
+        raise ModelError(f"no layer of {type(model).__name__} mixes positions as attention does.", HINT)
     return found
 
 

@@ -176,6 +176,13 @@ class ResolvedPlan:
         names = self.phase_at(step).trained
         return {portion.name: portion for portion in self.portions if portion.name in names}
 
+    @property
+    def trained_layers(self) -> set[int]:
+        """Decoder layers of which any step trains something, counted from 0."""
+        names = frozenset().union(*(phase.trained for phase in self.phases))
+        portions = (*self.targets, *(portion for portion in self.portions if portion.name in names))
+        return {portion.layer for portion in portions if portion.layer is not None}
+
     def phase_at(self, step: int) -> Phase:
         """The phase that `step` belongs to."""
         return [phase for phase in self.phases if phase.at <= step][-1]

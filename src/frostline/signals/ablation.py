@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from frostline.engine import Forward, with_hidden
+from frostline.engine import with_hidden
 from frostline.measures import untouched_forward
-from frostline.plans import ModelMap
+from frostline.plans import Forward, ModelMap
 from frostline.signals.hidden import begin_at, logits_with, look_inside, loss_of, skip, states_of
 from frostline.signals.residual import BATCH
 from frostline.signals.sample import Sample

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.corpus import Batch
-from frostline.engine import Forward, answering, handing_out, hidden_of, to_device, with_hidden
+from frostline.engine import handing_out, hidden_of, to_device, with_hidden
 from frostline.errors import ModelError
 from frostline.measures import next_token_losses
-from frostline.plans import decoder_stack
+from frostline.plans import Forward, answering, decoder_stack
 
 States = list[Tensor]
 """[batch, sequence, hidden] before the first layer, and after each one: as many as layers, and one."""
