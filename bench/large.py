@@ -87,7 +87,8 @@ def run_and_watch(command: list[str], limit_bytes: int | None, log: Path) -> tup
                 io = Path(f"/proc/{process.pid}/io").read_text(encoding="ascii")
             except OSError:
                 break
-            own, mapped = (_kilobytes(status, key) * 1024 for key in ("RssAnon", "RssFile"))
+            own, shared, mapped = (_kilobytes(status, key) * 1024 for key in ("RssAnon", "RssShmem", "RssFile"))
+            own += shared  # large copies, which are mapped without a file
             peak.own, peak.mapped = max(peak.own, own), max(peak.mapped, mapped)
             peak.together = max(peak.together, own + mapped)
             now = int(re.search(r"read_bytes: (\d+)", io)[1])  # type: ignore[index]

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from frostline.engine import random_devices
 from frostline.errors import ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.recipe import ModelSettings
+from frostline.storage import let_go_of
 
 TOKENS = 8
 SEEN = 4
@@ -88,9 +89,25 @@ def _positions(model: PreTrainedModel) -> int:
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> object:
-    with _undisturbed(model), torch.no_grad():
+    with _undisturbed(model), _pages_let_go(model), torch.no_grad():
         torch.manual_seed(_SEED)
         return getattr(model(input_ids=tokens.to(model.device), use_cache=False), "logits", None)
+
+
+@contextmanager
+def _pages_let_go(model: PreTrainedModel) -> Iterator[None]:
+    """In the block a layer leaves no page of its file in memory: what was looked at is not yet used."""
+
+    def let_go(layer: nn.Module, *_: object) -> None:
+        let_go_of(layer.parameters())
+
+    layers = [layer for module in model.modules() if isinstance(module, nn.ModuleList) for layer in module]
+    hooks = [layer.register_forward_hook(let_go) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -66,9 +66,11 @@ def require_as_stored(loaded: Loaded) -> None:
     _require_shapes(loaded)
     _require_none_missing(loaded)
     _require_none_left_out(loaded)
-    _require_finite(loaded)
-    if loaded.stored is not None:
-        _require_values(loaded, loaded.stored)
+    compared = frozenset[str]() if loaded.stored is None else _require_values(loaded, loaded.stored)
+    for name, parameter in loaded.model.named_parameters():
+        if name not in compared:
+            _require_finite(loaded, name, parameter.detach())
+            let_go_of((parameter,))
 
 
 def _require_merged(loaded: Loaded) -> None:
@@ -139,19 +141,19 @@ def _require_none_left_out(loaded: Loaded) -> None:
     )
 
 
-def _require_finite(loaded: Loaded) -> None:
-    for name, parameter in loaded.model.named_parameters():
-        weight = parameter.detach()
-        # A sum is quick, and finite only where all values are; it may be infinite where they are merely large.
-        if not weight.sum().isfinite() and not weight.isfinite().all():
-            raise _error(
-                loaded, f"'{name}' has values that are not finite (NaN or infinite)", "Take an earlier checkpoint."
-            )
-        let_go_of((weight,))
+def _require_finite(loaded: Loaded, name: str, weight: Tensor) -> None:
+    # A sum is quick, and finite only where all values are; it may be infinite where they are merely large.
+    if not weight.sum().isfinite() and not weight.isfinite().all():
+        raise _error(
+            loaded, f"'{name}' has values that are not finite (NaN or infinite)", "Take an earlier checkpoint."
+        )
 
 
-def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
-    """Raise `ModelError` where a tensor is not what its file holds under the same name, cast to its own dtype."""
+def _require_values(loaded: Loaded, stored: StoredTensors) -> frozenset[str]:
+    """Raise `ModelError` where a tensor is not what its file holds under the same name, cast to its own dtype.
+
+    Gives the names of those that were compared, all of them finite: each is read once for both.
+    """
     state = loaded.model.state_dict(keep_vars=True)
     names = {name: key for name in state if (key := _stored_name(name, stored, loaded.model)) is not None}
     whole = {key for name, key in names.items() if not state[name].is_floating_point()}
@@ -165,6 +167,8 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
         raise _error(loaded, f"'{key}' {finding} ({entry.dtype})", "Give the model's weights in fp32, bf16 or fp16.")
     for name, value in _values(names, stored):
         tensor = state[name].detach()
+        if tensor.is_floating_point():
+            _require_finite(loaded, name, tensor)
         same = value.shape == tensor.shape and torch.equal(value.to(tensor.dtype), tensor)
         let_go_of((tensor, value))  # a file is not to be in memory because it was looked at
         if same:
@@ -177,6 +181,7 @@ def _require_values(loaded: Loaded, stored: StoredTensors) -> None:
             )
         raise _error(loaded, f"'{name}' is not what the file holds once it is loaded", "")
     _require_tied_alike(loaded, stored)
+    return frozenset(names)
 
 
 def _is_left_out(key: str, loaded: Loaded) -> bool:
