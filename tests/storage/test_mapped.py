@@ -33,6 +33,16 @@ def test_memory_of_the_process_is_left_alone() -> None:
     assert torch.equal(own, before)
 
 
+def test_what_fills_no_page_stays_and_no_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"w": torch.arange(100)}, tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="pt", device="cpu") as content:
+        mapped = content.get_tensor("w")
+    monkeypatch.delattr("frostline.storage.mapped._mapped_files")
+    assert let_go_of([mapped]) == 0
+    with pytest.raises(NameError):
+        let_go_of([torch.randn(300, 500)])
+
+
 def test_a_large_copy_has_the_values_of_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(7, 5).bfloat16()
     monkeypatch.setattr(filed_weights, "LARGE_COPY_BYTES", 1)

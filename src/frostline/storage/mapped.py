@@ -27,24 +27,29 @@ def let_go_of(tensors: Iterable[torch.Tensor]) -> int:
 
     None of them may have been written into: what was is read from the file again. Does nothing but on Linux.
     """
-    places = _mapped_files()
+    whole = [(tensor, pages) for tensor in tensors if (pages := _pages_of(tensor)) is not None]
+    places = _mapped_files() if whole else []  # to look takes as long as to check a matrix of a small model
     if not places:
         return 0
     starts = [start for start, _ in places]
     madvise = ctypes.CDLL(None).madvise
     let_go = 0
-    for tensor in tensors:
-        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+    for tensor, (first, end) in whole:
+        place = bisect.bisect_right(starts, tensor.data_ptr()) - 1
+        if place < 0 or tensor.data_ptr() + tensor.nbytes > places[place][1]:
             continue
-        first, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
-        place = bisect.bisect_right(starts, first) - 1
-        if place < 0 or end > places[place][1]:
-            continue
-        # Only pages that are the tensor's alone: its neighbours may be in use.
-        first, end = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
-        if end > first and madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _DONTNEED) == 0:
+        if madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _DONTNEED) == 0:
             let_go += end - first
     return let_go
+
+
+def _pages_of(tensor: torch.Tensor) -> tuple[int, int] | None:
+    """From where to where whole pages are the tensor's alone, for its neighbours may be in use; None without any."""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return None
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    return (first, end) if end > first else None
 
 
 def _mapped_files() -> list[tuple[int, int]]:
