@@ -60,6 +60,7 @@ def test_a_run_says_it_after_training_and_records_what_it_would_have_otherwise(
     silent = run_tiny(recipe, tmp_path / "silent").run_folder
     said: list[str] = []
     monkeypatch.setattr(speed, "DEVICES", {"cpu"})
+    monkeypatch.setattr(speed, "SIZE", 64)
     monkeypatch.setattr("frostline.terminal.progress.PlainProgress.say", lambda self, text: said.append(text))
     told = run_tiny(recipe, tmp_path / "told").run_folder
     assert sum("tokens a second" in sentence for sentence in said) == 3
