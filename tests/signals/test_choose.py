@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import pytest
+from transformers import PreTrainedModel
 
 from frostline.errors import PlanError
-from frostline.plans import ModelMap, Plan, map_model, portions_of, select
+from frostline.plans import ModelMap, Plan, map_model, portions_of, select_from
 from frostline.recipe import parse_selector
 from frostline.signals.choose import (
     Draw,
@@ -21,7 +23,15 @@ from frostline.signals.choose import (
 from frostline.signals.signal import Place, Signal, SignalKind
 from tests.builders.models import FAMILIES, tiny_model
 
-LLAMA = map_model(tiny_model("llama"))
+
+@cache
+def mapped(family: str) -> tuple[PreTrainedModel, ModelMap]:
+    """A model and its map; whoever uses them leaves them as they are."""
+    model = tiny_model(family)
+    return model, map_model(model)
+
+
+LLAMA = mapped("llama")[1]
 
 
 def ranking(values: dict[Place, float], places: str = "matrices") -> Callable[[str], Signal]:
@@ -37,11 +47,10 @@ def by_height(model_map: ModelMap) -> Callable[[str], Signal]:
 @pytest.mark.parametrize("share", [5, 25, 50, 99.5, 100])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_share_of_the_matrices_is_chosen_and_never_more(family: str, share: float) -> None:
-    model = tiny_model(family)
-    model_map = map_model(model)
+    model, model_map = mapped(family)
     plan = Plan.parse(f'train: ["top:{share:g}% by snr"]')
     settled = resolve_choices(plan, model_map, by_height(model_map))
-    trained = settled.plan.resolve(model).trained
+    trained = settled.plan.resolve(model, model_map).trained
     sizes = matrices_of(model_map)
     left = sum(sizes.values()) * share / 100 - sum(portion.values for portion in trained.values())
     taken = {(portion.layer, portion.role) for portion in trained.values()}
@@ -49,7 +58,7 @@ def test_a_share_of_the_matrices_is_chosen_and_never_more(family: str, share: fl
     assert all(size > left for place, size in sizes.items() if place not in taken)
     assert all(portion.layer is not None and portion.role not in ("norm", "bias") for portion in trained.values())
     (selectors,) = settled.chosen.values()
-    assert {portion.name for portion in select(model, selectors)} == set(trained)
+    assert {portion.name for portion in select_from(model_map, selectors)} == set(trained)
     assert Plan.parse(settled.plan.text) == settled.plan
 
 
@@ -99,7 +108,7 @@ def test_random_choices_without_a_number_are_drawn_for_each_seed_arm_and_text() 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_choices_hold_as_many_values_of_each_role_as_the_signals(family: str) -> None:
-    model_map = map_model(tiny_model(family))
+    _, model_map = mapped(family)
     sizes = matrices_of(model_map)
     signals = by_height(model_map)
     choice, random = (parse_selector(f"top:40% by {name}").choice for name in ("snr", "random"))
@@ -120,7 +129,7 @@ def test_random_choices_beside_a_signal_of_layers_are_whole_layers() -> None:
     draws = [Draw(seed, "arm", {choice.choice.share: wanted}) for seed in range(6)]
     plan = Plan.parse('train: ["top:50% by random"]')
     drawn = [resolve_choices(plan, LLAMA, ranking(values, "layers"), draw).plan for draw in draws]
-    assert all(len(own.resolve(tiny_model("llama")).matches[0].portions) for own in drawn)
+    assert all(len(own.resolve(*mapped("llama")).matches[0].portions) for own in drawn)
     assert all(selector.text.startswith("all@") for own in drawn for selector in own.train or ())
     assert len({own.text for own in drawn}) > 1
 
@@ -173,4 +182,4 @@ def test_what_is_not_understood_is_told_with_an_example(text: str) -> None:
 
 def test_without_a_corpus_such_a_plan_does_not_resolve() -> None:
     with pytest.raises(PlanError, match="is computed from a corpus"):
-        Plan.parse('train: ["top:25% by snr"]').resolve(tiny_model("llama"))
+        Plan.parse('train: ["top:25% by snr"]').resolve(*mapped("llama"))

@@ -82,21 +82,27 @@ def test_signals_are_measured_once_and_then_found(tmp_path: Path) -> None:
     assert "Looking at gradients" not in again
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """An experiment whose arms choose nothing; whoever uses it leaves it as it is."""
+    return prepare_it(write_experiment(tmp_path_factory.mktemp("prepared")))
+
+
 @pytest.mark.parametrize("name", CHOOSING_SIGNALS)
-def test_what_the_cache_gives_back_is_what_was_measured(name: str, tmp_path: Path) -> None:
-    prepared = prepare_it(write_experiment(tmp_path))
+def test_what_the_cache_gives_back_is_what_was_measured(name: str, prepared: Prepared, tmp_path: Path) -> None:
     inputs = signal_inputs_of(prepared.model, prepared.corpus, device=prepared.device, precision=prepared.precision)
     told: list[str] = []
-    measured, found = (signals_of(inputs, tmp_path / "cache", [name], say=told.append) for _ in range(2))
+    measured, found = (signals_of(inputs, tmp_path, [name], say=told.append) for _ in range(2))
     assert found == measured
     assert as_frame(found.values()).equals(as_frame(measured.values()))
     assert len(told) == len(set(told))
 
 
-@pytest.mark.parametrize("name", CHOOSING_SIGNALS)
-def test_a_plan_can_be_chosen_by_each_signal(name: str, tmp_path: Path) -> None:
-    prepared = prepare_it(write_experiment(tmp_path, arms={"chosen": {"train": [f"top:50% by {name}"]}}))
-    assert 0 < prepared.arms["chosen"].resolved.trained_values < prepared.arms["chosen"].resolved.parameters
+def test_plans_can_be_chosen_by_each_signal(tmp_path: Path) -> None:
+    arms = {name: {"train": [f"top:50% by {name}"]} for name in CHOOSING_SIGNALS}
+    arms_prepared = prepare_it(write_experiment(tmp_path, arms=arms)).arms
+    assert arms_prepared.keys() == arms.keys()
+    assert all(0 < arm.resolved.trained_values < arm.resolved.parameters for arm in arms_prepared.values())
 
 
 @pytest.mark.parametrize(
