@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,7 +55,7 @@ class Curve:
         """Loss at `cost`; NaN beyond the last evaluation."""
         if len(self.costs) < 2 or not 0 <= cost <= self.last:
             return math.nan
-        return float(PchipInterpolator(self.costs, self.losses)(self._begun(cost)))
+        return float(self._smooth(self._begun(cost)))
 
     def windows_at(self, cost: float) -> Floats:
         """[windows] loss of each at `cost`; NaN for one without, empty where they were not recorded."""
@@ -74,6 +75,11 @@ class Curve:
         before = after if self.costs[after] == cost else after - 1
         return float(self.losses[before]), float(self.losses[after])
 
+    @cached_property
+    def _smooth(self) -> PchipInterpolator:
+        """The losses between evaluations: it is asked again and again."""
+        return PchipInterpolator(self.costs, self.losses)
+
     def _begun(self, cost: float) -> float:
         """Until its first step, for which it may have to wait (`ArmRun.fill_seconds`), an arm is as it begins."""
         return max(cost, float(self.costs[0])) if len(self.costs) else cost
@@ -86,7 +92,7 @@ class Curve:
         first = int(reached[0])
         if first == 0:
             return float(self.costs[0])
-        smooth = PchipInterpolator(self.costs, self.losses)
+        smooth = self._smooth
         low, high = float(self.costs[first - 1]), float(self.costs[first])
         for _ in range(60):  # it falls monotonically from one evaluation to the next
             middle = (low + high) / 2
