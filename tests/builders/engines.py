@@ -83,6 +83,7 @@ def make_fast_arm(
         seed=seed,
         device=CPU,
         precision=precision,
+        resolved=resolved,
         forward=fast,
     )
 

@@ -12,8 +12,10 @@ from frostline.engine import Arm
 from frostline.engine import checkpoint as checkpoint_module
 from frostline.engine.checkpoint import read_state, restore, state_of, write_state
 from frostline.errors import RunFolderError
+from frostline.plans import Plan
+from frostline.recipe import TrainingSettings
 from tests.builders.batches import random_batch
-from tests.builders.engines import make_pair
+from tests.builders.engines import make_fast_arm, make_pair
 from tests.builders.models import tiny_model
 
 GRADUAL = "train: [attn@-1:]; at 2 thaw: [mlp@-2:]; at 4 thaw: [attn@-3:]"
@@ -74,10 +76,9 @@ def test_accumulation_schedules_dropout_and_bf16_go_on_with_the_same_bits(
 ) -> None:
     base = tiny_model("gpt2", attn_pdrop=0.2, resid_pdrop=0.2, embd_pdrop=0.2)
     plan = "train: [attn.q@50%:, mlp@-1:]"
-    # A test may pass any setting: their types are the recipe's business.
+    settings = TrainingSettings.model_validate({"steps": 10, "learning_rate": 1e-2, **training})
     straight, stopped, begun_again = (
-        make_pair(copy.deepcopy(base), plan, precision=precision, **training)[1]  # type: ignore[arg-type]
-        for _ in range(3)
+        make_fast_arm(copy.deepcopy(base), Plan.parse(plan), settings, precision=precision) for _ in range(3)
     )
     expected = go_on(straight, 0, STEPS)
     go_on(stopped, 0, 4)
