@@ -79,6 +79,12 @@ def loaded(experiment: Path) -> Prepared:
     return prepared_from(experiment)
 
 
+@pytest.fixture(scope="module")
+def keys(loaded: Prepared) -> dict[str, str]:
+    """Of the experiment that is not changed, wherever it lies."""
+    return keys_of(loaded)
+
+
 def same(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name, key in before.items() if after[name] == key}
 
@@ -182,12 +188,11 @@ ALL = {"arm", "prefix", "signal"}
     ],
 )
 def test_each_file_is_part_of_the_keys_of_what_depends_on_it(
-    tmp_path: Path, change: Callable[[Path], None], still_good: set[str]
+    experiment: Path, keys: dict[str, str], tmp_path: Path, change: Callable[[Path], None], still_good: set[str]
 ) -> None:
-    recipe = write(tmp_path)
-    before = keys_of(prepared_from(recipe))
+    shutil.copytree(experiment.parent, tmp_path, dirs_exist_ok=True)  # with its cache: it must not be used
     change(tmp_path)
-    assert same(before, keys_of(prepared_from(recipe))) == still_good
+    assert same(keys, keys_of(prepared_from(tmp_path / "recipe.yaml"))) == still_good
 
 
 @pytest.mark.parametrize(
@@ -222,12 +227,12 @@ def test_each_file_is_part_of_the_keys_of_what_depends_on_it(
     ],
 )
 def test_each_setting_is_part_of_the_keys_of_what_depends_on_it(
-    experiment: Path, loaded: Prepared, setting: str, still_good: set[str]
+    experiment: Path, keys: dict[str, str], setting: str, still_good: set[str]
 ) -> None:
-    assert same(keys_of(loaded), keys_of(prepared_from(experiment, setting))) == still_good
+    assert same(keys, keys_of(prepared_from(experiment, setting))) == still_good
 
 
-def test_where_model_and_corpora_lie_is_part_of_no_key(experiment: Path, loaded: Prepared, tmp_path: Path) -> None:
+def test_where_model_and_corpora_lie_is_part_of_no_key(experiment: Path, keys: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(experiment.parent / "model", tmp_path / "deep" / "other model")
     shutil.copy(experiment.parent / "text.txt", tmp_path / "another name.md")
     shutil.copy(experiment.parent / "retention.txt", tmp_path / "general.txt")
@@ -237,17 +242,15 @@ def test_where_model_and_corpora_lie_is_part_of_no_key(experiment: Path, loaded:
         "retention": {"source": "general.txt"},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    assert keys_of(prepared_from(tmp_path / "recipe.yaml")) == keys_of(loaded)
+    assert keys_of(prepared_from(tmp_path / "recipe.yaml")) == keys
 
 
-def test_the_same_tokens_of_a_table_are_the_same_corpus(tmp_path: Path) -> None:
-    recipe = write(tmp_path)
-    before = keys_of(prepared_from(recipe))
+def test_the_same_tokens_of_a_table_are_the_same_corpus(experiment: Path, keys: dict[str, str], tmp_path: Path) -> None:
     for suffix in ("jsonl", "csv"):
-        content = (tmp_path / "text.txt").read_text(encoding="utf-8")
+        content = (experiment.parent / "text.txt").read_text(encoding="utf-8")
         row = json.dumps({"text": content}) if suffix == "jsonl" else f"text\n{content}\n"
         (tmp_path / f"text.{suffix}").write_text(row, encoding="utf-8")
-        assert keys_of(prepared_from(recipe, f"corpus.source={tmp_path}/text.{suffix}")) == before
+        assert keys_of(prepared_from(experiment, f"corpus.source={tmp_path}/text.{suffix}")) == keys
 
 
 def arms_of(run_folder: Path) -> dict[str, list[dict[str, object]]]:
