@@ -17,7 +17,7 @@ from frostline.cli import recipes, runs  # noqa: F401  # importing them is what 
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
-from frostline.system import require_supported_system
+from frostline.system import ask_for_huge_pages, require_supported_system
 from frostline.text import visible
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     interruption = Interruption()
     try:
         require_supported_system()
+        ask_for_huge_pages()
         _require_present_folder()
         with suppress(CacheError):  # told by what needs the cache folder
             settle_temporary_files()

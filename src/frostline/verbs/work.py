@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from frostline.errors import FrostlineError, at
 from frostline.progress import NoProgress, RunProgress
-from frostline.system import require_supported_system
+from frostline.system import ask_for_huge_pages, require_supported_system
 
 if TYPE_CHECKING:
     from frostline.recipe import GivenRecipe, Overrides, Recipe
@@ -60,6 +60,7 @@ def at_work(cache: Path | str | None, progress: ProgressWanted) -> Iterator[Work
     for all threads, and two that share it would give neither's results.
     """
     require_supported_system()
+    ask_for_huge_pages()
     if not _WORK.acquire(blocking=False):
         raise FrostlineError(
             "Frostline is at work in another thread of this process, and two would share their random numbers.",
