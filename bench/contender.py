@@ -73,6 +73,8 @@ class Took:
     """Where the seconds went; empty for Trainer."""
     peak_bytes: int
     """Of memory, since the first step began."""
+    cpu_seconds: float
+    """Of the process, all threads: what others beside it on the machine disturb least."""
 
 
 def main() -> None:
@@ -131,8 +133,9 @@ def take_steps(prepared: Prepared, setup: Setup, step: Callable[[int], tuple[flo
     give_back_freed_memory()
     reset_peak(prepared.device)
     for index, _ in enumerate(sys.stdin):
+        cpu = time.process_time()
         seconds, phases = step(index)
-        say(Took(seconds, phases, peak_bytes(prepared.device)))
+        say(Took(seconds, phases, peak_bytes(prepared.device), time.process_time() - cpu))
 
 
 def serve_trainer(prepared: Prepared, setup: Setup) -> None:
@@ -157,11 +160,12 @@ def serve_trainer(prepared: Prepared, setup: Setup) -> None:
             if not sys.stdin.readline():
                 sys.exit()
             synchronize(prepared.device)
-            self.started = time.perf_counter()
+            self.started, self.cpu = time.perf_counter(), time.process_time()
 
         def on_step_end(self, *_: object, **__: object) -> None:
             synchronize(prepared.device)
-            say(Took(time.perf_counter() - self.started, {}, peak_bytes(prepared.device)))
+            seconds, cpu = time.perf_counter() - self.started, time.process_time() - self.cpu
+            say(Took(seconds, {}, peak_bytes(prepared.device), cpu))
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
+from statistics import geometric_mean
 
 from bench.contender import Setup
-from bench.turns import Result, ratio, take_turns
+from bench.turns import Result, cpu_ratio, ratio, take_turns
 from frostline.cache import cache_folder
 from frostline.machine import describe_machine
 
@@ -30,7 +30,7 @@ RIVALS = ("trainer", "reference")
 SHAPES = ("8x256", "4x128")
 HEADINGS = (
     "plan", "(a) Trainer, s", "(b) reference, s", "(c) engine, s", "(a)/(c)", "(b)/(c)", "(c) of peak",
-    "peak memory of a, b, c, GB",
+    "peak memory of a, b, c, GB", "(a)/(c), processor's seconds", "(b)/(c), processor's seconds",
 )  # fmt: skip
 SETS = 3
 """Steps until the windows come back: as many untimed rounds, so that each prefix is stored before the timed ones."""
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--plan", action="append", choices=list(PLANS), help="only this one; repeatable")
     parser.add_argument("--shape", action="append", help="windows x tokens, such as 8x256; repeatable")
     parser.add_argument("--rounds", type=int, default=8, help="timed steps of each contender")
+    parser.add_argument("--rival", action="append", choices=RIVALS, help="only this one; repeatable")
+    parser.add_argument("--sets", type=int, default=SETS, help="steps until the windows come back")
     parser.add_argument("--model", default="embedded", help="a model folder or hub id")
     parser.add_argument("--compile", action="store_true", help="the engine compiles what trains")
     parser.add_argument("--no-first-visits", action="store_true", help="only the first table")
@@ -54,13 +56,13 @@ def main() -> None:
         print(header(*HEADINGS), flush=True)
         for name in options.plan or PLANS:
             results = []
-            for rival in RIVALS:
+            for rival in options.rival or RIVALS:
                 pair = [
-                    Setup(kind, PLANS[name], batch, length, str(cache_folder()), options.model, sets=SETS,
+                    Setup(kind, PLANS[name], batch, length, str(cache_folder()), options.model, sets=options.sets,
                           compile=options.compile and kind == "engine")
                     for kind in (rival, "engine")
                 ]  # fmt: skip
-                results.append(take_turns(pair, warm_up=SETS, rounds=options.rounds))
+                results.append(take_turns(pair, warm_up=options.sets, rounds=options.rounds))
             everything += [asdict(result) for pair_results in results for result in pair_results]
             print(row(name, results), flush=True)
         if options.no_first_visits:
@@ -81,19 +83,19 @@ def header(*headings: str) -> str:
 
 
 def row(name: str, results: list[list[Result]]) -> str:
-    (trainer, engine), (reference, again) = results
-    seconds = math.sqrt(engine.seconds * again.seconds)
-    shares = math.sqrt(engine.share_of_peak * again.share_of_peak)
-    memory = ", ".join(f"{result.peak_bytes / 1e9:.2f}" for result in (trainer, reference, engine))
+    """Each of `results` is a rival and the engine beside it."""
+    by_kind = {rival.setup.kind: (rival, engine) for rival, engine in results}
+    rivals = [by_kind.get(kind) for kind in RIVALS]
+    engines = [engine for _, engine in results]
+    peaks = [*(None if pair is None else pair[0].peak_bytes for pair in rivals), engines[0].peak_bytes]
     cells = [
         f"`{name}`",
-        f"{trainer.seconds:.2f}",
-        f"{reference.seconds:.2f}",
-        f"{seconds:.2f}",
-        str(ratio(trainer, engine)),
-        str(ratio(reference, again)),
-        f"{100 * shares:.0f} %",
-        memory,
+        *("" if pair is None else f"{pair[0].seconds:.2f}" for pair in rivals),
+        f"{geometric_mean(engine.seconds for engine in engines):.2f}",
+        *("" if pair is None else str(ratio(*pair)) for pair in rivals),
+        f"{100 * geometric_mean(engine.share_of_peak for engine in engines):.0f} %",
+        ", ".join("" if peak is None else f"{peak / 1e9:.2f}" for peak in peaks),
+        *("" if pair is None else str(cpu_ratio(*pair)) for pair in rivals),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,11 @@ class Result:
     def seconds(self) -> float:
         """Median timed step."""
         return median(took.seconds for took in self.timed)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Median of the processor's seconds in a timed step, over all threads."""
+        return median(took.cpu_seconds for took in self.timed)
 
     @property
     def peak_bytes(self) -> int:
@@ -62,6 +68,12 @@ def ratio(slower: Result, faster: Result) -> Ratio:
     return Ratio(slower.seconds / faster.seconds, min(each), max(each), len(each))
 
 
+def cpu_ratio(slower: Result, faster: Result) -> Ratio:
+    """The same of the processor's seconds, which waiting for others on the machine does not count."""
+    each = [a.cpu_seconds / b.cpu_seconds for a, b in zip(slower.timed, faster.timed, strict=True)]
+    return Ratio(slower.cpu_seconds / faster.cpu_seconds, min(each), max(each), len(each))
+
+
 def take_turns(setups: Sequence[Setup], *, warm_up: int, rounds: int) -> list[Result]:
     """`warm_up` untimed rounds, then `rounds` timed ones."""
     with ExitStack() as stack:
@@ -87,9 +99,12 @@ def take_turns(setups: Sequence[Setup], *, warm_up: int, rounds: int) -> list[Re
 @contextmanager
 def _started(setup: Setup) -> Iterator[subprocess.Popen[str]]:
     root = Path(__file__).resolve().parent.parent
+    # As `frostline run` has it, and as those have it who call Trainer, or write the loop, themselves.
+    huge_pages = "1" if setup.kind in ("engine", "uncached") else "0"
     worker = subprocess.Popen(
         [sys.executable, "-m", "bench.contender", json.dumps(asdict(setup))],
         cwd=root,
+        env=os.environ | {"THP_MEM_ALLOC_ENABLE": huge_pages},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -42,6 +42,8 @@ HeadKind = Literal["linear", "own", "plain"]
 
 LARGE = 30.0
 """Hidden states this large reach the bend of a soft cap."""
+_BITS_OF_THE_BASE = "prefixes of "
+"""How a question begins whose arms all begin as the bits of the base model."""
 TRIED_TOKENS = 256
 """Tokens of one window whose logits are compared: all of a long window's would be the largest tensors of a run."""
 SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
@@ -199,17 +201,25 @@ def fit_model(
             else:
                 held.restore()
         if known is None:
-            known = shared.fits[question] = _try_everything(
-                applied, shared, body, device, precision, sample, converted, running
+            known = _try_everything(
+                applied, shared, body, device, precision, sample, converted, running, _fit_alike(shared, question)
             )
+            shared.fits[question] = known
     return FittedModel(applied, known, held, body, (*notes, *known.notes))
 
 
 def _question(applied: AppliedPlan, training: TrainingSettings, precision: str) -> str:
     """What the answer depends on: the plan; where all arms begin as the same bits, only where its prefixes end."""
     if precision == "fp32" and applied.plan.lora is None and training.frozen_weights == "exact":
-        return f"prefixes of {prefix_depths(applied.resolved)}"
+        return f"{_BITS_OF_THE_BASE}{prefix_depths(applied.resolved)}"
     return applied.plan.text
+
+
+def _fit_alike(shared: SharedParts, question: str) -> Fit | None:
+    """What fits an arm that begins as the same bits, whatever its prefixes: it has the same head."""
+    if not question.startswith(_BITS_OF_THE_BASE):
+        return None
+    return next((own for asked, own in shared.fits.items() if asked.startswith(_BITS_OF_THE_BASE)), None)
 
 
 def _hold_frozen(
@@ -252,9 +262,11 @@ def _try_everything(
     sample: Batch,
     converted: bool,
     running: Sequence[int],
+    alike: Fit | None,
 ) -> Fit:
+    """`alike` is what fits an arm with the same head, if one was tried."""
     model, depths, few = applied.model, prefix_depths(applied.resolved), _few_tokens(sample)
-    head = _head_kind(model, body, few, device, precision)
+    head = _head_kind(model, body, few, device, precision) if alike is None else alike.head
     trial, example = None, None
     if depths and (body is None or head == "plain"):
         trial = PrefixTrial("its head cannot be told from its body")
@@ -266,6 +278,8 @@ def _try_everything(
             if is_out_of_memory(error):
                 raise
             trial = PrefixTrial(f"the model does not run with its layers stood in for ({type(error).__name__})")
+    if alike is not None:
+        return Fit(converted, head, trial, example, alike.body_output)
     output = None if body is None else run_body(model, body, few, device, precision)
     return Fit(converted, head, trial, example, output if isinstance(output, ModelOutput) else None)
 
