@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from frostline.arms.make import make_arm, shared_parts
+from frostline.arms.make import lean, make_arm, shared_parts
 from frostline.arms.prepared import Prepared, prepare
 from frostline.corpus import Batch
 from frostline.engine import Arm
@@ -49,6 +49,8 @@ class Setup:
     sets: int = 4
     """Steps until the windows come back; 0: never."""
     seed: int = 0
+    filled: bool = False
+    """As after a fill of all rows before training: the layers below have left memory, and freed memory goes back."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def prepared_for(setup: Setup) -> Prepared:
             "batch": setup.batch,
             "learning_rate": 1e-4,
             "engine": "reference" if setup.kind in ("trainer", "reference") else "fast",
-            "prefix_cache": {"use": "never" if setup.kind == "uncached" else "always"},
+            "prefix_cache": {
+                "use": "never" if setup.kind == "uncached" else "always",
+                "fill": "always" if setup.filled else "never",
+            },
             "compile": setup.compile,
         },
         "model": {"source": setup.model},
@@ -121,7 +126,8 @@ def serve_arm(prepared: Prepared, setup: Setup) -> None:
 
 
 def step_of_arm(arm: Arm, prepared: Prepared, setup: Setup, index: int) -> tuple[float, dict[str, float]]:
-    outcome = arm.take_step(windows_of(prepared, setup, index), 0)
+    with lean(prepared):
+        outcome = arm.take_step(windows_of(prepared, setup, index), 0)
     return outcome.seconds, asdict(outcome.phases)
 
 

@@ -163,3 +163,35 @@ def test_a_prefix_is_timed_from_when_the_device_is_idle_until_it_has_it(monkeypa
     trial = fast_part(arm).prefix_trial
     assert trial is not None
     assert trial.seconds == 3.0
+
+
+@pytest.mark.parametrize(("precision", "heads_tried"), [("fp32", 1), ("bf16", 2)])
+def test_arms_that_begin_as_the_same_bits_have_one_head_whatever_their_prefixes(
+    precision: str, heads_tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tried = tiny_model("llama"), []
+    head_kind = fit._head_kind
+
+    def counted(model: PreTrainedModel, *others: object) -> fit.HeadKind:
+        tried.append(model)
+        return head_kind(model, *others)  # type: ignore[arg-type]  # handed on as they come
+
+    monkeypatch.setattr(fit, "_head_kind", counted)
+    plans = [Plan.parse(text) for text in ("train: [all@1:]", "train: [all@-1:]")]
+    shared = SharedParts(FrozenWeights(precision), memory_store(), (1, 3), keep_base=True)
+    settings = SETTINGS.model_copy(update={"precision": precision})
+    found = [
+        fit_model(
+            plan.apply(copy_for_arm(base, plan.resolve(base))),
+            shared,
+            settings,
+            device=CPU,
+            precision=precision,
+            sample=random_batch(99),
+        ).fit
+        for plan in plans
+    ]
+    assert len(tried) == heads_tried
+    assert [own.head for own in found] == ["linear", "linear"]
+    assert all(own.prefix is not None and own.prefix.refusal is None for own in found)
+    assert all(own.body_output is not None for own in found)
