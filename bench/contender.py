@@ -126,7 +126,7 @@ def serve_arm(prepared: Prepared, setup: Setup) -> None:
 
 
 def step_of_arm(arm: Arm, prepared: Prepared, setup: Setup, index: int) -> tuple[float, dict[str, float]]:
-    with lean(prepared):
+    with lean(prepared, a_step=True):
         outcome = arm.take_step(windows_of(prepared, setup, index), 0)
     return outcome.seconds, asdict(outcome.phases)
 

@@ -3,8 +3,8 @@
     python -m bench.resident                                   # the embedded model, 'all@-4:', 4 x 256 tokens
     python -m bench.resident --model FOLDER --plan 'attn.qkv@50%:' --shape 2x256
 
-`prefix_cache.fill: never` against `always`, in turns, each in a process of its own, rows in memory. A filled run also
-gives freed memory back around each step, which then has to be fetched again inside it.
+`prefix_cache.fill: never` against `always`, in turns, each in a process of its own, rows in memory. Where memory
+is short, a filled run also gives freed memory back around each step, which then has to be fetched again inside it.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from frostline.engine import (
     measured_rates,
     window_key,
 )
+from frostline.free_memory import free_memory_bytes
 from frostline.measures import TensorDigests, forward_conditions, state_tensors, tensor_digests
 from frostline.plans import AppliedPlan, decoder_stack
 from frostline.storage import let_go_of
@@ -43,6 +44,8 @@ from frostline.storage import let_go_of
 SAMPLE_WINDOWS = 2
 """Windows on which the engine tries its shortcuts beside the plain model."""
 MEGABYTE = 1_000_000
+SHORT_BYTES = 1_000_000_000
+"""Free memory below which a step may not find what it needs in pieces that others have freed."""
 
 
 @contextmanager
@@ -228,17 +231,21 @@ def _keys(batch: Batch) -> Iterator[bytes]:
 
 
 @contextmanager
-def lean(prepared: Prepared) -> Iterator[None]:
+def lean(prepared: Prepared, *, a_step: bool = False) -> Iterator[None]:
     """Before and after the block, memory that the steps freed is given back, where the frozen layers had to leave.
 
-    Elsewhere it is kept: the next step asks for the same again.
+    Elsewhere it is kept, and around `a_step` wherever memory is not short: the next step asks for the same again.
     """
-    if prepared.fills_rows:
+    if _is_to_be_lean(prepared, a_step):
         give_back_freed_memory()
     yield
-    if prepared.fills_rows:
+    if _is_to_be_lean(prepared, a_step):
         let_go_of(parameter for parameter in prepared.model.parameters() if parameter.dtype in FILED_TYPES)
         give_back_freed_memory()
+
+
+def _is_to_be_lean(prepared: Prepared, a_step: bool) -> bool:
+    return prepared.fills_rows and not (a_step and free_memory_bytes() > SHORT_BYTES)
 
 
 def _leave_memory(applied: AppliedPlan) -> None:

@@ -137,7 +137,7 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
             # A step and what it writes are never cut in two: a signal waits for the end of both.
             work = Work("step", arm.name)
             with uninterrupted(), on_its_own(replicate, arm.name, arm), time_left.doing(arm.journal.place, work):
-                with lean(prepared):
+                with lean(prepared, a_step=True):
                     outcome = arm.arm.take_step(batch, step)
                 _record_step(replicate, arm, outcome)
             if arm.failed:
