@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
@@ -39,6 +41,29 @@ def test_the_type_of_the_file_changes_no_record(family: str, precision: str, tmp
     facts, same_facts = ({**lines[1], "model": ""} for lines in (records, others))
     assert facts["kind"] == "VariantPrepared"
     assert facts == same_facts
+
+
+def test_types_that_are_mixed_in_a_file_change_no_record(tmp_path: Path) -> None:
+    narrow, wide = write_both(tmp_path, tiny_model("llama"))
+    tensors = load_file(wide / "model.safetensors")
+    types = itertools.cycle((torch.bfloat16, torch.float32, torch.float16))
+    # Rounded to its own type, which each keeps here and none there.
+    mixed = {name: own.to(dtype) for (name, own), dtype in zip(tensors.items(), types, strict=False)}
+    save_file(mixed, narrow / "model.safetensors", {"format": "pt"})
+    save_file({name: own.float() for name, own in mixed.items()}, wide / "model.safetensors", {"format": "pt"})
+    journals = []
+    for folder in (narrow, wide):
+        recipe = write_experiment(
+            tmp_path / f"of_{folder.name}",
+            model={"source": str(folder)},
+            arms={name: ARMS[name] for name in ("full", "top")},
+            seeds=[0],
+        )
+        run_tiny(recipe, tmp_path / f"run_{folder.name}")
+        journals.append(journal_without_clock(tmp_path / f"run_{folder.name}"))
+    facts = [journal.pop("run.jsonl")[1] for journal in journals]
+    assert journals[0] == journals[1]
+    assert facts[0]["model_sha256"] == facts[1]["model_sha256"]
 
 
 @pytest.mark.parametrize("arm", ["top", "lora"])

@@ -114,10 +114,15 @@ def test_a_configuration_that_cannot_be_is_one_sentence_or_harmless(changed: dic
         parameter_count(ModelSettings(source=str(tmp_path)), tmp_path)
 
 
-@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8", "compressed-tensors"])
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8", "compressed-tensors", "mxfp4", "torchao"])
 def test_a_quantised_model_is_refused(method: str, tmp_path: Path) -> None:
     change_json(saved(tmp_path) / "config.json", quantization_config={"quant_method": method, "bits": 4})
     assert f"the weights of 'FOLDER' are quantised ({method}), and training needs them whole." in refusal(tmp_path)
+
+
+def test_a_model_that_mlx_quantised_is_refused(tmp_path: Path) -> None:
+    change_json(saved(tmp_path) / "config.json", quantization={"group_size": 64, "bits": 4})
+    assert "the weights of 'FOLDER' are quantised (config.json), and training needs them whole." in refusal(tmp_path)
 
 
 def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from frostline.errors import ModelError
+from frostline.loading import require_model_files
 from frostline.loading.weight_files import stored_tensors
-from tests.loading.folders import WEIGHTS, change_json, refusal, saved
+from frostline.recipe import ModelSettings
+from tests.loading.folders import WEIGHTS, Tensors, change_json, change_weights, refusal, saved
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 168480\n"
 INDEX = "model.safetensors.index.json"
@@ -25,6 +30,10 @@ def cut(folder: Path, kept: int) -> None:
 
 def written(content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / WEIGHTS).write_bytes(content)
+
+
+def renamed(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / WEIGHTS).rename(folder / name)
 
 
 def pickled(folder: Path) -> None:
@@ -49,6 +58,9 @@ def pickled(folder: Path) -> None:
         (pickled, "no safetensors weights (model.safetensors); it has pytorch_model.bin. Load it with transformers"),
         (lambda folder: (folder / WEIGHTS).rename(folder / "a.safetensors"), "it has a.safetensors"),
         (lambda folder: (folder / INDEX).write_text("{}"), "has weights twice"),
+        (renamed("model.gguf"), "it has model.gguf. Give the folder that was converted to GGUF, as save_pretrained"),
+        (renamed("model.safetensors.incomplete"), "Its download has not ended: download it again."),
+        (renamed("model-00001-of-00001.safetensors"), f"Copy or download {INDEX}, which says what is in which file."),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_whole_is_told(damage: Callable[[Path], object], told: str, tmp_path: Path) -> None:
@@ -103,6 +115,27 @@ def test_an_index_that_does_not_fit_is_told(shards: list[Path]) -> None:
     assert f"{INDEX}: it is not valid JSON" in refusal(index.parent)
 
 
+def test_an_index_that_names_a_tensor_twice_is_told(shards: list[Path]) -> None:
+    index = shards[0].parent / INDEX
+    whole = index.read_text(encoding="utf-8")
+    name = "model.norm.weight"  # in the second file
+    # The library would take the one that comes last, as this one does.
+    index.write_text(
+        whole.replace('"weight_map": {', f'"weight_map": {{"{name}": "{shards[0].name}",'), encoding="utf-8"
+    )
+    assert f"'FOLDER', {INDEX}: it names '{name}' twice." in refusal(index.parent)
+
+
+def test_weights_in_another_folder_are_not_taken(shards: list[Path]) -> None:
+    index = shards[0].parent / INDEX
+    (index.parent / "others").mkdir()
+    shards[1].rename(index.parent / "others" / shards[1].name)
+    listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    elsewhere = {key: f"others/{name}" if name == shards[1].name else name for key, name in listed.items()}
+    change_json(index, weight_map=elsewhere)
+    assert f"it names 'others/{shards[1].name}', and weights lie beside it" in refusal(index.parent)
+
+
 def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     weights = load_file(tmp_path / WEIGHTS)
@@ -110,3 +143,60 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     for dtype, called in ((torch.float8_e4m3fn, "F8_E4M3"), (torch.int8, "I8"), (torch.uint8, "U8")):
         save_file(weights | {name: weights[name].to(dtype)}, tmp_path / WEIGHTS, metadata={"format": "pt"})
         assert f"'{name}' is quantised ({called})" in refusal(tmp_path)
+
+
+def fp8_with_scales(name: str, weight: Tensor) -> Tensors:
+    return {name: weight.to(torch.float8_e4m3fn), f"{name}_scale_inv": torch.ones(1, 1)}
+
+
+def bitsandbytes(name: str, weight: Tensor) -> Tensors:
+    return {name: torch.zeros(weight.numel() // 2, 1, dtype=torch.uint8), f"{name}.absmax": torch.ones(8)}
+
+
+def gptq(name: str, weight: Tensor) -> Tensors:
+    layer = name.removesuffix(".weight")
+    return {f"{layer}.qweight": torch.zeros(4, len(weight), dtype=torch.int32), f"{layer}.scales": torch.ones(1, 8)}
+
+
+def compressed_tensors(name: str, weight: Tensor) -> Tensors:
+    return {
+        f"{name}_packed": torch.zeros(len(weight), 4, dtype=torch.int32),
+        f"{name}_scale": torch.ones(len(weight), 1),
+    }
+
+
+def mxfp4(name: str, weight: Tensor) -> Tensors:
+    layer = name.removesuffix(".weight")
+    packed = torch.zeros(4, 16, dtype=torch.uint8)
+    return {f"{layer}_blocks": packed, f"{layer}_scales": packed[:, :1]}
+
+
+def mlx(name: str, weight: Tensor) -> Tensors:
+    packed = torch.zeros(len(weight), 4, dtype=torch.int32).view(torch.uint32)
+    return {name: packed, name.replace("weight", "scales"): torch.ones(len(weight), 1)}
+
+
+@pytest.mark.parametrize(
+    ("quantise", "called"),
+    [
+        (fp8_with_scales, "weight' is quantised (F8_E4M3)"),
+        (bitsandbytes, "weight' is quantised (U8)"),
+        (gptq, "qweight' is quantised (I32)"),
+        (compressed_tensors, "weight_packed' is quantised (I32)"),
+        (mxfp4, "_blocks' is quantised (U8)"),
+        (mlx, "weight' is quantised (U32)"),
+    ],
+)
+def test_quantised_weights_are_told_by_their_headers(
+    quantise: Callable[[str, Tensor], Tensors], called: str, tmp_path: Path
+) -> None:
+    """Whatever the configuration says, and before anything is loaded: `estimate` asks no more than the headers."""
+
+    def changed(weights: Tensors) -> Tensors:
+        pairs = [quantise(name, own) if "proj" in name else {name: own} for name, own in weights.items()]
+        return {name: own for pair in pairs for name, own in pair.items()}
+
+    change_weights(saved(tmp_path), changed)
+    assert f"{called}. Give the model's weights in fp32, bf16 or fp16." in refusal(tmp_path)
+    with pytest.raises(ModelError, match=re.escape(called)):
+        require_model_files(ModelSettings(source=str(tmp_path)), tmp_path)

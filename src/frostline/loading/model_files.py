@@ -19,6 +19,7 @@ _TOKENIZER_FILES = (
 )  # fmt: skip
 _TOKENIZER_PARTS = ("tok", "vocab", "merges", "spiece", "sentencepiece", ".model")
 """What the name of a file has in it that may be one of a tokenizer."""
+FROM_GGUF = "Give the folder that was converted to GGUF, as save_pretrained writes it."
 _AGAIN = "Copy or download it again."
 
 
@@ -37,9 +38,10 @@ def require_configuration(folder: Path, shown: str) -> None:
         require_no_broken_link(file, shown)
         names = sorted(path.name for path in folder.iterdir())
         found = f"it has {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
+        gguf = any(name.endswith(".gguf") for name in names)
         raise ModelError(
             f"the configuration of '{shown}' could not be loaded: there is no {CONFIG_NAME}; {found}.",
-            _folder_inside(folder) or "Give a folder written by save_pretrained.",
+            _folder_inside(folder) or (FROM_GGUF if gguf else "Give a folder written by save_pretrained."),
         ).at(*SOURCE_KEY)
     configuration = read_object(file, shown)
     if not configuration.get("model_type") and not configuration.get("auto_map"):
@@ -61,11 +63,22 @@ def require_tokenizer_files(folder: Path, shown: str) -> None:
                 read_object(file, shown)
 
 
-def read_object(file: Path, shown: str) -> dict[str, object]:
-    """The JSON object in `file`. Raises `ModelError` where there is none."""
+def read_object(file: Path, shown: str, *, unique: bool = False) -> dict[str, object]:
+    """The JSON object in `file`. Raises `ModelError` where there is none; if `unique`, where a name stands in it twice.
+
+    JSON leaves open what a name means that comes twice; libraries take the last, or the first.
+    """
     require_no_pointer(file, shown)
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(found := dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise unreadable(file, shown, f"it names '{next(name for name in names if names.count(name) > 1)}' twice")
+        return found
+
     try:
-        content: object = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        content: object = json.loads(text, object_pairs_hook=once if unique else None)
     except OSError as error:
         raise unreadable(file, shown, str(error.strerror or error)) from error
     except (ValueError, RecursionError) as error:

@@ -34,10 +34,13 @@ from frostline.loading.model_files import require_configuration, require_tokeniz
 from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
 from frostline.loading.tokenizer_file import as_filed
-from frostline.loading.weight_files import stored_tensors
+from frostline.loading.weight_files import require_unquantised, stored_tensors
 from frostline.loading.weights import Loaded, require_as_stored
 from frostline.plans import few_layers
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
+
+_QUANTISED_BY = ("quantization_config", "quantization")
+"""Keys of a configuration under which it says how its weights were quantised."""
 
 
 def load_tokenizer(settings: ModelSettings, cache: Path) -> PreTrainedTokenizerBase:
@@ -78,6 +81,7 @@ def load_model(
     source = model_location(settings, cache)
     config = _load_config(settings, source)
     stored = stored_tensors(_weights_folder(settings, source), settings.source)
+    require_unquantised(stored, settings.source)
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
     types = matrices_as_filed(stored) if as_filed is not None else nullcontext()
@@ -114,7 +118,7 @@ def require_model_files(settings: ModelSettings, cache: Path) -> None:
     source = model_location(settings, cache)
     if Path(source).is_dir():
         _load_config(settings, source)
-        stored_tensors(Path(source), settings.source)
+        require_unquantised(stored_tensors(Path(source), settings.source), settings.source)
 
 
 def commit_of(settings: ModelSettings, cache: Path) -> str | None:
@@ -182,8 +186,7 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
         if not isinstance(config.get_text_config(), PretrainedConfig):
             raise TypeError("its 'text_config' is no configuration")
     assert isinstance(config, PretrainedConfig)
-    if getattr(config, "quantization_config", None):
-        method = config.quantization_config
+    if method := _quantisation(config):
         name = method.get("quant_method") if isinstance(method, dict) else getattr(method, "quant_method", None)
         raise ModelError(
             f"the weights of '{settings.source}' are quantised ({getattr(name, 'value', name) or 'config.json'}), and "
@@ -198,6 +201,12 @@ def _load_config(settings: ModelSettings, source: str) -> PretrainedConfig:
         ).at(*SOURCE_KEY)
     _require_rates(settings, config)
     return config
+
+
+def _quantisation(config: PretrainedConfig) -> object:
+    """What `config` says of how its weights were quantised; MLX has another word for it."""
+    whole = (config, config.get_text_config())
+    return next((own for part in whole for name in _QUANTISED_BY if (own := getattr(part, name, None))), None)
 
 
 def _require_rates(settings: ModelSettings, config: PretrainedConfig) -> None:
