@@ -103,6 +103,10 @@ class ModelError(FrostlineError):
     """The model cannot be loaded or is not a causal language model with a decoder stack."""
 
 
+class ModelChangedError(ModelError):
+    """A file of the model was changed while a run was reading it: everything that is computed from it is in doubt."""
+
+
 class RunFolderError(FrostlineError):
     """The run folder exists already, is missing, or is damaged."""
 

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,8 @@ from frostline.storage import disk
 def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
     `kill-in-fill:WINDOWS`.
+
+    `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
     A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
     step. `SIGKILL:full:2:3` waits for the third time that an arm of that name takes it: each trial of a race is one.
@@ -61,6 +64,21 @@ def _kill_in_fill(windows: int) -> None:
     prefix_fill._keep = killing
 
 
+def _change_weights(file: Path, how: str) -> None:
+    content = file.read_bytes()
+    half = len(content) // 2
+    if how == "replace":
+        other = file.with_name("other")
+        other.write_bytes(content[:half] + bytes(len(content) - half))
+        other.replace(file)
+    elif how == "truncate":
+        os.truncate(file, half)
+    else:
+        with file.open("r+b") as opened:
+            opened.seek(half)
+            opened.write(bytes(len(content) - half))
+
+
 def _fail(kind: str, arm_name: str, at: int, time: int | None) -> None:
     """Go wrong whenever an arm of that name takes step `at`, or only the `time`-th time, counted from 1."""
     take_step, times = Arm.take_step, itertools.count(1)
@@ -75,6 +93,9 @@ def _fail(kind: str, arm_name: str, at: int, time: int | None) -> None:
                 raise torch.OutOfMemoryError("injected: out of memory")
             if kind == "defect":
                 raise ZeroDivisionError("injected: a defect")
+            if kind in ("overwrite", "truncate", "replace"):
+                _change_weights(Path(str(self.applied.model.config._name_or_path)) / "model.safetensors", kind)
+                return take_step(self, batch, step)
             with torch.no_grad():  # the loss of this step is not a number
                 next(parameter for _, parameter in self.applied.trainable_parameters()).fill_(float("nan"))
         return take_step(self, batch, step)

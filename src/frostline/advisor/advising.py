@@ -179,7 +179,7 @@ def _advise(
     candidates: list[CandidateMade] = []
     if left is None or not left.trials:  # a process that was killed may have recorded only some of them
         candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
-    with Journal(folder, interruption=interruption) as journal:
+    with Journal(folder, interruption=interruption) as journal, journal.as_long_as(prepared.require_unchanged):
         if left is None:
             left = Advice(_started(folder, own, budget, last))
             journal.append(left.started)

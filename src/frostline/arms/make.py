@@ -295,6 +295,7 @@ def _open_store(prepared: Prepared, cache: Path | None) -> PrefixStore:
         folder=cache / "prefixes",
         memory_bytes=default_memory_bytes() if memory is None else memory * MEGABYTE,
         disk_bytes=default_disk_bytes(cache, filled=prepared.fills_rows) if disk is None else disk * MEGABYTE,
+        require_unchanged=prepared.require_unchanged,
     )
 
 

@@ -19,7 +19,7 @@ from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, o
 from frostline.corpus import Corpus
 from frostline.engine import Fit, SharedParts, moments_bytes
 from frostline.errors import PlanError, at
-from frostline.loading import commit_of, in_place_bytes, require_step
+from frostline.loading import commit_of, files_of, in_place_bytes, require_step
 from frostline.measures import Judge, ModelIdentity
 from frostline.plans import (
     Plan,
@@ -100,6 +100,12 @@ class Prepared:
     def settings_of(self, arm: str, seed: int) -> ArmSettings:
         """The settings of `arm` in one replicate, nothing in them left to compute."""
         return self.settled_by_seed.get(seed, {}).get(arm, self.recipe.arms[arm])
+
+    def require_unchanged(self) -> None:
+        """Raise `ModelChangedError` where a file that weights are read from was changed since it was loaded."""
+        for model in (self.model, *([] if self.judge is None else [self.judge.model])):
+            if model.device.type == "cpu":  # elsewhere it is a copy
+                files_of(model).require_unchanged()
 
     @property
     def fills_rows(self) -> bool:

@@ -178,6 +178,7 @@ def _keep(store: PrefixStore, passing: PassingRows, window: bytes, depth: int, r
     if stays:
         store.put(window, depth, row)
         return
+    store.require_unchanged()
     try:
         passing.put(window, depth, row)
     except OSError as error:

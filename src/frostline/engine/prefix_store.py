@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +96,18 @@ class PrefixStore:
     on disk, for other processes, after `flush` or `close`.
     """
 
-    def __init__(self, identity: PrefixIdentity, *, folder: Path | None, memory_bytes: int, disk_bytes: int) -> None:
+    def __init__(
+        self,
+        identity: PrefixIdentity,
+        *,
+        folder: Path | None,
+        memory_bytes: int,
+        disk_bytes: int,
+        require_unchanged: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`require_unchanged` is asked before a row is kept, and raises where the model is not what it was."""
         self._identity = identity
+        self.require_unchanged = require_unchanged
         self._root = folder if disk_bytes > 0 else None
         self._memory_bound, self._disk_bound = memory_bytes, disk_bytes
         self._memory: dict[tuple[bytes, int], Tensor] = {}
@@ -176,6 +186,7 @@ class PrefixStore:
         """Keep a copy of `row`, in memory and on disk, as far as there is room; nothing if it is there already."""
         if self.holds(window, depth):
             return
+        self.require_unchanged()
         self._computed += 1
         copied = torch.empty(row.shape, dtype=row.dtype).copy_(row.detach())
         if not self._remember(window, depth, copied) and self._root is None:

@@ -57,6 +57,7 @@ from frostline.experiment.resume import (
 from frostline.experiment.time_left import TimeLeft, Work, expect_run, of_the_run
 from frostline.experiment.train import run_replicate
 from frostline.interruption import Interruption, Stopped
+from frostline.loading import files_of
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import PLACE_FILE, Recipe, Variant, dump_recipe, place_content, recipe_hash, variants_of
@@ -255,7 +256,8 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                     saving=saving,
                     time_left=time_left,
                 )
-                settled = leave_device(_run_sharing(base, left, variants.cache))
+                with journal.as_long_as(prepared.require_unchanged):
+                    settled = leave_device(_run_sharing(base, left, variants.cache))
                 if variant.recipe.measures.memory:
                     _measure_memory(variants, settled, journal, store, time_left)
         except Stopped as stopped:
@@ -348,6 +350,10 @@ def _measure_memory(
     for arm in prepared.arms:
         place = of_the_run(prepared.variant, arm)
         if (prepared.variant, arm) in variants.left.memory:
+            time_left.forget(place)
+            continue
+        if file := files_of(prepared.model).changed_or_replaced:
+            variants.progress.say(f"Not measured: {file} of the model is another one than the run has read.")
             time_left.forget(place)
             continue
         try:

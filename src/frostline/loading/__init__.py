@@ -2,6 +2,7 @@
 
 from frostline.loading.embedded_ids import require_embedded_ids
 from frostline.loading.embedded_model import needs_conversion
+from frostline.loading.files_in_use import FilesInUse, files_of
 from frostline.loading.first_step import require_step
 from frostline.loading.pretrained import (
     commit_of,
@@ -16,8 +17,10 @@ from frostline.loading.pretrained import (
 )
 
 __all__ = [
+    "FilesInUse",
     "commit_of",
     "context_length",
+    "files_of",
     "in_place_bytes",
     "load_model",
     "load_tokenizer",

@@ -30,6 +30,7 @@ from frostline.hub import hub_if_reachable
 from frostline.loading.as_filed import matrices_as_filed, use_as_filed
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.loading.embedded_model import EMBEDDED_NAME, embedded_folder, quieten_transformers
+from frostline.loading.files_in_use import hold_open, remember_files
 from frostline.loading.model_files import require_configuration, require_tokenizer_files
 from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
@@ -82,6 +83,8 @@ def load_model(
     config = _load_config(settings, source)
     stored = stored_tensors(_weights_folder(settings, source), settings.source)
     require_unquantised(stored, settings.source)
+    with loading(settings, "weights"):
+        files = hold_open((entry.file for entry in stored.values()), settings.source)
     if dropout is not None:
         set_dropout(config, dropout)  # modules are made by it, some only where their rate is not 0
     types = matrices_as_filed(stored) if as_filed is not None else nullcontext()
@@ -99,6 +102,7 @@ def load_model(
     model, report = loaded if isinstance(loaded, tuple) else (loaded, None)
     if not isinstance(model, PreTrainedModel) or report is None:
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
+    remember_files(model, files)
     require_as_stored(Loaded(model, report, stored, settings.source))
     if as_filed is not None and not use_as_filed(model, as_filed):
         say(f"Layers of this {type(model).__name__} are held in fp32: it uses their 16-bit matrices otherwise.")
@@ -107,6 +111,7 @@ def load_model(
     if dropout is not None:
         set_randomness(model, dropout)
     model.train()
+    files.require_unchanged()
     return model
 
 

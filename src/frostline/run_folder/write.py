@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,6 +82,7 @@ class Journal:
         self._files: dict[Path, _OpenFile] = {}
         self._variants = list(variants)
         self.interruption = Interruption() if interruption is None else interruption
+        self._require_unchanged: Callable[[], None] = _nothing
 
     def of(self, place: ArmPlace) -> ArmJournal:
         """What is written about one arm of one replicate."""
@@ -93,12 +94,25 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Write `record` and hand it to the operating system. Raises `RunFolderError` when the disk takes no more."""
+        self._require_unchanged()
         values = {"kind": type(record).__name__, **_finite(asdict(record))}
         seed, arm = getattr(record, "seed", None), getattr(record, "arm", None)
         if seed is None or arm is None:
             self._write(self.folder / RUN_FILE, values)
         else:
             self._write(self.of(ArmPlace(getattr(record, "variant", ""), seed, arm)).path, values)
+
+    @contextmanager
+    def as_long_as(self, require_unchanged: Callable[[], None]) -> Iterator[None]:
+        """In the block `require_unchanged` is asked before each record: what the record tells of may not be kept.
+
+        It raises where a model has changed from which that was computed.
+        """
+        self._require_unchanged = require_unchanged
+        try:
+            yield
+        finally:
+            self._require_unchanged = _nothing
 
     def cut_run_file(self, bytes_kept: int) -> None:
         """Keep the first `bytes_kept` bytes of the run's own file: what a process that stopped wrote last goes."""
@@ -191,6 +205,10 @@ class ArmJournal:
         with self.journal._whole():
             os.fsync(self.journal._open(self.path).file.fileno())
             flush_folder(self.journal.folder)
+
+
+def _nothing() -> None:
+    """Asks nothing."""
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:
