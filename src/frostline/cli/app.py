@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +18,13 @@ from frostline.cli import recipes, runs  # noqa: F401  # importing them is what 
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
+from frostline.out_of_memory import is_out_of_memory, want_of_memory
 from frostline.system import ask_for_huge_pages, require_supported_system
 from frostline.text import visible
+
+_LESS_MEMORY = (
+    "'frostline estimate RECIPE' says what a run takes; a smaller model, training.batch or windows.length takes less."
+)
 
 
 def main() -> None:
@@ -27,6 +33,8 @@ def main() -> None:
     The one `Interruption` of the process listens here; commands find it as the context's object and hand it on.
     """
     _show_what_can_be_shown()
+    # Where memory runs out, libraries in Rust may wait for ever for themselves while they draw a backtrace.
+    os.environ.setdefault("RUST_BACKTRACE", "0")
     interruption = Interruption()
     try:
         require_supported_system()
@@ -44,10 +52,19 @@ def main() -> None:
             sys.exit(interruption.exit_code)  # typer knows one code for all interruptions
         raise
     except FrostlineError as error:
-        console = Console(stderr=True)
-        console.print("[bold red]error:[/] ", end="")
-        console.print(visible(str(error)), markup=False, highlight=False, soft_wrap=True)
+        _tell(str(error))
         sys.exit(MISTAKE)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _tell(f"{want_of_memory(error)}. {_LESS_MEMORY}")
+        sys.exit(MISTAKE)
+
+
+def _tell(sentence: str) -> None:
+    console = Console(stderr=True)
+    console.print("[bold red]error:[/] ", end="")
+    console.print(visible(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def _require_present_folder() -> None:

@@ -60,7 +60,8 @@ from frostline.engine.stand_in import (
     hidden_of,
     with_hidden,
 )
-from frostline.engine.turns import cause_of, is_out_of_memory, turn_order
+from frostline.engine.turns import cause_of, turn_order
+from frostline.out_of_memory import is_out_of_memory
 
 __all__ = [
     "CHUNK_BYTES",

@@ -93,6 +93,7 @@ def restore(arm: Arm, state: ArmState) -> None:
 def write_state(state: ArmState, folder: Path) -> None:
     """Write `state` into the empty `folder`, flushed to the disk. Raises `OSError`."""
     for index, shard in enumerate(_shards(state.tensors)):
+        _require_memory_for(shard)
         write_file(folder / TENSOR_FILES.format(index), safetensors.torch.save(shard))
     facts = _StateFile(steps=state.steps, frozen_sha256=state.frozen_sha256, moved=state.moved)
     write_file(folder / STATE_FILE, json.dumps(facts.model_dump(), indent=1).encode())
@@ -118,6 +119,14 @@ def _fitting(state: ArmState, key: str, parameter: Tensor) -> Tensor:
             f"the checkpoint does not fit this arm: '{key}' has shape {list(parameter.shape)}, {found}."
         )
     return value
+
+
+def _require_memory_for(shard: dict[str, Tensor]) -> None:
+    """Raise what torch raises where memory has no room for the bytes of a file and of its tensors.
+
+    Written in Rust, safetensors would end the process.
+    """
+    torch.empty(2 * sum(tensor.nbytes for tensor in shard.values()), dtype=torch.uint8)
 
 
 def _shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:

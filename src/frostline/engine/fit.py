@@ -31,7 +31,7 @@ from frostline.engine.prefix import NotStorableError, Prefix, PrefixTrial
 from frostline.engine.prefix_store import PrefixStore
 from frostline.engine.randomness import draws
 from frostline.engine.stand_in import body_of, body_output, hidden_of, outputs_of_layers
-from frostline.engine.turns import is_out_of_memory
+from frostline.out_of_memory import is_out_of_memory
 from frostline.plans import PROBE_ERRORS, AppliedPlan, ResolvedPlan, answering, decoder_stack, few_layers
 from frostline.readable import percent
 from frostline.recipe import TrainingSettings

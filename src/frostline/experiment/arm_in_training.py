@@ -5,13 +5,16 @@ And where does it end before its time? When it fails: it is marked so, with its 
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+
 from frostline.arms import PlannedArm, base_digests, make_arm, model_for_arm
-from frostline.engine import Arm, cause_of, give_back_device_memory, restore, state_of
+from frostline.engine import Arm, cause_of, give_back_device_memory, give_back_freed_memory, restore, state_of
 from frostline.errors import FrostlineError, ModelChangedError, RunFolderError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
@@ -133,17 +136,20 @@ def on_its_own(replicate: Replicate, name: str, arm: ArmInTraining | None = None
     except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
         if arm is not None:
             arm.fail()
+        _give_back(error, replicate.prepared.device)  # first of all: to tell of it takes memory, too
         replicate.time_left.forget(replicate.journal_of(name).place)
         _record_failure(replicate, name, 0 if arm is None else arm.steps, error)
-        _forget_frames(error)
-        give_back_device_memory(replicate.prepared.device)
 
 
-def _forget_frames(error: BaseException | None) -> None:
+def _give_back(error: BaseException, device: torch.device) -> None:
     """Let go of what the functions held that `error` has left: the arm, and all that a failed pass had made."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
+    left: BaseException | None = error
+    while left is not None:
+        traceback.clear_frames(left.__traceback__)
+        left = left.__context__
+    gc.collect()  # models of some families hold themselves in a circle
+    give_back_freed_memory()
+    give_back_device_memory(device)
 
 
 def fail_before_training(replicate: Replicate, name: str, cause: str) -> None:

@@ -36,7 +36,7 @@ from frostline.arms import (
     shared_parts,
     with_steps,
 )
-from frostline.engine import settle_device
+from frostline.engine import give_back_freed_memory, settle_device
 from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_in_training import fail_before_training
 from frostline.experiment.arm_store import ArmStore, open_arm_store
@@ -283,6 +283,7 @@ def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:
         filling = Filling(sharing, base.journal, base.progress, base.time_left, filled)
         losses = UntouchedLosses(sharing, trained=any(reads_an_epoch(sharing, arm) for arm in sharing.arms))
         settled = _run_variant(replace(base, prepared=sharing, untouched_losses=losses, fill=filling.ensure), left)
+    give_back_freed_memory()  # the report is drawn by libraries with an allocator of their own
     return replace(settled, shared=None)
 
 

@@ -129,8 +129,8 @@ def take_steps(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) 
         forget_other_windows(prepared, batch)
         if step + 1 < last:  # the stored rows of the next step are read while this one is computed
             following = prepared.corpus.batch(replicate.seed, step + 1, windows)
-            going_on = [arm.arm for arm in _alive(arms) if step + 1 < arm.steps_in_all]
-            bring_rows(prepared, going_on, following, step + 1)
+            # In no variable: it would hold an arm that fails in this step until the next.
+            bring_rows(prepared, [arm.arm for arm in _alive(arms) if step + 1 < arm.steps_in_all], following, step + 1)
         for arm in turn_order(_alive(arms), step):
             if step < arm.steps or step >= arm.steps_in_all:  # it goes on from a later checkpoint, or is done
                 continue
@@ -157,7 +157,10 @@ def _save(replicate: Replicate, arms: Sequence[ArmInTraining], pace: Pace) -> No
     """A checkpoint of every arm in training that has gone on since its last one."""
     with replicate.journal.interruption.deferred():
         began = time.monotonic()
-        saved = [arm.save() for arm in _alive(arms)]
+        saved = []
+        for arm in _alive(arms):
+            with on_its_own(replicate, arm.name, arm):
+                saved.append(arm.save())
         if any(saved):
             pace.saved(time.monotonic() - began)
 
