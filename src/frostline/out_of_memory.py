@@ -1,4 +1,4 @@
-"""Did memory run out? Python, numpy, torch's allocators, CUDA's libraries and the system each have their ways to say it.
+"""Did memory run out? Python, numpy, torch's allocators, CUDA's libraries and the system have their ways to say it.
 
 Torch is not imported: the command asks, too, whatever it was doing.
 """

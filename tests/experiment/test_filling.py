@@ -170,3 +170,16 @@ def test_time_in_all_has_the_share_of_the_fill_of_each_arm_that_starts_from_it(t
         assert (variant.arms[arm].fill_seconds or 0.0) == pytest.approx(share)
         expected = spent(run_folder, arm) / 2 + share
         assert variant.arms[arm].training_seconds.value == pytest.approx(expected)
+
+
+def test_an_arm_that_is_taken_from_an_earlier_run_brings_its_share_of_that_runs_fill(tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, arms=ARMS, seeds=[0, 1])
+    variants = []
+    for name in ("first", "second"):
+        run_folder = run_tiny(recipe, tmp_path / name, (*ALWAYS, "training.untimed_steps=0"), fresh=False).run_folder
+        variants += summarise(run_folder).variants
+    first, second = (variant.arms["freeze"] for variant in variants)
+    assert records(tmp_path / "second", "LayerFilled") == []
+    assert first.fill_seconds is not None
+    assert second.fill_seconds == pytest.approx(first.fill_seconds)
+    assert second.training_seconds.value == pytest.approx(first.training_seconds.value)

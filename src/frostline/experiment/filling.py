@@ -22,8 +22,8 @@ class Filling:
     journal: Journal
     progress: RunProgress
     time_left: TimeLeft
-    journalled: set[int] = field(default_factory=set)
-    """Layers that the journal holds already."""
+    journalled: dict[int, float] = field(default_factory=dict)
+    """Layers that the journal holds already, and what each took in seconds."""
     done: bool = False
 
     def ensure(self) -> None:
@@ -47,9 +47,14 @@ class Filling:
                         layer.seconds,
                     )
                 )
-                self.journalled.add(layer.layer)
+                self.journalled[layer.layer] = layer.seconds
         self.time_left.forget(place)
         self.done = True
+
+    def seconds_below(self, layers: int) -> float:
+        """What filling the lowest `layers` took, shared by the replicates: it goes with an arm that is kept."""
+        filled = sum(seconds for layer, seconds in self.journalled.items() if layer < layers)
+        return filled / len(self.prepared.recipe.seeds)
 
     def _tell(self, done: int, total: int) -> None:
         self.progress.filling(done, total)

@@ -48,6 +48,8 @@ class Replicate:
     time_left: TimeLeft = field(default_factory=TimeLeft)
     fill: Callable[[], None] = lambda: None
     """Makes the rows that arms start from, where that is done before training; once, however often it is called."""
+    fill_seconds: Callable[[int], float] = lambda layers: 0.0
+    """What that took for so many layers, a replicate's share of it."""
 
     @property
     def title(self) -> str:

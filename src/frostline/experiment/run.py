@@ -276,13 +276,14 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
 
 def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:
     """Run the variant of `base` with what its arms share, which is gone afterwards."""
-    filled = {own.layer for own in left.layers_filled if own.variant == base.prepared.variant}
+    filled = {own.layer: own.seconds for own in left.layers_filled if own.variant == base.prepared.variant}
     with shared_parts(base.prepared, cache) as sharing:
         if (doubt := doubt_of_repeats(sharing)) is not None:
             base.progress.say(doubt)
         filling = Filling(sharing, base.journal, base.progress, base.time_left, filled)
         losses = UntouchedLosses(sharing, trained=any(reads_an_epoch(sharing, arm) for arm in sharing.arms))
-        settled = _run_variant(replace(base, prepared=sharing, untouched_losses=losses, fill=filling.ensure), left)
+        base = replace(base, prepared=sharing, untouched_losses=losses)
+        settled = _run_variant(replace(base, fill=filling.ensure, fill_seconds=filling.seconds_below), left)
     give_back_freed_memory()  # the report is drawn by libraries with an allocator of their own
     return replace(settled, shared=None)
 

@@ -221,7 +221,8 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     with replicate.journal.interruption.deferred():
         if replicate.saves_model_of(arm.name):
             save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)
-        journal.append(ArmFinished(*journal.place, arm.steps, optimizer_bytes, final_sha256))
+        fill_seconds = replicate.fill_seconds(planned.resolved.prefix_layers)
+        journal.append(ArmFinished(*journal.place, arm.steps, optimizer_bytes, final_sha256, fill_seconds))
         journal.flush()
         arm.finished = True
         arm.checkpoints.remove()

@@ -32,6 +32,7 @@ WALL_CLOCK_FIELDS = frozenset(
         "at", "seconds", "seconds_in_all", "peak_bytes", "reserved_bytes", "environment", "fresh", "reused_from",
         "untimed", "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached",
         "expected_peak_bytes", "computed_windows", "computed_bytes",
+        "fill_seconds",
     }
 )  # fmt: skip
 
@@ -301,6 +302,8 @@ class ArmFinished(ArmRecord):
     optimizer_bytes: int
     final_sha256: str
     """Hash of every weight that the arm trained."""
+    fill_seconds: float = 0.0
+    """Its replicate's share of filling the rows that it starts from; 0 where none were filled."""
 
 
 @dataclass(frozen=True)

@@ -239,8 +239,8 @@ def read_run(run_folder: Path) -> RecordedRun:
 
 def _fill_seconds(run: ArmRun, layers: list[LayerFilled], replicates: int) -> float:
     """What the arm alone would have had to fill: the layers below its frost line, shared by its replicates."""
-    if run.trained_by:
-        return 0.0  # times of another run
+    if run.trained_by:  # as the run noted it that filled the rows
+        return 0.0 if run.finished is None else run.finished.fill_seconds
     return sum(own.seconds for own in layers if own.layer < run.started.prefix_layers) / replicates
 
 
