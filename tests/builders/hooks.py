@@ -15,12 +15,13 @@ import torch
 from frostline.corpus import Batch, tokenise
 from frostline.engine import Arm, StepOutcome, prefix_fill
 from frostline.engine.prefix_file import RowFile
+from frostline.run_folder import at_work
 from frostline.storage import disk
 
 
 def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
-    `kill-in-fill:WINDOWS`.
+    `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is).
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
@@ -39,6 +40,8 @@ def _install(kind: str, rest: str) -> None:
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
     elif kind == "kill-in-fill":
         _kill_in_fill(int(rest))
+    elif kind == "oom-kills":
+        at_work.oom_kills = lambda: int(rest)
     elif kind == "today":
         tokenise.today = lambda: datetime.date.fromisoformat(rest)  # type: ignore[assignment]
     else:

@@ -161,6 +161,17 @@ def fail_before_training(replicate: Replicate, name: str, cause: str) -> None:
         journal.append(ArmFailed(*journal.place, 0, cause))
 
 
+def fail_where_killed(replicate: Replicate, name: str, cause: str) -> None:
+    """Mark the arm as failed where it stood: an earlier process was killed there, and so would this one be."""
+    journal, checkpoints = replicate.journal_of(name), replicate.checkpoints_of(name)
+    checkpoint = checkpoints.newest(journal.rewind, replicate.progress.say)
+    if checkpoint is None:
+        replicate.begin_anew(name)
+    steps = 0 if checkpoint is None else checkpoint.state.steps
+    journal.append(ArmFailed(*journal.place, steps, cause, steps))
+    replicate.progress.say(f"Arm {name} failed, the others go on: {cause}")
+
+
 def _record_failure(replicate: Replicate, name: str, steps: int, error: Exception) -> None:
     """Why the arm cannot go on, and where a retry would begin."""
     cause, journal = cause_of(error), replicate.journal_of(name)

@@ -38,7 +38,7 @@ from frostline.arms import (
 )
 from frostline.engine import give_back_freed_memory, settle_device
 from frostline.errors import CacheError, TrainingError
-from frostline.experiment.arm_in_training import fail_before_training
+from frostline.experiment.arm_in_training import fail_before_training, fail_where_killed
 from frostline.experiment.arm_store import ArmStore, open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.filling import Filling
@@ -64,6 +64,7 @@ from frostline.recipe import PLACE_FILE, Recipe, Variant, dump_recipe, place_con
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     RECIPE_FILE,
+    AtWork,
     Journal,
     PeakMemory,
     RunEnded,
@@ -223,8 +224,10 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
     """Do what is left of the run; the lock is held, and everything is checked."""
     run_folder, progress, left = variants.run_folder, variants.progress, variants.left
     session = begin_session(run_folder)
-    began, saving, time_left = time.monotonic(), Saving(), TimeLeft(progress.left)
-    with Journal(run_folder, [variant.label for variant in variants.all], interruption) as journal:
+    began, saving = time.monotonic(), Saving()
+    labels = [variant.label for variant in variants.all]
+    with Journal(run_folder, labels, interruption) as journal, AtWork(run_folder) as at_work:
+        time_left = TimeLeft(progress.left, begins=at_work.begins)
         journal.cut_run_file(left.bytes_kept)
         status, exit_code = "finished", 0
         try:
@@ -236,7 +239,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             if variants.changes:
                 journal.append(RunResumed(_now(), list(variants.changes)))
                 progress.say("Going on under other conditions: " + "; ".join(variants.changes))
-            expect_run(time_left, variants.prepared(variants.all[0]), [variant.label for variant in variants.all])
+            expect_run(time_left, variants.prepared(variants.all[0]), labels)
             for variant in variants.all:
                 prepared = variants.prepared(variant)
                 if variant.label not in left.variants:
@@ -256,6 +259,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                     saving=saving,
                     time_left=time_left,
                 )
+                _answer_kill(base, at_work)
                 with journal.as_long_as(prepared.require_unchanged):
                     settled = leave_device(_run_sharing(base, left, variants.cache))
                 if variant.recipe.measures.memory:
@@ -272,6 +276,27 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             with suppress(OSError):
                 folder.rmdir()  # unless something lies there: trained models, checkpoints of failed arms
     return RunResult(run_folder, status, exit_code)
+
+
+def _answer_kill(base: Replicate, at_work: AtWork) -> None:
+    """Say that the process before was killed for want of memory, and give its arm up the second time in one place."""
+    killed, variant = at_work.killed, base.prepared.variant
+    if killed is None or killed.place.variant != variant:
+        return
+    arm, seed = killed.place.arm, killed.place.seed
+    of_arm = arm in base.prepared.arms and seed in base.prepared.recipe.seeds
+    where = f" while it was at arm {arm}, seed {seed}" if of_arm else ""
+    if not of_arm or killed.times < 2:
+        base.progress.say(f"The system has killed the process before this one{where}, it seems for want of memory.")
+        return
+    at_work.forget()
+    replicate = replace(base, seed=seed)
+    if how_complete(replicate, arm) == "begun":
+        times = "twice" if killed.times == 2 else f"{killed.times} times"
+        cause = (
+            f"out of memory: the system killed the process {times} at the same place{where}, it seems for want of it"
+        )
+        fail_where_killed(replicate, arm, cause)
 
 
 def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:

@@ -49,9 +49,13 @@ class TimeLeft:
     """What is left of a run. `tell` is told how many seconds that will take, whenever a piece of work has ended."""
 
     def __init__(
-        self, tell: Callable[[float], None] = lambda seconds: None, now: Callable[[], float] = time.monotonic
+        self,
+        tell: Callable[[float], None] = lambda seconds: None,
+        now: Callable[[], float] = time.monotonic,
+        begins: Callable[[ArmPlace, str, int], None] = lambda place, kind, left: None,
     ) -> None:
-        self._tell, self._now = tell, now
+        """`begins` is told of each piece of work: its place, its kind, and how many are left there."""
+        self._tell, self._now, self._begins = tell, now, begins
         self._left: dict[ArmPlace, Counter[Work]] = defaultdict(Counter)
         self._guesses: dict[Work, float] = {}
         self._taken: dict[Work, deque[float]] = defaultdict(lambda: deque(maxlen=PRESENT))
@@ -77,6 +81,7 @@ class TimeLeft:
     @contextmanager
     def doing(self, place: ArmPlace, work: Work) -> Iterator[None]:
         """One piece of `work` is done in this block."""
+        self._begins(place, work.kind, self._left[place][work])
         began = self._now()
         try:
             yield

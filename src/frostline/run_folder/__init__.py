@@ -9,6 +9,7 @@ from frostline.run_folder.advice_records import (
     TrialFinished,
 )
 from frostline.run_folder.arm_place import ArmPlace
+from frostline.run_folder.at_work import AtWork, Killed
 from frostline.run_folder.conditions import (
     DECIDING_FACTS,
     changes_of_machine,
@@ -81,6 +82,7 @@ __all__ = [
     "ArmJournal",
     "ArmPlace",
     "ArmStarted",
+    "AtWork",
     "CandidateMade",
     "Continuation",
     "CorpusFacts",
@@ -90,6 +92,7 @@ __all__ = [
     "FrozenChecked",
     "Journal",
     "JournalPosition",
+    "Killed",
     "LayerFilled",
     "LossByFrequency",
     "PeakMemory",

@@ -1,0 +1,102 @@
+"""What was a process at when the system killed it for want of memory? It cannot say so itself: it is gone at once.
+
+Before each piece of work a process writes over `at_work.json` what it begins, and how many processes the kernel has
+killed for want of memory so far. A process that ends in any other way removes the file. Who finds it knows where the
+one before was killed, and by the kernel's count whether memory may have been why; nothing is concluded where the count
+cannot be read, or has not risen, or another piece of work was met in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from frostline.run_folder.arm_place import ArmPlace
+
+AT_WORK_FILE = "at_work.json"
+_COUNTERS, _BOOT = Path("/proc/vmstat"), Path("/proc/sys/kernel/random/boot_id")
+_ROOM = 1024
+"""Bytes of the file, which is written over in place; more than a name of an arm needs."""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """Where the kernel has killed one process after another, for want of memory as far as it tells."""
+
+    place: ArmPlace
+    kind: str
+    """Kind of work."""
+    left: int
+    """Pieces of it that were left to do there: as many each time, or it was another piece."""
+    times: int
+
+
+class AtWork:
+    """The file of this process; `killed` is what the one before has left."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.path = run_folder / AT_WORK_FILE
+        self._count, self._boot = oom_kills(), _boot()
+        self.killed = self._found()
+        self._file: int | None = None
+        with suppress(OSError):
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+
+    def begins(self, place: ArmPlace, kind: str, left: int) -> None:
+        """A piece of work begins."""
+        if self._file is None:
+            return
+        killed = None if self.killed is None else [*self.killed.place, self.killed.kind, self.killed.left]
+        times = 0 if self.killed is None else self.killed.times
+        values = {
+            "at": [*place, kind, left],
+            "count": self._count,
+            "boot": self._boot,
+            "killed": killed,
+            "times": times,
+        }
+        with suppress(OSError):  # nothing but a sentence depends on it
+            os.pwrite(self._file, json.dumps(values).encode().ljust(_ROOM), 0)
+
+    def forget(self) -> None:
+        """What happened there has been answered: it begins to count anew."""
+        self.killed = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            with suppress(OSError):
+                self.path.unlink()
+
+    def _found(self) -> Killed | None:
+        try:
+            left: dict[str, Any] = json.loads(self.path.read_bytes())
+            variant, seed, arm, kind, pieces = left["at"]
+            place, times = ArmPlace(str(variant), int(seed), str(arm)), int(left["times"])
+            risen = self._count is not None and left["boot"] == self._boot and self._count > int(left["count"])
+            again = left["killed"] == left["at"]
+            return Killed(place, str(kind), int(pieces), times + 1 if again else 1) if risen else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def oom_kills() -> int | None:
+    """Processes that the kernel has killed for want of memory since it began; None where it does not say."""
+    with suppress(OSError, ValueError):
+        for line in _COUNTERS.read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return _BOOT.read_text(encoding="ascii").strip()
+    return ""
