@@ -11,6 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from frostline.arms.fits import free_bytes, least_bytes
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.corpus import Batch
 from frostline.engine import (
@@ -54,10 +55,17 @@ def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = Tr
 
     Without `keep_base` no copy is made: the base model itself becomes the arm, of which there may then be only one.
     """
-    keep_freed_memory()
+    keep_freed_memory(large_blocks=not _is_short_of_memory(prepared))
     give_back_freed_memory()  # what checking the model took
     with _open_store(prepared, cache) as store:
         yield replace(prepared, shared=_parts(prepared, store, keep_base=keep_base))
+
+
+def _is_short_of_memory(prepared: Prepared) -> bool:
+    """Whether the arms leave less memory than they need themselves, where the frozen layers have left it already."""
+    own = [least_bytes(prepared.recipe, arm.resolved) for arm in prepared.arms.values()]
+    needed = sum(own) if prepared.schedule == "lock-step" else max(own, default=0)
+    return prepared.fills_rows and free_bytes(prepared.device) < 2 * needed
 
 
 def alone(prepared: Prepared, planned: PlannedArm) -> Prepared:
