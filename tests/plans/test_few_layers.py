@@ -50,7 +50,8 @@ def test_where_it_is_not_wanted_every_layer_runs() -> None:
 def test_a_model_without_its_middle_layers_gives_the_same() -> None:
     model = tiny_model("gpt2", layers=5)
     shorter = copy.deepcopy(model)
-    shorter.transformer.h = nn.ModuleList([shorter.transformer.h[0], shorter.transformer.h[4]])
+    first, *_, last = decoder_stack(shorter)[1]
+    shorter.get_submodule("transformer").h = nn.ModuleList([first, last])
     with few_layers(model, {4}), torch.no_grad():
         found = model(input_ids=TOKENS, use_cache=False).logits
     with torch.no_grad():
@@ -64,14 +65,16 @@ def test_layers_of_other_code_are_of_another_kind(family: str, kinds: int) -> No
 
 def test_layers_of_other_settings_are_of_another_kind() -> None:
     model = tiny_model("llama")
-    decoder_stack(model)[1][2].self_attn.scaling = 0.5
+    decoder_stack(model)[1][2].get_submodule("self_attn").scaling = 0.5  # type: ignore[assignment]
     assert [kind == layer_kinds(model)[0] for kind in layer_kinds(model)] == [True, True, False, True]
 
 
 def test_a_layer_to_which_no_hidden_state_is_handed_runs() -> None:
     model = tiny_model("llama")
 
-    def renamed(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    def renamed(
+        module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[object, dict[str, object]]:
         hidden, *rest = args
         return tuple(rest), {**kwargs, "states": hidden}
 

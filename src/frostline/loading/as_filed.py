@@ -27,6 +27,7 @@ from frostline.engine import (
     may_stay_as_filed,
 )
 from frostline.loading.weight_files import StoredTensors
+from frostline.out_of_memory import is_out_of_memory
 from frostline.plans import PROBE_ERRORS, Forward, answering, decoder_stack, layer_kinds, undisturbed
 from frostline.storage import let_go_of
 
@@ -72,7 +73,9 @@ def use_as_filed(model: PreTrainedModel, precision: str) -> bool:
     with undisturbed(model), torch.no_grad():
         try:
             return _layers_agree(model, precision)
-        except PROBE_ERRORS:
+        except PROBE_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             cast_up(model.parameters())
             return False
 
@@ -123,7 +126,9 @@ def _layers_agree(model: PreTrainedModel, precision: str) -> bool:
             try:
                 torch.manual_seed(_SEED)
                 output = run(*first, **{name: _copied(value) for name, value in kwargs.items()})
-            except PROBE_ERRORS:  # products of two types
+            except PROBE_ERRORS as error:  # products of two types
+                if is_out_of_memory(error):
+                    raise
                 output = None
             with held_in_fp32(layer.parameters()):
                 torch.manual_seed(_SEED)
