@@ -72,7 +72,7 @@ def watch(clocks: Clocks) -> None:
         ("preparing: weights from their file", untouched, "load_model"),
         ("preparing: hash of the model", untouched, "identify"),
         ("copies of the model for arms", arm_in_training, "model_for_arm"),
-        ("hashes of what arms begin with", arm_in_training, "tensor_digests"),
+        ("hashes of what arms begin with", arm_in_training, "base_digests"),
         ("trying shortcuts", make, "fit_model"),
         ("plans, optimizers and the rest of an arm's beginning", arm_in_training, "make_arm"),
         ("evaluation", measuring, "evaluate_everywhere"),
