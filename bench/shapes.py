@@ -32,21 +32,30 @@ _COMMON: dict[str, object] = {
     "eos_token_id": 0,
 }
 SHAPES: dict[str, dict[str, object]] = {
+    "135M": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+             "num_key_value_heads": 3, "tie_word_embeddings": True, "vocab_size": 49_152},
     "1B": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
            "num_key_value_heads": 8, "tie_word_embeddings": True},
     "3B": {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
            "num_key_value_heads": 8, "tie_word_embeddings": True},
     "8B": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
            "num_key_value_heads": 8, "tie_word_embeddings": False},
+    "70B": {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
+            "num_key_value_heads": 8, "tie_word_embeddings": False},
 }  # fmt: skip
-"""Sizes of Llama-3.2-1B, Llama-3.2-3B and Llama-3.1-8B."""
+"""Sizes of SmolLM2-135M, Llama-3.2-1B, Llama-3.2-3B, Llama-3.1-8B and Llama-3.1-70B."""
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SHARD_BYTES = 2_000_000_000
 
 
+def configuration(name: str) -> PretrainedConfig:
+    """The configuration of shape `name`."""
+    return AutoConfig.for_model("llama", **(_COMMON | SHAPES[name]))
+
+
 def write_shape(name: str, folder: Path, dtype: torch.dtype) -> None:
     """Write a model of shape `name` with random weights into `folder`, and a tokenizer beside it."""
-    config = AutoConfig.for_model("llama", **_COMMON, **SHAPES[name])
+    config = configuration(name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from frostline.arms.excerpt import cut_model
 from frostline.cache import cache_folder
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import Arm
 from frostline.engine.device import resolve_precision
 from frostline.engine.randomness import set_dropout
-from frostline.forecast.calibration import cut_model
 from frostline.loading.pretrained import load_model
 from frostline.plans import decoder_stack
 from frostline.recipe import ModelSettings

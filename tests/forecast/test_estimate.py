@@ -14,7 +14,9 @@ from frostline.arms.peak_memory import measure_peak_memory
 from frostline.arms.prepared import Prepared, prepare
 from frostline.errors import TrainingError
 from frostline.forecast import estimate as estimate_module
-from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, kinds_of_layers
+from frostline.arms.excerpt import cut_model
+from frostline.forecast.calibration import calibrate_arm
+from frostline.forecast.cut import StepParts, kinds_of_layers
 from frostline.forecast.estimate import RunEstimate, estimate_recipe
 from frostline.loading.pretrained import load_model, parameter_count
 from frostline.plans import Plan

@@ -4,6 +4,13 @@ from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, se
 from frostline.arms.device_memory import leave_device
 from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
+from frostline.arms.excerpt import (
+    FEW_ROWS,
+    FewerTokens,
+    cut_model,
+    fewer_tokens,
+    has_large_vocabulary,
+)
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
 from frostline.arms.fill import fill, filled_layers, require_fill, windows_to_fill
 from frostline.arms.fits import free_bytes
@@ -21,10 +28,18 @@ from frostline.arms.make import (
     model_for_arm,
     shared_parts,
 )
-from frostline.arms.memory import tensor_bytes
+from frostline.arms.memory import mapped_weight_bytes, tensor_bytes, vocabulary_of
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
-from frostline.arms.prepared import PlannedArm, Prepared, plan_arms, prepare, require_first_step, tokens_of_a_step
+from frostline.arms.prepared import (
+    PlannedArm,
+    Prepared,
+    foresee,
+    plan_arms,
+    prepare,
+    require_first_step,
+    tokens_of_a_step,
+)
 from frostline.arms.rates import (
     DIVERGED_NATS,
     FULL_RATE,
@@ -41,11 +56,12 @@ from frostline.arms.reading import ReadCorpora, read_corpora
 from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
-from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.arms.trained import FP32_BYTES, in_place_bytes, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
     "DIVERGED_NATS",
+    "FEW_ROWS",
     "FIRST_VISITS",
     "FP32_BYTES",
     "FULL_RATE",
@@ -53,6 +69,7 @@ __all__ = [
     "MEGABYTE",
     "STEPS",
     "USUAL_TRIALS",
+    "FewerTokens",
     "MemoryMeasure",
     "OwnText",
     "PlannedArm",
@@ -70,22 +87,28 @@ __all__ = [
     "checkpoint_bytes",
     "choose_for",
     "choose_rate",
+    "cut_model",
     "dated",
     "doubt_of_repeats",
     "epoch_steps",
     "evaluated_windows",
     "facts_of",
+    "fewer_tokens",
     "fill",
     "filled_layers",
+    "foresee",
     "forget_other_windows",
     "free_bytes",
     "grid_of",
+    "has_large_vocabulary",
+    "in_place_bytes",
     "journal_bytes",
     "lean",
     "leave_device",
     "low_share_advice",
     "make_arm",
     "make_arm_of_base",
+    "mapped_weight_bytes",
     "measure_peak_memory",
     "model_for_arm",
     "needed_flops",
@@ -112,6 +135,7 @@ __all__ = [
     "tokens_of_a_step",
     "trained_values",
     "trial_training",
+    "vocabulary_of",
     "windows_to_fill",
     "with_steps",
 ]

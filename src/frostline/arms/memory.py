@@ -6,6 +6,7 @@ from frostline.arms.prepared import Prepared
 from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.engine import CHUNK_BYTES, NF4_BYTES, moments_bytes, trained_parameters
 from frostline.plans import Portion, ResolvedPlan
+from frostline.storage import mapped_bytes
 
 BF16_BYTES = 2
 PACKED_BYTES = {"int8": 1.0, "nf4": NF4_BYTES}
@@ -27,6 +28,7 @@ def tensor_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -
 def step_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> int:
     """What a step holds at its fullest beside weights and moments."""
     gradients = FP32_BYTES * trained_values(resolved)
+    cast = cast_bytes(prepared, trained_parameters(resolved))
     training = prepared.recipe.training
     logits = FP32_BYTES * training.batch * prepared.recipe.windows.length * vocabulary_of(prepared)
     on_cpu = prepared.device.type == "cpu"
@@ -35,7 +37,37 @@ def step_bytes(prepared: Prepared, resolved: ResolvedPlan, saved_bytes: int) -> 
     else:
         loss = PLAIN_LOSS_BUFFERS * logits
     holes = HOLES_FOR_SAVED * saved_bytes + HOLES_FOR_GRADIENTS * gradients if on_cpu else 0
-    return round(max(saved_bytes + loss, gradients) + holes)
+    return round(max(saved_bytes + loss + cast, gradients) + holes)
+
+
+def cast_bytes(prepared: Prepared, trained: frozenset[str] = frozenset()) -> int:
+    """The largest fp32 copy of a frozen 16-bit matrix, which lasts while it is used; 0 where bf16 is used as it is."""
+    if prepared.precision != "fp32":
+        return 0
+    filed = [
+        own.numel()
+        for name, own in prepared.model.named_parameters()
+        if name not in trained and own.element_size() == 2
+    ]
+    return FP32_BYTES * max(filed, default=0)
+
+
+def mapped_weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
+    """Pages of the model's file among the weights of an arm alone."""
+    copied = trained_parameters(resolved)
+    frozen = [
+        own for own in resolved.portions if own.parameter not in copied and not _has_left(prepared, resolved, own)
+    ]
+    if _converts(prepared):
+        frozen = [own for own in frozen if not (_is_matrix(own) and _copy_bytes(prepared, resolved, own))]
+    if prepared.device.type != "cpu":
+        return 0
+    return mapped_bytes(prepared.model.get_parameter(name) for name in {own.parameter for own in frozen})
+
+
+def _has_left(prepared: Prepared, resolved: ResolvedPlan, portion: Portion) -> bool:
+    """Whether a weight is in memory only while rows are filled."""
+    return prepared.fills_rows and portion.layer is not None and portion.layer < resolved.prefix_layers
 
 
 def held_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
@@ -82,6 +114,8 @@ def _weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
         loaded = portion.values * prepared.model.get_parameter(portion.parameter).element_size()
         if portion.parameter in ever_trained:
             total += FP32_BYTES * portion.values
+            continue
+        if _has_left(prepared, resolved, portion):
             continue
         copied = _copy_bytes(prepared, resolved, portion) if converts else 0
         # A frozen head that is tied to the embeddings has a copy of its own; of other matrices the copy alone stays.

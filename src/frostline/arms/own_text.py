@@ -81,6 +81,11 @@ class OwnText:
         )
 
 
+def unwritten_own_text(length: int, beginning: tuple[int, ...]) -> OwnText:
+    """Windows of the size of what a model would write, with nothing in them: for what only their size decides."""
+    return OwnText(((0,) * min(length, LONGEST_WINDOW),) * WINDOWS, beginning)
+
+
 def write_own_text(
     model: PreTrainedModel,
     length: int,

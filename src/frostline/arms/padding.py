@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from frostline.arms.excerpt import fewer_tokens
 from frostline.corpus import Batch, Corpus
 from frostline.engine import SAME_BATCH_TOLERANCE, is_out_of_memory, to_device
+from frostline.loading import embedding_rows
 from frostline.measures import untouched_forward
 from frostline.plans import PROBE_ERRORS
 
@@ -37,6 +39,7 @@ def needs_mask(model: PreTrainedModel, batch: Batch, *, device: torch.device, pr
     is_token = batch.is_token
     if batch.attention_mask is None or is_token is None:
         return False
+    batch = fewer_tokens(batch, embedding_rows(model), None)  # an excerpt has fewer
     # Padding of other tokens must change no bit: even a little that came through to the text would be seen.
     text = batch.input_ids[is_token]
     others = np.where(is_token, batch.input_ids, np.resize(text[::-1], is_token.shape))

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from frostline.arms.excerpt import Excerpt
 from frostline.arms.fits import free_bytes
 from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
@@ -127,9 +128,19 @@ def prepare(variant: Variant, cache: Path, *, say: Say, reading: Reading | None 
         return _prepare(variant, cache, say, reading)
 
 
-def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -> Prepared:
+def foresee(variant: Variant, cache: Path, *, say: Say) -> Prepared:
+    """As `prepare`, without reading the model: a few layers stand for it (`arms.excerpt`), and it is not proved.
+
+    Its weights are pages of its files that nothing has asked for. All of it is read where a plan is chosen by a signal,
+    or where its layers have nothing in common.
+    """
+    with variant.recipe.locating_errors():
+        return _prepare(variant, cache, say, None, unread=not asks_for_signals(variant.recipe))
+
+
+def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None, *, unread: bool = False) -> Prepared:
     recipe = _at_commit(variant.recipe, cache)
-    untouched = load_untouched(recipe, cache, say)
+    untouched = load_untouched(recipe, cache, say, unread=unread)
     model, device, precision = untouched.model, untouched.device, untouched.precision
     corpus: Corpus | None = None
     choices = RecipeChoices(recipe, {}, {}, {})
@@ -138,9 +149,9 @@ def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None) -
         inputs = signal_inputs_of(model, corpus, device=device, precision=precision, identity=untouched.identity)
         choices = resolve_recipe_choices(recipe, inputs, cache, corpus.tokens_sha256, say=say)
         recipe = choices.recipe
-    arms = plan_arms(recipe, model)
+    arms = plan_arms(recipe, model, untouched.excerpt)
     planned_by_seed = {
-        seed: plan_arms(recipe.model_copy(update={"arms": drawn}), model)
+        seed: plan_arms(recipe.model_copy(update={"arms": drawn}), model, untouched.excerpt)
         for seed, drawn in choices.arms_by_seed.items()
     }
     with at("measures", "watch"):
@@ -204,10 +215,13 @@ def _at_commit(recipe: Recipe, cache: Path) -> Recipe:
     return recipe.model_copy(update={"model": model})
 
 
-def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
-    """Each arm of `recipe` as planned for `model`. Raises `PlanError` naming the arm at fault."""
+def plan_arms(recipe: Recipe, model: PreTrainedModel, excerpt: Excerpt | None = None) -> dict[str, PlannedArm]:
+    """Each arm of `recipe` as planned for `model`, in whose stead an `excerpt` may be looked into.
+
+    Raises `PlanError` naming the arm at fault.
+    """
     plans: dict[str, tuple[Plan, ResolvedPlan]] = {}
-    model_map = map_untouched(model)
+    model_map = map_untouched(model) if excerpt is None else excerpt.map
     for name, arm in recipe.arms.items():
         with at("arms", name):
             plan = Plan.from_settings(arm)
@@ -219,7 +233,8 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel) -> dict[str, PlannedArm]:
             require_changes_in_time(recipe, name, recipe.training.steps)
         plans[name] = (plan, resolved)
     tokens, length = tokens_of_a_step(recipe), recipe.windows.length
-    places = places_of(model, next(iter(plans.values()))[1]) if plans else {}
+    tried = model if excerpt is None else excerpt.model
+    places = places_of(model, next(iter(plans.values()))[1], tried) if plans else {}
     return {
         name: PlannedArm(
             name=name,
@@ -267,5 +282,5 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
     free = free_bytes(device)
     if device.type == "cuda":  # the base is there already, and on the CPU mapped from its file
-        free += in_place_bytes(model)
+        free += sum(own.nbytes for own in model.parameters() if own.device == device)
     return "lock-step" if needed < free * 2 / 3 else "one-by-one"

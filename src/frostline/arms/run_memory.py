@@ -10,13 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frostline.arms.disk import checkpoint_bytes
-from frostline.arms.memory import BF16_BYTES, held_bytes, step_bytes, vocabulary_of
+from frostline.arms.memory import (
+    BF16_BYTES,
+    cast_bytes,
+    held_bytes,
+    mapped_weight_bytes,
+    step_bytes,
+    vocabulary_of,
+)
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.engine import SHARD_BYTES, moments_bytes
 from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
 from frostline.plans import select_from
+from frostline.storage import mapped_bytes
 
 LOGIT_COPIES = 3
 """Logits of a chunk, in fp32, and their softmax."""
@@ -33,7 +41,11 @@ class RunBytes:
     """Bytes of one variant's process at its fullest, besides libraries and tokenizer."""
 
     base: int
-    """The untouched model, and its judge."""
+    """What the untouched model and its judge hold beside pages of their files."""
+    mapped: int
+    """Pages of these files, once all of them were used: the system may take them back."""
+    mapped_in_steps: int
+    """Those of them that a step uses."""
     arms: int
     """Own weights, converted frozen ones and moments of all arms that train at once."""
     watch: int
@@ -50,6 +62,12 @@ class RunBytes:
     @property
     def total(self) -> int:
         """All that stands, and the largest of what comes in turns."""
+        turns = max(self.step + self.mapped_in_steps, max(self.evaluation, self.text, self.checkpoint) + self.mapped)
+        return self.base + self.arms + self.watch + self.rows + turns
+
+    @property
+    def resident(self) -> int:
+        """The same without pages of files."""
         turns = max(self.step, self.evaluation, self.text, self.checkpoint)
         return self.base + self.arms + self.watch + self.rows + turns
 
@@ -63,9 +81,15 @@ def run_bytes(prepared: Prepared, saved: Mapping[str, int], rows: int) -> RunByt
     own = [_standing(prepared, arm) for arm in arms]
     watched = [watch_bytes(prepared, arm) for arm in arms]
     together = sum if prepared.schedule == "lock-step" else max
-    judge = 0 if prepared.judge is None else in_place_bytes(prepared.judge.model)
+    models = [prepared.model] if prepared.judge is None else [prepared.model, prepared.judge.model]
+    on_cpu = prepared.device.type == "cpu"
+    mapped = sum(mapped_bytes(model.parameters()) for model in models) if on_cpu else 0
     return RunBytes(
-        base=in_place_bytes(prepared.model) + judge,
+        base=sum(map(in_place_bytes, models)) - mapped,
+        mapped=mapped,
+        mapped_in_steps=max(mapped_weight_bytes(prepared, arm.resolved) for arm in arms)
+        if prepared.fills_rows
+        else mapped,
         arms=together(own) + _converted(prepared),
         watch=together(watched),
         rows=rows,
@@ -94,7 +118,7 @@ def evaluation_bytes(prepared: Prepared) -> int:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     layer: int = FP32_BYTES * tokens * (HIDDEN_COPIES * config.hidden_size + INNER_COPIES * inner)
     logits = FP32_BYTES * min(CHUNK_VALUES, tokens * vocabulary_of(prepared))
-    return layer + LOGIT_COPIES * logits
+    return layer + LOGIT_COPIES * logits + cast_bytes(prepared)
 
 
 def text_bytes(prepared: Prepared) -> int:
@@ -112,7 +136,7 @@ def text_bytes(prepared: Prepared) -> int:
     value_bytes = BF16_BYTES if prepared.precision == "bf16" else FP32_BYTES
     cache: int = GROWING_CACHE * 2 * config.num_hidden_layers * width * tokens * value_bytes
     noise = 4 * 8 * prompts * vocabulary_of(prepared)
-    return cache + noise
+    return cache + noise + cast_bytes(prepared)
 
 
 def _standing(prepared: Prepared, arm: PlannedArm) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from frostline.arms.excerpt import Excerpt, excerpt_of
 from frostline.arms.fits import free_bytes, require_fitting
-from frostline.arms.own_text import OwnText, write_own_text
+from frostline.arms.own_text import OwnText, unwritten_own_text, write_own_text
 from frostline.arms.padding import without_needless_mask
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import on_device, require_compiler, require_low_bit, resolve_device, resolve_precision
@@ -20,6 +21,7 @@ from frostline.loading import (
     in_place_bytes,
     load_model,
     load_tokenizer,
+    load_unread,
     needs_conversion,
     require_embedded_ids,
     require_model_files,
@@ -50,10 +52,21 @@ class Untouched:
     """Whether text is sampled by the model's cache of keys and values; None where none is sampled."""
     streamed: bool
     """Whether the model has no room in memory: what is asked of it is asked of one layer of each kind."""
+    excerpt: Excerpt | None = None
+    """What stands for the model where its weights are not read."""
+
+    @property
+    def tried(self) -> PreTrainedModel:
+        """What runs where a question is put to the model."""
+        return self.model if self.excerpt is None else self.excerpt.model
 
 
-def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
-    """The model of `recipe`, which can read windows of its length and go on from its prompts."""
+def load_untouched(recipe: Recipe, cache: Path, say: Say, *, unread: bool = False) -> Untouched:
+    """The model of `recipe`, which can read windows of its length and go on from its prompts.
+
+    With `unread`, nothing of its weights is read but those of a few layers, which stand for it where that can be; then
+    it stays on the CPU, and is not proved to be what its files hold.
+    """
     device = resolve_device(recipe.training.device)
     precision = resolve_precision(recipe.training.precision, device)
     if recipe.training.compile and recipe.training.engine == "fast":
@@ -65,20 +78,24 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say) -> Untouched:
     require_model_files(recipe.model, cache)
     require_fitting(recipe, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
+    dropout, excerpt = recipe.training.dropout, None
     room = int(LARGEST_RESIDENT_SHARE * free_bytes(device))
-    model = load_model(
-        recipe.model, cache, dropout=recipe.training.dropout, as_filed=precision, room_bytes=room, say=say
-    )
+    if unread:
+        model = load_unread(recipe.model, cache, dropout=dropout)
+        excerpt = excerpt_of(model)
+    if excerpt is None:
+        model = load_model(recipe.model, cache, dropout=dropout, as_filed=precision, room_bytes=room, say=say)
     identity = identify(model, recipe.model.trusted_code)
     beginning = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
     _check_window_length(recipe, model, len(beginning))
     streamed = in_place_bytes(model) > room
-    model, by_cache, sampling = on_device(model, device), None, recipe.measures.sampling
+    tried = on_device(model if excerpt is None else excerpt.model, device)
+    by_cache, sampling = None, recipe.measures.sampling
     if sampling.prompts:
         longest = len(beginning) + sampling.prompt_tokens + sampling.new_tokens
-        with few_layers(model, wanted=streamed):
-            by_cache = require_going_on(model, device=device, precision=precision, longest=longest)
-    return Untouched(model, identity, tokenizer, device, precision, beginning, by_cache, streamed)
+        with few_layers(tried, wanted=streamed):
+            by_cache = require_going_on(tried, device=device, precision=precision, longest=longest)
+    return Untouched(model, identity, tokenizer, device, precision, beginning, by_cache, streamed, excerpt)
 
 
 def open_text(
@@ -106,8 +123,8 @@ def open_text(
     require_embedded_ids(untouched.model, untouched.tokenizer, opened)
     for sentence in remarks_on(opened, untouched.tokenizer):
         say(sentence)
-    with few_layers(untouched.model, wanted=untouched.streamed):
-        return without_needless_mask(opened, untouched.model, device=untouched.device, precision=untouched.precision)
+    with few_layers(untouched.tried, wanted=untouched.streamed):
+        return without_needless_mask(opened, untouched.tried, device=untouched.device, precision=untouched.precision)
 
 
 def open_retention(
@@ -120,6 +137,8 @@ def open_retention(
         return None
     if variant.own_text:
         return OwnText(variant.own_text, untouched.beginning)
+    if untouched.excerpt is not None:
+        return unwritten_own_text(recipe.windows.length, untouched.beginning)
     say("Retention: text that the untouched model writes itself")
     return write_own_text(
         untouched.model,

@@ -1,9 +1,9 @@
 """How is an arm trained, exactly? The reference step, the fast engine, the loop over arms."""
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
-from frostline.engine.arm import Arm, Beginning, StepOutcome, next_token_loss, on_device, to_device
+from frostline.engine.arm import Arm, Beginning, StepOutcome, clip, next_token_loss, on_device, to_device
 from frostline.engine.checkpoint import SHARD_BYTES, ArmState, read_state, restore, state_of, write_state
-from frostline.engine.clock import PhaseSeconds
+from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.compiled import require_compiler
 from frostline.engine.device import (
     attention_kernels,
@@ -29,13 +29,14 @@ from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy
 from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
 from frostline.engine.low_bit import require_low_bit
 from frostline.engine.nf4_weights import BYTES_PER_WEIGHT as NF4_BYTES
-from frostline.engine.optimizer import moments_bytes
+from frostline.engine.optimizer import make_optimizer, moments_bytes
 from frostline.engine.parts import cut_like_widths, largest_part, split_batch
 from frostline.engine.peak import measured_peak
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.prefix_choice import PrefixCase, PrefixChoice, choose_prefix, measured_rates
 from frostline.engine.prefix_fill import (
+    RECORD_BYTES,
     FilledLayer,
     FillWindow,
     LayerInUse,
@@ -67,6 +68,7 @@ __all__ = [
     "CHUNK_BYTES",
     "FILED_TYPES",
     "NF4_BYTES",
+    "RECORD_BYTES",
     "SAME_BATCH_TOLERANCE",
     "SHARD_BYTES",
     "Arm",
@@ -86,6 +88,7 @@ __all__ = [
     "PrefixStore",
     "PrefixTrial",
     "SharedParts",
+    "StepClock",
     "StepOutcome",
     "attention_kernels",
     "autocast",
@@ -96,6 +99,7 @@ __all__ = [
     "cast_up_trained",
     "cause_of",
     "choose_prefix",
+    "clip",
     "copy_for_arm",
     "cut_like_widths",
     "default_disk_bytes",
@@ -114,6 +118,7 @@ __all__ = [
     "is_out_of_memory",
     "keep_freed_memory",
     "largest_part",
+    "make_optimizer",
     "may_stay_as_filed",
     "measured_peak",
     "measured_rates",

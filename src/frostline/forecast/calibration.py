@@ -2,22 +2,20 @@
 
 Layers of one kind (the same roles train in them) cost the same, so that two depths tell what one more layer costs and
 what is left without it: embeddings, head, loss. The cut model keeps the real widths, vocabulary, windows and engine.
+Where even that is too much, passes over fewer tokens stand for it (`small_passes`).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from torch import nn
-from transformers import PreTrainedModel
-
-from frostline.arms import Prepared, make_arm, plan_arms
+from frostline.arms import Prepared, make_arm, trained_values, vocabulary_of
 from frostline.corpus import Batch
 from frostline.engine import Arm, PhaseSeconds, keep_freed_memory, saved_bytes
-from frostline.plans import ResolvedPlan, decoder_stack
-from frostline.recipe import ArmSettings, LoraSettings
+from frostline.forecast.cut import Roles, StepParts, cut_prepared, kinds_of_layers
+from frostline.forecast.small_passes import MORE_ROWS, SmallPasses, update_seconds
+from frostline.plans import decoder_stack
 
 ROUNDS = 5
 """Timed steps at each depth, in turns, after one that warms up."""
@@ -27,51 +25,11 @@ LARGEST_SHARE_OF_MEMORY = 0.25
 BYTES_PER_TRAINED_WEIGHT = 18
 """Weight, its bf16 copy, gradient and two moments."""
 
-PLACE_IN_STACK = frozenset({"layer_idx", "layer_id"})
-"""What the families' modules call their layer's number, under which keys and values are cached."""
 
-Roles = frozenset[str]
-"""What trains in a layer, or carries an adapter: layers with equal roles are of one kind."""
-
-
-@dataclass(frozen=True)
-class StepParts:
-    """What one pass over a batch costs, without the prefix."""
-
-    pass_seconds: float
-    """Seconds of forward and backward."""
-    optimizer_seconds: float
-    saved_bytes: int
-    """What the forward pass keeps for the backward pass, weights aside."""
-
-    def plus(self, other: StepParts, times: float) -> StepParts:
-        """This and `times` times `other`."""
-        return StepParts(
-            self.pass_seconds + times * other.pass_seconds,
-            self.optimizer_seconds + times * other.optimizer_seconds,
-            round(self.saved_bytes + times * other.saved_bytes),
-        )
-
-    def beyond(self, other: StepParts) -> StepParts:
-        """What this takes more than `other`, a part of it: on a busy machine that may look like less than nothing."""
-        return StepParts(
-            max(0.0, self.pass_seconds - other.pass_seconds),
-            max(0.0, self.optimizer_seconds - other.optimizer_seconds),
-            max(0, self.saved_bytes - other.saved_bytes),
-        )
-
-
-def kinds_of_layers(resolved: ResolvedPlan) -> list[Roles]:
-    """For each decoder layer above the prefix, from the bottom: the roles that train in it as the plan begins."""
-    portions = resolved.targets if resolved.lora is not None else tuple(resolved.trained.values())
-    return [
-        frozenset(portion.role for portion in portions if portion.layer == layer)
-        for layer in range(resolved.prefix_layers, resolved.layers)
-    ]
-
-
-def calibrate_arm(prepared: Prepared, name: str, batch: Batch, free_bytes: int) -> StepParts:
-    """One pass of the arm `name` over `batch`, put together from passes of cut models."""
+def calibrate_arm(
+    prepared: Prepared, name: str, batch: Batch, free_bytes: int, small: SmallPasses | None = None
+) -> StepParts:
+    """One pass of the arm `name` over `batch`, put together from passes of cut models, `small` ones if they are given."""
     keep_freed_memory()
     resolved = prepared.arms[name].resolved
     kinds = kinds_of_layers(resolved)
@@ -79,6 +37,8 @@ def calibrate_arm(prepared: Prepared, name: str, batch: Batch, free_bytes: int) 
     places: dict[Roles, list[int]] = {}
     for offset, kind in enumerate(kinds):
         places.setdefault(kind, []).append(resolved.prefix_layers + offset)
+    if small is not None:
+        return _from_small_passes(small, prepared, name, batch, lowest, places, kinds)
     added = _layers_to_add(prepared, free_bytes)
     arms = [_cut_arm(prepared, name, [lowest])]
     for layers in places.values():
@@ -91,56 +51,29 @@ def calibrate_arm(prepared: Prepared, name: str, batch: Batch, free_bytes: int) 
     return total
 
 
-def cut_model(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
-    """A copy of `model` with only `layers` of its decoder layers, in that order; one may come more than once."""
-    path, stack = decoder_stack(model)
-    kept = model.get_submodule(path)
-    everything = kept._modules
-    try:
-        # The layers that go are not copied on the way.
-        kept._modules = {}
-        cut = copy.deepcopy(model)
-    finally:
-        kept._modules = everything
-    short = nn.ModuleList(copy.deepcopy(stack[layer]) for layer in layers)
-    for index, layer in enumerate(short):
-        for module in layer.modules():
-            for attribute in PLACE_IN_STACK & vars(module).keys():
-                vars(module)[attribute] = index
-    cut.set_submodule(path, short)
-    config = cut.config.get_text_config()
-    config.num_hidden_layers = len(layers)
-    for key in ("layer_types", "attention_layers", "mlp_layer_types"):
-        of_each = getattr(config, key, None)
-        if isinstance(getattr(type(config), key, None), property):
-            continue  # computed from the number of layers
-        if isinstance(of_each, list) and len(of_each) == len(stack):
-            setattr(config, key, [of_each[layer] for layer in layers])
-    return cut
-
-
-def cut_prepared(prepared: Prepared, name: str, layers: Sequence[int]) -> Prepared:
-    """`prepared` with the arm `name` alone, on a model of `layers`; what trains in a layer still trains there."""
-    recipe, resolved = prepared.recipe, prepared.arms[name].resolved
-    training = recipe.training.model_copy(update={"accumulation": 1})
-    cut = recipe.model_copy(update={"arms": {name: _cut_plan(resolved, layers)}, "training": training})
-    model = cut_model(prepared.model, layers)
-    return replace(prepared, recipe=cut, model=model, arms=plan_arms(cut, model), planned_by_seed={}, shared=None)
-
-
-def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
-    lora = resolved.lora
-    portions = resolved.targets if lora is not None else tuple(resolved.trained.values())
-    selectors = [
-        f"{role}@{index}"
-        for index, layer in enumerate(layers)
-        for role in sorted({portion.role for portion in portions if portion.layer == layer})
-    ]
-    outside = {name for portion in portions if portion.layer is None for name in (portion.parameter, *portion.aliases)}
-    selectors += [f"name:{name}" for name in sorted(outside)]
-    if lora is not None:
-        return ArmSettings(lora=LoraSettings(rank=lora.rank, alpha=lora.alpha, targets=tuple(selectors)))
-    return ArmSettings(train=tuple(selectors))
+def _from_small_passes(
+    passes: SmallPasses,
+    prepared: Prepared,
+    name: str,
+    batch: Batch,
+    lowest: int,
+    places: dict[Roles, list[int]],
+    kinds: list[Roles],
+) -> StepParts:
+    """A pass by what one layer takes, one more of each kind, and more of the vocabulary; the update by its rate."""
+    alone = passes.measure(prepared, name, batch, [lowest])
+    total = alone
+    for kind, layers in places.items():
+        count = len(layers) - (kind == kinds[0])
+        if count:
+            deeper = passes.measure(prepared, name, batch, [lowest, layers[-1]])
+            total = total.plus(deeper.beyond(alone), count)
+    if passes.rows is not None:
+        wider = passes.measure(prepared, name, batch, [lowest], MORE_ROWS * passes.rows)
+        left_out = vocabulary_of(prepared) / passes.rows - 1
+        total = total.plus(wider.beyond(alone), left_out / (MORE_ROWS - 1))
+    trained = trained_values(prepared.arms[name].resolved)
+    return replace(total, optimizer_seconds=update_seconds(prepared.recipe.training, trained, prepared.device))
 
 
 def _layers_to_add(prepared: Prepared, free_bytes: int) -> int:
@@ -151,7 +84,7 @@ def _layers_to_add(prepared: Prepared, free_bytes: int) -> int:
 
 def _cut_arm(prepared: Prepared, name: str, layers: Sequence[int]) -> Arm:
     cut = cut_prepared(prepared, name, layers)
-    return make_arm(cut, cut.arms[name], cut.recipe.seeds[0], model=cut.model)
+    return make_arm(cut, cut.arms[name], cut.recipe.seeds[0])
 
 
 def _measure(arms: Sequence[Arm], batch: Batch) -> list[StepParts]:

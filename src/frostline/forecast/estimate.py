@@ -6,8 +6,8 @@ plan; times, and what a forward pass keeps, from passes of a model cut down to a
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from frostline.arms import (
     choose_for,
     epoch_steps,
     evaluated_windows,
+    foresee,
     free_bytes,
+    in_place_bytes,
     journal_bytes,
-    make_arm,
-    prepare,
+    mapped_weight_bytes,
     process_bytes,
-    require_first_step,
     run_bytes,
     run_folder_bytes,
     saved_model_bytes,
@@ -35,25 +35,25 @@ from frostline.arms import (
     tensor_bytes,
     trained_values,
     trial_training,
+    vocabulary_of,
 )
-from frostline.arms import STEPS as MEMORY_STEPS
-from frostline.engine import (
-    PrefixTrial,
-    default_disk_bytes,
-    default_memory_bytes,
-    moments_bytes,
-    resolve_device,
+from frostline.corpus import Batch
+from frostline.engine import default_disk_bytes, default_memory_bytes, moments_bytes, resolve_device
+from frostline.forecast.around import forward_cost, seconds_around
+from frostline.forecast.bottom import (
+    NOTHING_FILLED,
+    FillEstimate,
+    PrefixCost,
+    fill_estimate,
+    prefix_cost,
+    read_rate,
 )
-from frostline.forecast.calibration import StepParts, calibrate_arm, cut_model, cut_prepared
-from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
+from frostline.forecast.calibration import calibrate_arm
+from frostline.forecast.cut import StepParts
+from frostline.forecast.small_passes import MORE_ROWS, UPDATED_VALUES, SmallPasses, small_passes
+from frostline.loading import weight_files
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
-
-SAMPLED_POSITIONS = 8
-"""Positions of a continuation that are timed."""
-EVALUATED_WINDOWS = 2
-SETTLING_FORWARDS = 10
-"""Forward passes of two windows with which the engine tries its shortcuts before an arm's first step."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class ArmEstimate:
     ceiling_cached: float
     peak_bytes: int
     """Peak memory alone in a process: on CPU the resident set, on CUDA the tensors."""
+    mapped_bytes: int
+    """Pages of the model's file among them, which the system may take back."""
     optimizer_bytes: int
     saved_model_bytes: int
     """Bytes on disk of its trained model, where the recipe saves it; else 0."""
@@ -100,6 +102,8 @@ class RunEstimate:
     """Bytes of stored prefixes among them."""
     memory_bytes: int
     """Peak memory of the run's process at its fullest, or of the run and an arm measured beside it."""
+    resident_bytes: int
+    """The same without pages of the model's file, which go and are read again where other memory is wanted."""
     free_memory_bytes: int
     free_disk_bytes: int
     warnings: list[str]
@@ -109,6 +113,10 @@ class RunEstimate:
     budget_seconds: float | None = None
     """Seconds of steps that every arm is given, from which its number of steps follows; None where the recipe names
     them."""
+    fill: FillEstimate = NOTHING_FILLED
+    """Making the rows that arms start from before training; nothing where rows come as they are asked for."""
+    timed: str = ""
+    """What was timed, in a sentence."""
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, and the fields of `ArmEstimate`."""
@@ -117,7 +125,7 @@ class RunEstimate:
 
 
 def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:
-    """Estimate every variant. Raises `FrostlineError`, where an arm certainly does not fit too."""
+    """Estimate every variant, from a few layers of its model. Raises `FrostlineError`, for an arm that cannot fit too."""
     estimates = []
     for variant in variants_of(recipe):
         with variant.recipe.locating_errors():
@@ -129,28 +137,32 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     recipe = variant.recipe
     device = resolve_device(recipe.training.device)
     free = free_bytes(device)
-    prepared = prepare(variant, cache, say=say)
-    require_first_step(prepared)
-    training, windows = recipe.training, prepared.corpus.windows
+    with ThreadPoolExecutor(1) as beside:
+        # Another process loads the libraries alone while the model is looked at; nothing is timed meanwhile.
+        empty = beside.submit(process_bytes, recipe, cache) if device.type == "cpu" else None
+        prepared = foresee(variant, cache, say=say)
+        base = 0 if empty is None else empty.result()
+    training = recipe.training
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
-    base = process_bytes(recipe, cache) if device.type == "cpu" else 0
+    small = small_passes(prepared, batch, free)
     memory_room, disk_room = _rooms(recipe, cache)
-    parts, arms = {}, []
-    stored: dict[int, int] = {}  # bytes of all windows' rows by depth, which arms of one depth share
+    parts, costs, arms = {}, {}, []
     for name, planned in prepared.arms.items():
-        resolved = planned.resolved
         say(f"Calibrating {name}")
-        parts[name] = calibrate_arm(prepared, name, batch, free)
-        trial = _try_prefix(prepared, name) if resolved.prefix_layers else None
-        arms.append(_arm(prepared, planned, parts, trial, base, max(memory_room, disk_room)))
-        if trial is not None and arms[-1].first_visit_seconds is not None:
-            stored[resolved.prefix_layers] = (windows + evaluated_windows(prepared)) * trial.row_bytes
+        parts[name] = calibrate_arm(prepared, name, batch, free, small)
+        costs[name] = prefix_cost(prepared, name, small)
+        arms.append(_arm(prepared, planned, parts, costs[name], base, max(memory_room, disk_room)))
     say("Calibrating evaluation and sampling")
+    cost, reading = forward_cost(prepared, small), read_rate(weight_files(recipe.model, cache))
+    filled = fill_estimate(prepared, costs, max(arm.steps for arm in arms), reading)
     training_seconds = sum(arm.total_seconds for arm in arms) * len(recipe.seeds)
     race_seconds = sum(_race_seconds(prepared, arm) for arm in arms)
-    prefix_disk = min(sum(stored.values()), disk_room)
+    around = seconds_around(prepared, cost, max(arm.steps for arm in arms), [arm.step_seconds for arm in arms])
+    rows = _stored_rows(prepared, arms, costs) if filled.windows == 0 else filled.rows_bytes
+    prefix_disk = min(rows, disk_room)
+    memory, resident = _run_memory(prepared, arms, parts, min(rows, memory_room), base)
     # The journal once more: it is kept for later runs as well.
-    disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk
+    disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk + filled.passing_bytes
     free_disk = psutil.disk_usage(str(cache if cache.exists() else Path())).free
     found = RunEstimate(
         variant=variant.label,
@@ -158,26 +170,51 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         device=str(prepared.device),
         precision=prepared.precision,
         arms=arms,
-        seconds=training_seconds + race_seconds + _seconds_around(prepared, arms),
+        seconds=training_seconds + race_seconds + filled.seconds + around + in_place_bytes(prepared.model) / reading,
         training_seconds=training_seconds,
         race_seconds=race_seconds,
         budget_seconds=training.seconds,
         prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
-        memory_bytes=_run_memory(prepared, arms, parts, min(sum(stored.values()), memory_room), base),
+        memory_bytes=memory,
+        resident_bytes=resident,
         free_memory_bytes=free,
         free_disk_bytes=free_disk,
         warnings=[],
+        fill=filled,
+        timed=_what_was_timed(prepared, small, batch, reading),
     )
     found.warnings.extend(_warnings(prepared, found))
     return found
+
+
+def _stored_rows(prepared: Prepared, arms: list[ArmEstimate], costs: Mapping[str, PrefixCost | None]) -> int:
+    """Bytes of all windows' rows at every depth at which an arm stores them; arms of one depth share theirs."""
+    windows = prepared.corpus.windows + evaluated_windows(prepared)
+    stored = {}
+    for arm in arms:
+        cost = costs[arm.arm]
+        if cost is not None and arm.first_visit_seconds is not None:
+            stored[prepared.arms[arm.arm].resolved.prefix_layers] = windows * cost.row_bytes
+    return sum(stored.values())
+
+
+def _what_was_timed(prepared: Prepared, small: SmallPasses | None, batch: Batch, reading: float) -> str:
+    if small is None:
+        return "Put together from passes of the model cut down to a few layers."
+    rows = "" if small.rows is None else f" and up to {MORE_ROWS * small.rows:,} of {vocabulary_of(prepared):,} tokens"
+    return (
+        f"Put together from passes of one and two layers{rows} over {small.tokens:,} of the {batch.input_ids.size:,} "
+        f"positions of a pass, and updates of {UPDATED_VALUES / 1e6:.0f} M weights. The file is read at "
+        f"{size(reading)} a second."
+    )
 
 
 def _arm(
     prepared: Prepared,
     planned: PlannedArm,
     parts: dict[str, StepParts],
-    trial: PrefixTrial | None,
+    cost_of_prefix: PrefixCost | None,
     base: int,
     room: int,
 ) -> ArmEstimate:
@@ -189,9 +226,13 @@ def _arm(
     prefix_seconds, stored = 0.0, False
     if training.seconds is not None:
         planned = replace(planned, steps=max(1, int(training.seconds / step)))
-    if trial is not None:
-        prefix_seconds = trial.seconds * windows_of_a_step
-        stored = choose_for(prepared, planned, trial, room).use and recipe.windows.order == "epochs"
+    if cost_of_prefix is not None:
+        trial = cost_of_prefix.trial
+        stored = prepared.fills_rows or (
+            recipe.windows.order == "epochs" and choose_for(prepared, planned, trial, room).use
+        )
+        # What was filled before training is there at the first visit.
+        prefix_seconds = 0.0 if prepared.fills_rows else trial.seconds * windows_of_a_step
     steps = planned.steps
     if training.seconds is not None:
         later = step if stored else step + prefix_seconds
@@ -208,23 +249,33 @@ def _arm(
         arm=name,
         plan=planned.plan.text,
         step_seconds=step_seconds,
-        first_visit_seconds=step + prefix_seconds if stored else None,
+        first_visit_seconds=step + prefix_seconds if stored and not prepared.fills_rows else None,
         steps=steps,
         total_seconds=steps * step + first_visits * prefix_seconds / windows_of_a_step,
         saving=saving,
         ceiling=cost.ceiling,
         ceiling_cached=cost.ceiling_cached,
         peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
+        mapped_bytes=mapped_weight_bytes(prepared, resolved),
         optimizer_bytes=moments_bytes(training, trained),
         saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
 
 
-def _run_memory(prepared: Prepared, arms: list[ArmEstimate], parts: dict[str, StepParts], rows: int, base: int) -> int:
-    """Peak of the run, or of what it has loaded and an arm alone in a process beside it, whichever is more."""
+def _run_memory(
+    prepared: Prepared, arms: list[ArmEstimate], parts: dict[str, StepParts], rows: int, base: int
+) -> tuple[int, int]:
+    """Peak of the run, or of what it has loaded and an arm alone in a process beside it, whichever is more.
+
+    And the same without pages of files, which the system may take back.
+    """
     run = run_bytes(prepared, {name: own.saved_bytes for name, own in parts.items()}, rows)
-    beside = base + run.base + max(arm.peak_bytes for arm in arms) if prepared.recipe.measures.memory else 0
-    return max(base + run.total, beside)
+    if not prepared.recipe.measures.memory:
+        return base + run.total, base + run.resident
+    together, alone = base + run.base + run.mapped, base + run.base
+    child = max(arm.peak_bytes for arm in arms)
+    child_alone = max(arm.peak_bytes - arm.mapped_bytes for arm in arms)
+    return max(base + run.total, together + child), max(base + run.resident, alone + child_alone)
 
 
 def _race_seconds(prepared: Prepared, arm: ArmEstimate) -> float:
@@ -235,78 +286,6 @@ def _race_seconds(prepared: Prepared, arm: ArmEstimate) -> float:
     trial = trial_training(prepared.recipe.training.of_steps(arm.steps), planned.resolved)
     first = arm.step_seconds if arm.first_visit_seconds is None else arm.first_visit_seconds
     return trial.steps * (first + (USUAL_TRIALS - 1) * arm.step_seconds)
-
-
-def _try_prefix(prepared: Prepared, name: str) -> PrefixTrial | None:
-    """What the prefix of a window costs, from a cut model whose prefix is shorter."""
-    resolved = prepared.arms[name].resolved
-    short = min(2, resolved.prefix_layers)
-    top = min(resolved.prefix_layers, resolved.layers - 1)
-    trials = []
-    for depth in sorted({1, short}):
-        cut = cut_prepared(prepared, name, [*range(depth), top])
-        forward = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], model=cut.model).forward
-        trial = forward.prefix_trial
-        if trial is None:
-            return None
-        trials.append(trial)
-    first, last = trials[0], trials[-1]
-    per_layer = (last.seconds - first.seconds) / max(1, short - 1) if short > 1 else 0.0
-    seconds = first.seconds + max(0.0, per_layer) * (resolved.prefix_layers - 1)
-    return PrefixTrial(None, seconds, first.row_bytes)
-
-
-def _seconds_around(prepared: Prepared, arms: list[ArmEstimate]) -> float:
-    """Everything but the steps: evaluation, sampling, trying shortcuts, measuring memory."""
-    recipe, layers = prepared.recipe, next(iter(prepared.arms.values())).resolved.layers
-    one, two = (
-        _evaluation_and_sampling(replace(prepared, model=cut_model(prepared.model, range(depth)))) for depth in (1, 2)
-    )
-    window, position = (first + max(0.0, second - first) * (layers - 1) for first, second in zip(one, two, strict=True))
-    held_out = prepared.corpus.held_out_windows
-    if prepared.retention is not None:
-        held_out += -(-prepared.retention.held_out_windows * prepared.retention.window_length // recipe.windows.length)
-    measures, steps = recipe.measures, max(arm.steps for arm in arms)
-    sampling = measures.sampling
-    # The untouched model reads what was written, too.
-    read = sampling.prompts * (sampling.prompt_tokens + sampling.new_tokens) / recipe.windows.length
-    text = sampling.draws * (sampling.new_tokens * position + read * window) if sampling.prompts else 0.0
-    evaluations = 1 + ((steps - 1) // measures.evaluate_every if measures.evaluate_every else 0)
-    settling = SETTLING_FORWARDS * 2 * window
-    of_an_arm = evaluations * held_out * window + text
-    of_a_replicate = held_out * window + text + len(arms) * of_an_arm
-    memory = 0.0
-    if measures.memory:
-        loading = 10.0
-        memory = sum(loading + settling + MEMORY_STEPS * arm.step_seconds for arm in arms)
-    return len(recipe.seeds) * of_a_replicate + settling * len(arms) + memory
-
-
-def _evaluation_and_sampling(cut: Prepared) -> tuple[float, float]:
-    """Seconds to evaluate one window, and to sample one position of all continuations."""
-    sampling = cut.recipe.measures.sampling
-    batch = next(iter(cut.corpus.held_out_batches(min(EVALUATED_WINDOWS, EVALUATION_WINDOWS))))
-    seconds = []
-    for _ in range(2):
-        started = time.perf_counter()
-        evaluate_loss(cut.model, [batch], device=cut.device, precision=cut.precision)
-        seconds.append((time.perf_counter() - started) / len(batch.input_ids))
-    if not sampling.prompts:
-        return min(seconds), 0.0
-    prompts = cut.corpus.prompts(cut.recipe.seeds[0], sampling.prompts, sampling.prompt_tokens)
-    few = sampling.model_copy(update={"new_tokens": min(SAMPLED_POSITIONS, sampling.new_tokens)})
-    started = time.perf_counter()
-    sample_continuations(
-        cut.model,
-        prompts,
-        few,
-        0,
-        end_token_ids(cut.model),
-        device=cut.device,
-        precision=cut.precision,
-        by_cache=cut.samples_by_cache,
-    )
-    return min(seconds), (time.perf_counter() - started) / few.new_tokens
 
 
 def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:

@@ -10,11 +10,14 @@ from frostline.loading.pretrained import (
     in_place_bytes,
     load_model,
     load_tokenizer,
+    load_unread,
     model_title,
     model_without_memory,
     parameter_count,
     require_model_files,
+    weight_files,
 )
+from frostline.loading.proof import embedding_rows
 
 __all__ = [
     "FilesInUse",
@@ -22,8 +25,10 @@ __all__ = [
     "context_length",
     "files_of",
     "in_place_bytes",
+    "embedding_rows",
     "load_model",
     "load_tokenizer",
+    "load_unread",
     "model_title",
     "model_without_memory",
     "needs_conversion",
@@ -31,4 +36,5 @@ __all__ = [
     "require_embedded_ids",
     "require_model_files",
     "require_step",
+    "weight_files",
 ]

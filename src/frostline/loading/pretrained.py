@@ -24,13 +24,13 @@ from transformers import (
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from frostline.engine import set_dropout, set_randomness
+from frostline.engine import cast_up_in_use, set_dropout, set_randomness
 from frostline.errors import ModelError
 from frostline.hub import hub_if_reachable
 from frostline.loading.as_filed import matrices_as_filed, use_as_filed
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.loading.embedded_model import EMBEDDED_NAME, embedded_folder, quieten_transformers
-from frostline.loading.files_in_use import hold_open, remember_files
+from frostline.loading.files_in_use import files_of, hold_open, remember_files
 from frostline.loading.model_files import require_configuration, require_tokenizer_files
 from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
@@ -75,10 +75,40 @@ def load_model(
     With `as_filed`, a precision (`fp32` or `bf16`), matrices that the file has in bf16 or fp16 stay so, mapped, and are
     cast up where they are used: in that arithmetic the model computes what it computes in fp32, bit for bit, in half
     the memory. What trains is to be cast up first. `say` is told where a family does not allow it.
+    Of a model that takes more than `room_bytes`, only one layer of each kind is run to prove what it computes.
 
     Every weight is that of the files, and the model is causal. Raises `ModelError` where it is not so, and where the
     model is missing, no causal language model, or has no safetensors weights.
     """
+    loaded = _load(settings, cache, dropout, as_filed)
+    require_as_stored(loaded)
+    model = loaded.model
+    if as_filed is not None and not use_as_filed(model, as_filed):
+        say(f"Layers of this {type(model).__name__} are held in fp32: it uses their 16-bit matrices otherwise.")
+    with few_layers(model, wanted=room_bytes is not None and in_place_bytes(model) > room_bytes):
+        require_trainable(model, settings)
+    if dropout is not None:
+        set_randomness(model, dropout)
+    model.train()
+    files_of(model).require_unchanged()
+    return model
+
+
+def load_unread(settings: ModelSettings, cache: Path, *, dropout: float | None = None) -> PreTrainedModel:
+    """The model of `load_model`, of which nothing has been read or proved: its weights are pages of its files.
+
+    For what can be told from a few of its layers. Raises `ModelError` where configuration or files are at fault.
+    """
+    model = _load(settings, cache, dropout, as_filed="fp32").model
+    cast_up_in_use(model)
+    if dropout is not None:
+        set_randomness(model, dropout)
+    model.train()
+    return model
+
+
+def _load(settings: ModelSettings, cache: Path, dropout: float | None, as_filed: str | None) -> Loaded:
+    """What `from_pretrained` makes of the files."""
     source = model_location(settings, cache)
     config = _load_config(settings, source)
     stored = stored_tensors(_weights_folder(settings, source), settings.source)
@@ -103,16 +133,7 @@ def load_model(
     if not isinstance(model, PreTrainedModel) or report is None:
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
     remember_files(model, files)
-    require_as_stored(Loaded(model, report, stored, settings.source))
-    if as_filed is not None and not use_as_filed(model, as_filed):
-        say(f"Layers of this {type(model).__name__} are held in fp32: it uses their 16-bit matrices otherwise.")
-    with few_layers(model, wanted=room_bytes is not None and in_place_bytes(model) > room_bytes):
-        require_trainable(model, settings)
-    if dropout is not None:
-        set_randomness(model, dropout)
-    model.train()
-    files.require_unchanged()
-    return model
+    return Loaded(model, report, stored, settings.source)
 
 
 def require_model_files(settings: ModelSettings, cache: Path) -> None:
@@ -124,6 +145,12 @@ def require_model_files(settings: ModelSettings, cache: Path) -> None:
     if Path(source).is_dir():
         _load_config(settings, source)
         require_unquantised(stored_tensors(Path(source), settings.source), settings.source)
+
+
+def weight_files(settings: ModelSettings, cache: Path) -> list[Path]:
+    """The safetensors files of the model, fetched from the hub where they lie there. Raises `ModelError`."""
+    folder = _weights_folder(settings, model_location(settings, cache))
+    return sorted({entry.file for entry in stored_tensors(folder, settings.source).values()})
 
 
 def commit_of(settings: ModelSettings, cache: Path) -> str | None:

@@ -50,9 +50,14 @@ BOTTOM = PlaceInOrder(-1, NORMS, "")
 """The embeddings."""
 
 
-def places_of(model: PreTrainedModel, resolved: ResolvedPlan) -> dict[str, PlaceInOrder]:
-    """The place of every portion, by its name, whatever the plan. Takes two short passes through the first layer."""
-    side_by_side = attention_and_mlp_side_by_side(model, resolved)
+def places_of(
+    model: PreTrainedModel, resolved: ResolvedPlan, tried: PreTrainedModel | None = None
+) -> dict[str, PlaceInOrder]:
+    """The place of every portion, by its name, whatever the plan. Takes two short passes through the first layer.
+
+    They are those of `tried`, if given: a shorter model that begins with the same layer.
+    """
+    side_by_side = attention_and_mlp_side_by_side(tried or model, resolved)
     role_of = {portion.parameter: portion.role for portion in resolved.portions}
     places = {}
     for portion in resolved.portions:

@@ -6,7 +6,7 @@ from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import disk_trouble, require_room
 from frostline.storage.file_hash import file_sha256, known_hashes, remember_hashes
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
-from frostline.storage.mapped import let_go_of
+from frostline.storage.mapped import let_go_of, mapped_bytes
 from frostline.storage.sealed import (
     Facts,
     SealBrokenError,
@@ -36,6 +36,7 @@ __all__ = [
     "is_locked",
     "known_hashes",
     "let_go_of",
+    "mapped_bytes",
     "open_entry",
     "open_sealed",
     "remember_hashes",

@@ -43,6 +43,18 @@ def let_go_of(tensors: Iterable[torch.Tensor]) -> int:
     return let_go
 
 
+def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of those of `tensors` that lie in a mapped safetensors file; 0 but on Linux."""
+    places = _mapped_files()
+    starts = [start for start, _ in places]
+    found = 0
+    for tensor in tensors if places else ():
+        place = bisect.bisect_right(starts, tensor.data_ptr()) - 1
+        if tensor.device.type == "cpu" and place >= 0 and tensor.data_ptr() + tensor.nbytes <= places[place][1]:
+            found += tensor.nbytes
+    return found
+
+
 def _pages_of(tensor: torch.Tensor) -> tuple[int, int] | None:
     """From where to where whole pages are the tensor's alone, for its neighbours may be in use; None without any."""
     if tensor.device.type != "cpu" or not tensor.is_contiguous():

@@ -32,11 +32,15 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
         )
     prefixes = estimate.prefix_disk_bytes
     stored = f", of it {numbers.size(prefixes)} stored prefixes" if prefixes else ""
+    fill = estimate.fill
+    if fill.windows:
+        stored += f", and up to {numbers.size(fill.passing_bytes)} while they are filled"
+    filling = f", {numbers.seconds(fill.seconds)} filling rows" if fill.windows else ""
     race = f", and {numbers.seconds(estimate.race_seconds)} racing learning rates" if estimate.race_seconds else ""
     told = [
         f"The run takes about {numbers.seconds(estimate.seconds)}, of it {numbers.seconds(estimate.training_seconds)} "
-        f"training{race}.",
-        f"Memory: up to {numbers.size(estimate.memory_bytes)}, {numbers.size(estimate.free_memory_bytes)} are free.",
+        f"training{filling}{race}.",
+        _memory(estimate),
         f"Disk: up to {numbers.size(estimate.disk_bytes)}{stored}.",
     ]
     if estimate.budget_seconds is not None:
@@ -45,7 +49,7 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
         )
     notes = [
         "T: all steps of a replicate. first visit: a step whose prefix is not stored yet. peak memory: the arm alone.",
-        "Put together from passes of the model cut down to a few layers.",
+        estimate.timed,
     ]
     return Padding(
         Group(
@@ -59,3 +63,11 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
         ),
         (0, 1),
     )
+
+
+def _memory(estimate: RunEstimate) -> str:
+    """`Memory: up to 6.2 GB, of it 2.5 GB pages of the model's file, which may go and be read again; 20 GB are free.`"""
+    mapped = estimate.memory_bytes - estimate.resident_bytes
+    of_file = f", of it {numbers.size(mapped)} pages of the model's file, which may go and be read again"
+    free = numbers.size(estimate.free_memory_bytes)
+    return f"Memory: up to {numbers.size(estimate.memory_bytes)}{of_file if mapped else ''}; {free} are free."

@@ -1,0 +1,85 @@
+"""What is timed in a model's stead? A model of some of its layers, in which the same trains as in the whole.
+
+Layers in which the same roles train are of one kind and cost the same: what one more of a kind takes, taken as often as
+there are layers of it, and what is left without them, is what the whole takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from frostline.arms import FewerTokens, Prepared, cut_model, plan_arms
+from frostline.engine import on_device
+from frostline.plans import ResolvedPlan
+from frostline.recipe import ArmSettings, LoraSettings
+
+Roles = frozenset[str]
+"""What trains in a layer, or carries an adapter: layers with equal roles are of one kind."""
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """What one pass over a batch costs, without the prefix."""
+
+    pass_seconds: float
+    """Seconds of forward and backward."""
+    optimizer_seconds: float
+    saved_bytes: int
+    """What the forward pass keeps for the backward pass, weights aside."""
+
+    def plus(self, other: StepParts, times: float) -> StepParts:
+        """This and `times` times `other`."""
+        return StepParts(
+            self.pass_seconds + times * other.pass_seconds,
+            self.optimizer_seconds + times * other.optimizer_seconds,
+            round(self.saved_bytes + times * other.saved_bytes),
+        )
+
+    def beyond(self, other: StepParts) -> StepParts:
+        """What this takes more than `other`, a part of it: on a busy machine that may look like less than nothing."""
+        return StepParts(
+            max(0.0, self.pass_seconds - other.pass_seconds),
+            max(0.0, self.optimizer_seconds - other.optimizer_seconds),
+            max(0, self.saved_bytes - other.saved_bytes),
+        )
+
+
+def kinds_of_layers(resolved: ResolvedPlan) -> list[Roles]:
+    """For each decoder layer above the prefix, from the bottom: the roles that train in it as the plan begins."""
+    portions = resolved.targets if resolved.lora is not None else tuple(resolved.trained.values())
+    return [
+        frozenset(portion.role for portion in portions if portion.layer == layer)
+        for layer in range(resolved.prefix_layers, resolved.layers)
+    ]
+
+
+def cut_prepared(
+    prepared: Prepared, name: str, layers: Sequence[int], rows: int | None = None, length: int | None = None
+) -> Prepared:
+    """`prepared` with the arm `name` alone, on a model of `layers`; what trains in a layer still trains there.
+
+    With `rows` and `length`, with so many embeddings, and so many tokens of a window.
+    """
+    recipe, resolved = prepared.recipe, prepared.arms[name].resolved
+    training = recipe.training.model_copy(update={"accumulation": 1})
+    cut = recipe.model_copy(update={"arms": {name: _cut_plan(resolved, layers)}, "training": training})
+    model = on_device(cut_model(prepared.model, layers, rows), prepared.device)
+    corpus = prepared.corpus if rows is None and length is None else FewerTokens(prepared.corpus, rows, length)
+    arms = plan_arms(cut, model)
+    return replace(prepared, recipe=cut, model=model, corpus=corpus, arms=arms, planned_by_seed={}, shared=None)
+
+
+def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
+    lora = resolved.lora
+    portions = resolved.targets if lora is not None else tuple(resolved.trained.values())
+    selectors = [
+        f"{role}@{index}"
+        for index, layer in enumerate(layers)
+        for role in sorted({portion.role for portion in portions if portion.layer == layer})
+    ]
+    outside = {name for portion in portions if portion.layer is None for name in (portion.parameter, *portion.aliases)}
+    selectors += [f"name:{name}" for name in sorted(outside)]
+    if lora is not None:
+        return ArmSettings(lora=LoraSettings(rank=lora.rank, alpha=lora.alpha, targets=tuple(selectors)))
+    return ArmSettings(train=tuple(selectors))
