@@ -10,11 +10,11 @@ import torch
 from transformers import PreTrainedModel
 
 from frostline.arms import fits, untouched
+from frostline.arms.excerpt import cut_model
 from frostline.arms.peak_memory import measure_peak_memory
 from frostline.arms.prepared import Prepared, prepare
 from frostline.errors import TrainingError
 from frostline.forecast import estimate as estimate_module
-from frostline.arms.excerpt import cut_model
 from frostline.forecast.calibration import calibrate_arm
 from frostline.forecast.cut import StepParts, kinds_of_layers
 from frostline.forecast.estimate import RunEstimate, estimate_recipe

@@ -10,6 +10,7 @@ from frostline.arms.excerpt import (
     cut_model,
     fewer_tokens,
     has_large_vocabulary,
+    map_of_cut,
 )
 from frostline.arms.facts import dated, facts_of, pinned, pinned_beside
 from frostline.arms.fill import fill, filled_layers, require_fill, windows_to_fill
@@ -108,6 +109,7 @@ __all__ = [
     "low_share_advice",
     "make_arm",
     "make_arm_of_base",
+    "map_of_cut",
     "mapped_weight_bytes",
     "measure_peak_memory",
     "model_for_arm",

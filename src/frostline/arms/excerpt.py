@@ -9,7 +9,7 @@ read. A large vocabulary is cut, too: of a head with fewer rows, time and memory
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,7 +19,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch, Corpus
+from frostline.engine import give_back_freed_memory
 from frostline.plans import ModelMap, Portion, decoder_stack, map_untouched
+from frostline.storage import let_go_of
 
 PLACE_IN_STACK = frozenset({"layer_idx", "layer_id"})
 """What the families' modules call their layer's number, under which keys and values are cached."""
@@ -50,6 +52,8 @@ def excerpt_of(model: PreTrainedModel) -> Excerpt | None:
     places = [chosen.index(makes.index(make)) for make in makes]
     cut = cut_model(model, chosen, FEW_ROWS if has_large_vocabulary(model) else None)
     found = _widened(map_untouched(cut), model, places)
+    let_go_of(model.parameters())
+    give_back_freed_memory()
     return None if found is None else Excerpt(cut, found)
 
 
@@ -168,27 +172,57 @@ def _make(model: PreTrainedModel, layer: nn.Module, index: int) -> object:
     return kind, modules, tuple((name, tuple(value.shape)) for name, value in layer.named_parameters())
 
 
+def map_of_cut(whole: ModelMap, model: PreTrainedModel, layers: Sequence[int]) -> ModelMap:
+    """The map of `model`, cut from one whose map is `whole`: its layer `i` was layer `layers[i]`."""
+    path, _ = decoder_stack(model)
+    names = {
+        name: name if at is None else f"{path}.{layers[at[0]]}.{at[1]}" for name, at in _places(model, path).items()
+    }
+    return _renamed(whole, model, names)
+
+
 def _widened(found: ModelMap, model: PreTrainedModel, places: Sequence[int]) -> ModelMap | None:
-    """The map of `model`, whose layer `i` is like layer `places[i]` of the cut one that was mapped."""
+    """The map of `model`, whose layer `i` is like layer `places[i]` of the cut one, of which `found` is the map.
+
+    None where layers are tied to each other: that is not to be seen in a few of them.
+    """
+    path, _ = decoder_stack(model)
+    known = {portion.parameter for portion in found.portions}
+    names = {
+        name: name if at is None else f"{path}.{places[at[0]]}.{at[1]}" for name, at in _places(model, path).items()
+    }
+    return _renamed(found, model, names) if known >= set(names.values()) else None
+
+
+def _places(model: PreTrainedModel, path: str) -> dict[str, tuple[int, str] | None]:
+    """For each parameter by name its layer and its name there; None outside the layers."""
+    found: dict[str, tuple[int, str] | None] = {}
+    for name, _ in model.named_parameters():
+        number, _, own = name.removeprefix(f"{path}.").partition(".")
+        found[name] = (int(number), own) if name.startswith(f"{path}.") else None
+    return found
+
+
+def _renamed(known: ModelMap, model: PreTrainedModel, names: Mapping[str, str]) -> ModelMap:
+    """The map of `model`, each of whose parameters has the roles of that in `known` that `names` gives for it."""
+    portions: dict[str, list[Portion]] = {}
+    for portion in known.portions:
+        portions.setdefault(portion.parameter, []).append(portion)
     path, stack = decoder_stack(model)
-    by_parameter: dict[str, list[Portion]] = {}
-    for portion in found.portions:
-        by_parameter.setdefault(portion.parameter, []).append(portion)
-    names: dict[int, list[str]] = {}
+    places = _places(model, path)
+    shared: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(value), []).append(name)
-    widened = []
-    for name, value in model.named_parameters():
-        layer, like = None, name
-        if name.startswith(f"{path}."):
-            number, _, own = name.removeprefix(f"{path}.").partition(".")
-            layer, like = int(number), f"{path}.{places[int(number)]}.{own}"
-        if like not in by_parameter:
-            return None  # what ties layers to each other is not to be seen in a few of them
-        aliases = tuple(alias for alias in names[id(value)] if alias != name)
-        widened += [
-            replace(own, parameter=name, layer=layer, shape=tuple(value.shape), aliases=aliases)
-            for own in by_parameter[like]
-        ]
-    tied = tuple(tuple(group) for group in names.values() if len(group) > 1)
-    return ModelMap(len(stack), tuple(widened), tied, found.head_name, found.layout)
+        shared.setdefault(id(value), []).append(name)
+    renamed = [
+        replace(
+            own,
+            parameter=name,
+            layer=None if (place := places[name]) is None else place[0],
+            shape=tuple(value.shape),
+            aliases=tuple(alias for alias in shared[id(value)] if alias != name),
+        )
+        for name, value in model.named_parameters()
+        for own in portions[names[name]]
+    ]
+    tied = tuple(tuple(group) for group in shared.values() if len(group) > 1)
+    return ModelMap(len(stack), tuple(renamed), tied, known.head_name, known.layout)

@@ -82,11 +82,12 @@ def _from_few_tokens(prepared: Prepared, name: str, small: SmallPasses, top: int
     length, depth = prepared.recipe.windows.length, prepared.arms[name].resolved.prefix_layers
     many = min(small.tokens, length)
     few = max(1, many // FEWER)
-    cut = cut_prepared(prepared, name, [0, top], small.rows, many)
-    prefix = make_arm(cut, cut.arms[name], cut.recipe.seeds[0]).forward.prefix
+    cut = cut_prepared(prepared, name, [0, top], small.rows, few)
+    unproved = dict.fromkeys((own for own, _ in cut.model.named_parameters()), "")
+    prefix = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], hashed=unproved).forward.prefix
     if prefix is None:
         return None
-    window = cut.corpus.batch(cut.recipe.seeds[0], 0, 1)
+    window = fewer_tokens(prepared.corpus.batch(cut.recipe.seeds[0], 0, 1), small.rows, many)
     seconds = []
     for tokens in (few, many):
         ids = torch.from_numpy(fewer_tokens(window, None, tokens).input_ids)

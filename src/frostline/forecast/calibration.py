@@ -29,7 +29,7 @@ BYTES_PER_TRAINED_WEIGHT = 18
 def calibrate_arm(
     prepared: Prepared, name: str, batch: Batch, free_bytes: int, small: SmallPasses | None = None
 ) -> StepParts:
-    """One pass of the arm `name` over `batch`, put together from passes of cut models, `small` ones if they are given."""
+    """One pass of the arm `name` over `batch`, put together from passes of cut models: `small` ones, if given."""
     keep_freed_memory()
     resolved = prepared.arms[name].resolved
     kinds = kinds_of_layers(resolved)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from frostline.arms import FewerTokens, Prepared, cut_model, plan_arms
+from frostline.arms import FewerTokens, Prepared, cut_model, map_of_cut
 from frostline.engine import on_device
-from frostline.plans import ResolvedPlan
+from frostline.plans import Plan, ResolvedPlan
 from frostline.recipe import ArmSettings, LoraSettings
 
 Roles = frozenset[str]
@@ -63,11 +63,17 @@ def cut_prepared(
     """
     recipe, resolved = prepared.recipe, prepared.arms[name].resolved
     training = recipe.training.model_copy(update={"accumulation": 1})
-    cut = recipe.model_copy(update={"arms": {name: _cut_plan(resolved, layers)}, "training": training})
+    settings = _cut_plan(resolved, layers)
+    cut = recipe.model_copy(update={"arms": {name: settings}, "training": training})
     model = on_device(cut_model(prepared.model, layers, rows), prepared.device)
     corpus = prepared.corpus if rows is None and length is None else FewerTokens(prepared.corpus, rows, length)
-    arms = plan_arms(cut, model)
-    return replace(prepared, recipe=cut, model=model, corpus=corpus, arms=arms, planned_by_seed={}, shared=None)
+    plan = Plan.from_settings(settings)
+    planned = replace(
+        prepared.arms[name], plan=plan, resolved=plan.resolve(model, map_of_cut(resolved.map, model, layers))
+    )
+    return replace(
+        prepared, recipe=cut, model=model, corpus=corpus, arms={name: planned}, planned_by_seed={}, shared=None
+    )
 
 
 def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:

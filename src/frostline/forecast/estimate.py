@@ -125,7 +125,7 @@ class RunEstimate:
 
 
 def estimate_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> list[RunEstimate]:
-    """Estimate every variant, from a few layers of its model. Raises `FrostlineError`, for an arm that cannot fit too."""
+    """Estimate every variant, by a few layers of its model. Raises `FrostlineError`, for an arm that cannot fit too."""
     estimates = []
     for variant in variants_of(recipe):
         with variant.recipe.locating_errors():

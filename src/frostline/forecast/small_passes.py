@@ -27,7 +27,7 @@ from frostline.engine import (
     saved_bytes,
 )
 from frostline.forecast.cut import StepParts, cut_prepared
-from frostline.plans import decoder_stack, plan_cost
+from frostline.plans import decoder_stack
 from frostline.recipe import TrainingSettings
 from frostline.storage import let_go_of
 
@@ -65,7 +65,8 @@ class SmallPasses:
         """A pass of a model of `layers` alone over all of `batch`; the update is left out."""
         rows = self.rows if rows is None else rows
         sizes = [self._part(batch, tokens, rows) for tokens in (max(1, self.tokens // FEWER), self.tokens)]
-        cut = cut_prepared(prepared, name, layers, rows, sizes[-1].input_ids.shape[1])
+        # Shortcuts are tried on windows of the smaller pass.
+        cut = cut_prepared(prepared, name, layers, rows, sizes[0].input_ids.shape[1])
         question = (cut.recipe.arms[name].model_dump_json(), len(layers), rows)
         if question not in self.known:
             self.known[question] = self._measured(cut, name, batch, sizes)
@@ -77,12 +78,12 @@ class SmallPasses:
         return fewer_tokens(batch, rows, min(tokens, length), max(1, tokens // length))
 
     def _measured(self, cut: Prepared, name: str, whole: Batch, sizes: Sequence[Batch]) -> StepParts:
-        arm = make_arm(cut, cut.arms[name], cut.recipe.seeds[0])
-        with torch.no_grad():
-            for parameter in arm.model.parameters():
-                if parameter.requires_grad:
-                    parameter.register_post_accumulate_grad_hook(_forget)
-        _pass(arm, sizes[0])
+        # Nothing is hashed: that frozen weights stay is proved where they are trained.
+        unproved = dict.fromkeys((own for own, _ in cut.model.named_parameters()), "")
+        arm = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], hashed=unproved)
+        for parameter in arm.model.parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_forget)
         saved = [saved_bytes(arm, size) for size in sizes]
         phases: list[list[PhaseSeconds]] = [[] for _ in sizes]
         for _ in range(ROUNDS):
@@ -92,18 +93,22 @@ class SmallPasses:
             StepParts(min(phase.forward + phase.backward for phase in own), 0.0, kept)
             for own, kept in zip(phases, saved, strict=True)
         )
-        # In a longer window each token meets more others: attention's products, counted, not timed.
-        longer, shorter = (
-            plan_cost(cut.model, cut.arms[name].resolved, 1, sequence_length=batch.input_ids.shape[1]).step_flops
-            for batch in (whole, sizes[-1])
-        )
         each = many.beyond(few)
+        lengths = (whole.input_ids.shape[1], sizes[-1].input_ids.shape[1])
+        longer, shorter = (_products_of_a_token(cut, length) for length in lengths)
         each = replace(each, pass_seconds=each.pass_seconds * longer / shorter)
         fewest, most = (size.input_ids.size for size in sizes)
         del arm
         gc.collect()
         give_back_freed_memory()
         return few.plus(each, (whole.input_ids.size - fewest) / (most - fewest)) if most > fewest else many
+
+
+def _products_of_a_token(cut: Prepared, length: int) -> float:
+    """Multiplications of a token in a layer: in a longer window it meets more others, which is counted, not timed."""
+    _, stack = decoder_stack(cut.model)
+    width: int = cut.model.config.get_text_config().hidden_size
+    return sum(value.numel() for value in stack[0].parameters()) + 2.0 * length * width
 
 
 def small_passes(prepared: Prepared, batch: Batch, free_bytes: int) -> SmallPasses | None:

@@ -128,7 +128,7 @@ class Rerun:
             return torch.full(shape, fill, device=self._device)
         if name.endswith("bias"):
             return torch.zeros(shape, device=self._device)
-        return self.random(shape) * (0.5 / math.sqrt(max(shape[-2:])))
+        return self.random(shape).mul_(0.5 / math.sqrt(max(shape[-2:])))
 
     def _prepared(self, value: object, hidden_size: int) -> object:
         if isinstance(value, Tensor) and value.is_floating_point():

@@ -66,7 +66,7 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
 
 
 def _memory(estimate: RunEstimate) -> str:
-    """`Memory: up to 6.2 GB, of it 2.5 GB pages of the model's file, which may go and be read again; 20 GB are free.`"""
+    """How much memory, and what of it is not held fast."""
     mapped = estimate.memory_bytes - estimate.resident_bytes
     of_file = f", of it {numbers.size(mapped)} pages of the model's file, which may go and be read again"
     free = numbers.size(estimate.free_memory_bytes)
