@@ -29,7 +29,7 @@ from frostline.arms.make import (
     model_for_arm,
     shared_parts,
 )
-from frostline.arms.memory import mapped_weight_bytes, tensor_bytes, vocabulary_of
+from frostline.arms.memory import mapped_weight_bytes, pages_of_steps, tensor_bytes, vocabulary_of
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import (
@@ -115,6 +115,7 @@ __all__ = [
     "model_for_arm",
     "needed_flops",
     "next_rate",
+    "pages_of_steps",
     "pinned",
     "pinned_beside",
     "plan_arms",

@@ -54,15 +54,19 @@ def cast_bytes(prepared: Prepared, trained: frozenset[str] = frozenset()) -> int
 
 def mapped_weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
     """Pages of the model's file among the weights of an arm alone."""
-    copied = trained_parameters(resolved)
-    frozen = [
-        own for own in resolved.portions if own.parameter not in copied and not _has_left(prepared, resolved, own)
-    ]
-    if _converts(prepared):
-        frozen = [own for own in frozen if not (_is_matrix(own) and _copy_bytes(prepared, resolved, own))]
     if prepared.device.type != "cpu":
         return 0
-    return mapped_bytes(prepared.model.get_parameter(name) for name in {own.parameter for own in frozen})
+    return mapped_bytes(prepared.model.get_parameter(name) for name in pages_of_steps(prepared, resolved))
+
+
+def pages_of_steps(prepared: Prepared, resolved: ResolvedPlan) -> set[str]:
+    """Names of the parameters that a step uses as the file has them: frozen, no copy, not only while rows are filled."""
+    copied = trained_parameters(resolved)
+    frozen = [own for own in resolved.portions if own.parameter not in copied]
+    frozen = [own for own in frozen if not _has_left(prepared, resolved, own)]
+    if _converts(prepared):
+        frozen = [own for own in frozen if not (_is_matrix(own) and _copy_bytes(prepared, resolved, own))]
+    return {own.parameter for own in frozen}
 
 
 def _has_left(prepared: Prepared, resolved: ResolvedPlan, portion: Portion) -> bool:

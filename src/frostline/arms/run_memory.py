@@ -20,7 +20,7 @@ from frostline.arms.memory import (
 )
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.arms.trained import FP32_BYTES, trained_values
-from frostline.engine import SHARD_BYTES, moments_bytes
+from frostline.engine import SHARD_BYTES, moments_bytes, trained_parameters
 from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
 from frostline.plans import select_from
@@ -157,5 +157,7 @@ def _converted(prepared: Prepared) -> int:
 
 
 def _saving(prepared: Prepared, arm: PlannedArm) -> int:
-    largest = FP32_BYTES * max(portion.values for portion in arm.resolved.portions)
+    trained = trained_parameters(arm.resolved)
+    written = [portion.values for portion in arm.resolved.portions if portion.parameter in trained]
+    largest = FP32_BYTES * max(written, default=0)
     return SAVED_COPIES * min(checkpoint_bytes(prepared.recipe.training, arm.resolved), SHARD_BYTES + largest)

@@ -33,13 +33,13 @@ from frostline.storage import let_go_of
 
 LARGEST_PASS_FLOP = {"cpu": 1e12, "cuda": 1e14}
 """Operations of a pass of two layers and head from which on smaller passes stand for it."""
-SMALL_PASS_FLOP = {"cpu": 2.5e11, "cuda": 2.5e13}
+SMALL_PASS_FLOP = {"cpu": 1.5e11, "cuda": 2.5e13}
 """About those of the largest of these."""
 LARGEST_CUT_BYTES = 2_500_000_000
 """What two layers and the vocabulary may take with moments and gradients, else their passes are small ones, too."""
 TRAINED_BYTES = 18
 """Of a weight that trains: itself, its bf16 copy, gradient and two moments."""
-FEWEST_TOKENS = 64
+FEWEST_TOKENS = 48
 FEWER = 3
 """The smaller of the two passes has one token in so many of the larger one's."""
 MORE_ROWS = 2
