@@ -60,7 +60,7 @@ def mapped_weight_bytes(prepared: Prepared, resolved: ResolvedPlan) -> int:
 
 
 def pages_of_steps(prepared: Prepared, resolved: ResolvedPlan) -> set[str]:
-    """Names of the parameters that a step uses as the file has them: frozen, no copy, not only while rows are filled."""
+    """Names of the parameters that a step uses as the file has them: frozen, not copied, there after a fill too."""
     copied = trained_parameters(resolved)
     frozen = [own for own in resolved.portions if own.parameter not in copied]
     frozen = [own for own in frozen if not _has_left(prepared, resolved, own)]

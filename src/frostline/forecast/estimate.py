@@ -300,21 +300,26 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
     warnings = []
     if inexact := prepared.recipe.training.inexact:
         warnings.append(f"Inexact, for all arms alike: {' and '.join(inexact)}.")
-    if found.memory_bytes > found.free_memory_bytes and all(
-        arm.peak_bytes <= found.free_memory_bytes for arm in found.arms
-    ):
+    free = found.free_memory_bytes
+    held = {arm.arm: arm.peak_bytes - arm.mapped_bytes for arm in found.arms}
+    if found.resident_bytes > free and max(held.values()) <= free:
         warnings.append(
-            f"The run needs {size(found.memory_bytes)} with all that it holds beside its arms, and "
-            f"{size(found.free_memory_bytes)} of memory are free: use fewer arms at once "
+            f"The run needs {size(found.resident_bytes)} with all that it holds beside its arms, and "
+            f"{size(free)} of memory are free: use fewer arms at once "
             "(training.schedule=one-by-one), measures.weight_change_every=0, or measures.memory=false."
         )
-    for arm in found.arms:
-        if arm.peak_bytes > found.free_memory_bytes:
+    for name, needed in held.items():
+        if needed > free:
             warnings.append(
-                f"Arm {arm.arm} needs {size(arm.peak_bytes)} and {size(found.free_memory_bytes)} "
+                f"Arm {name} needs {size(needed)} and {size(free)} "
                 "of memory are free: use a smaller training.batch with training.accumulation to make up, "
                 "training.checkpointing=true, or shorter windows."
             )
+    if found.resident_bytes <= free < found.memory_bytes and not prepared.fills_rows:
+        warnings.append(
+            "The model's file does not stay in memory beside what is held: its pages are read again and again, unless "
+            "the frozen layers are filled into stored rows first (training.prefix_cache.fill=always)."
+        )
     if prepared.schedule == "one-by-one" and prepared.recipe.training.schedule == "auto" and len(found.arms) > 1:
         warnings.append("The arms do not fit into memory together: they train one after another.")
     if found.disk_bytes > found.free_disk_bytes:
