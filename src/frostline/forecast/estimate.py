@@ -74,13 +74,13 @@ class ArmEstimate:
     ceiling_cached: float
     peak_bytes: int
     """Peak memory alone in a process: on CPU the resident set, on CUDA the tensors."""
-    mapped_bytes: int
-    """Pages of the model's file among them, which the system may take back."""
     optimizer_bytes: int
     saved_model_bytes: int
     """Bytes on disk of its trained model, where the recipe saves it; else 0."""
     steps: int
     """Optimizer steps of one replicate; about as many, where the recipe has a budget of time."""
+    mapped_bytes: int = 0
+    """Pages of the model's file in `peak_bytes`, which the system may take back and read again."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,6 @@ class RunEstimate:
     """Bytes of stored prefixes among them."""
     memory_bytes: int
     """Peak memory of the run's process at its fullest, or of the run and an arm measured beside it."""
-    resident_bytes: int
-    """The same without pages of the model's file, which go and are read again where other memory is wanted."""
     free_memory_bytes: int
     free_disk_bytes: int
     warnings: list[str]
@@ -113,10 +111,17 @@ class RunEstimate:
     budget_seconds: float | None = None
     """Seconds of steps that every arm is given, from which its number of steps follows; None where the recipe names
     them."""
+    mapped_bytes: int = 0
+    """Pages of the model's file in `memory_bytes`: they go, and are read again, where other memory is wanted."""
     fill: FillEstimate = NOTHING_FILLED
     """Making the rows that arms start from before training; nothing where rows come as they are asked for."""
     timed: str = ""
     """What was timed, in a sentence."""
+
+    @property
+    def held_bytes(self) -> int:
+        """What must be in memory, whatever the system takes back."""
+        return self.memory_bytes - self.mapped_bytes
 
     def frame(self) -> pl.DataFrame:
         """One row an arm: variant, and the fields of `ArmEstimate`."""
@@ -177,7 +182,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
         prefix_disk_bytes=prefix_disk,
         disk_bytes=disk,
         memory_bytes=memory,
-        resident_bytes=resident,
+        mapped_bytes=memory - resident,
         free_memory_bytes=free,
         free_disk_bytes=free_disk,
         warnings=[],
@@ -302,9 +307,9 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
         warnings.append(f"Inexact, for all arms alike: {' and '.join(inexact)}.")
     free = found.free_memory_bytes
     held = {arm.arm: arm.peak_bytes - arm.mapped_bytes for arm in found.arms}
-    if found.resident_bytes > free and max(held.values()) <= free:
+    if found.held_bytes > free and max(held.values()) <= free:
         warnings.append(
-            f"The run needs {size(found.resident_bytes)} with all that it holds beside its arms, and "
+            f"The run needs {size(found.held_bytes)} with all that it holds beside its arms, and "
             f"{size(free)} of memory are free: use fewer arms at once "
             "(training.schedule=one-by-one), measures.weight_change_every=0, or measures.memory=false."
         )
@@ -315,7 +320,7 @@ def _warnings(prepared: Prepared, found: RunEstimate) -> list[str]:
                 "of memory are free: use a smaller training.batch with training.accumulation to make up, "
                 "training.checkpointing=true, or shorter windows."
             )
-    if found.resident_bytes <= free < found.memory_bytes and not prepared.fills_rows:
+    if found.held_bytes <= free < found.memory_bytes and not prepared.fills_rows:
         warnings.append(
             "The model's file does not stay in memory beside what is held: its pages are read again and again, unless "
             "the frozen layers are filled into stored rows first (training.prefix_cache.fill=always)."

@@ -67,7 +67,10 @@ def draw_estimate(estimate: RunEstimate) -> RenderableType:
 
 def _memory(estimate: RunEstimate) -> str:
     """How much memory, and what of it is not held fast."""
-    mapped = estimate.memory_bytes - estimate.resident_bytes
-    of_file = f", of it {numbers.size(mapped)} pages of the model's file, which may go and be read again"
-    free = numbers.size(estimate.free_memory_bytes)
-    return f"Memory: up to {numbers.size(estimate.memory_bytes)}{of_file if mapped else ''}; {free} are free."
+    sizes = numbers.size(estimate.memory_bytes), numbers.size(estimate.free_memory_bytes)
+    told = f"Memory: up to {sizes[0]}, {sizes[1]} are free."
+    if not estimate.mapped_bytes:
+        return told
+    pages = numbers.size(estimate.mapped_bytes)
+    held = numbers.size(estimate.held_bytes)
+    return f"{told} {held} must be there; {pages} are pages of the model's file, which may go."
