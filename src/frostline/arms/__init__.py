@@ -57,7 +57,7 @@ from frostline.arms.reading import ReadCorpora, read_corpora
 from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
-from frostline.arms.trained import FP32_BYTES, in_place_bytes, trained_values
+from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
@@ -102,7 +102,6 @@ __all__ = [
     "free_bytes",
     "grid_of",
     "has_large_vocabulary",
-    "in_place_bytes",
     "journal_bytes",
     "lean",
     "leave_device",

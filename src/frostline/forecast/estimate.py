@@ -24,7 +24,6 @@ from frostline.arms import (
     evaluated_windows,
     foresee,
     free_bytes,
-    in_place_bytes,
     journal_bytes,
     mapped_weight_bytes,
     process_bytes,
@@ -51,7 +50,7 @@ from frostline.forecast.bottom import (
 from frostline.forecast.calibration import calibrate_arm
 from frostline.forecast.cut import StepParts
 from frostline.forecast.small_passes import MORE_ROWS, UPDATED_VALUES, SmallPasses, small_passes
-from frostline.loading import weight_files
+from frostline.loading import in_place_bytes, weight_files
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
 
