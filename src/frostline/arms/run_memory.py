@@ -23,7 +23,7 @@ from frostline.arms.trained import FP32_BYTES, trained_values
 from frostline.engine import SHARD_BYTES, moments_bytes, trained_parameters
 from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
-from frostline.plans import select_from
+from frostline.plans import decoder_stack, select_from
 from frostline.storage import mapped_bytes
 
 LOGIT_COPIES = 3
@@ -46,6 +46,8 @@ class RunBytes:
     """Pages of these files, once all of them were used: the system may take them back."""
     mapped_in_steps: int
     """Those of them that a step uses."""
+    mapped_in_evaluation: int
+    """Those that an evaluation uses: of the untouched model, too, what is not stood in for by stored rows."""
     arms: int
     """Own weights, converted frozen ones and moments of all arms that train at once."""
     watch: int
@@ -62,7 +64,11 @@ class RunBytes:
     @property
     def total(self) -> int:
         """All that stands, and the largest of what comes in turns."""
-        turns = max(self.step + self.mapped_in_steps, max(self.evaluation, self.text, self.checkpoint) + self.mapped)
+        turns = max(
+            max(self.step, self.checkpoint) + self.mapped_in_steps,
+            self.evaluation + self.mapped_in_evaluation,
+            self.text + self.mapped if self.text else 0,
+        )
         return self.base + self.arms + self.watch + self.rows + turns
 
     @property
@@ -90,6 +96,7 @@ def run_bytes(prepared: Prepared, saved: Mapping[str, int], rows: int) -> RunByt
         mapped_in_steps=max(mapped_weight_bytes(prepared, arm.resolved) for arm in arms)
         if prepared.fills_rows
         else mapped,
+        mapped_in_evaluation=_mapped_above_rows(prepared) if prepared.fills_rows and on_cpu else mapped,
         arms=together(own) + _converted(prepared),
         watch=together(watched),
         rows=rows,
@@ -98,6 +105,14 @@ def run_bytes(prepared: Prepared, saved: Mapping[str, int], rows: int) -> RunByt
         text=text_bytes(prepared),
         checkpoint=max(_saving(prepared, arm) for arm in arms),
     )
+
+
+def _mapped_above_rows(prepared: Prepared) -> int:
+    """Pages of the untouched model that an evaluation uses which begins from the lowest rows."""
+    lowest = min(arm.resolved.prefix_layers for arm in prepared.arms.values())
+    _, stack = decoder_stack(prepared.model)
+    below = {id(own) for layer in stack[:lowest] for own in layer.parameters()}
+    return mapped_bytes(own for own in prepared.model.parameters() if id(own) not in below)
 
 
 def watch_bytes(prepared: Prepared, arm: PlannedArm) -> int:
