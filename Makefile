@@ -5,6 +5,9 @@ READY := .venv/ready
 LOWEST_TORCH ?= 2.13.*
 LOWEST_TESTS := $(addprefix tests/,recipe plans corpus stats storage run_folder measures engine loading signals)
 
+# Byte code is kept: of transformers alone it takes each of hundreds of processes a second to compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lowest soak lint picture clean
 
 help:
