@@ -70,7 +70,7 @@ def seconds_around(prepared: Prepared, cost: ForwardCost, steps: int, step_secon
     written = sampling.new_tokens * cost.position_seconds + read * cost.window_seconds
     text = sampling.draws * written if sampling.prompts else 0.0
     evaluations = 1 + ((steps - 1) // measures.evaluate_every if measures.evaluate_every else 0)
-    settling = SETTLING_FORWARDS * 2 * cost.window_seconds
+    settling = SETTLING_FORWARDS * 2 * (cost.window_seconds - stored * cost.layer_seconds)
     of_a_replicate = held_out + text + arms * (evaluations * held_out + text)
     memory = 0.0
     if measures.memory:
@@ -87,7 +87,8 @@ def _measured(prepared: Prepared, layers: Sequence[int], rows: int | None, small
     many = min(small.tokens, length)
     few = max(1, many // FEWER)
     less, more = (replace(prepared, model=model, corpus=FewerTokens(prepared.corpus, rows, n)) for n in (few, many))
-    fewest, most = _evaluation(less), _evaluation(more)
+    most = _evaluation(more)
+    fewest = _evaluation(less, times=1)
     each = max(0.0, most - fewest) / max(1, many - few)
     # What a pass takes whatever its tokens is shared by the windows of an evaluation.
     once = max(0.0, EVALUATED_WINDOWS * (fewest - few * each))
@@ -95,11 +96,11 @@ def _measured(prepared: Prepared, layers: Sequence[int], rows: int | None, small
     return _Forward(each * length + once / together, _sampling(more))
 
 
-def _evaluation(cut: Prepared) -> float:
+def _evaluation(cut: Prepared, times: int = 2) -> float:
     """Seconds to evaluate one window."""
     batch = next(iter(cut.corpus.held_out_batches(min(EVALUATED_WINDOWS, EVALUATION_WINDOWS))))
     seconds = []
-    for _ in range(2):
+    for _ in range(times):
         started = time.perf_counter()
         evaluate_loss(cut.model, [batch], device=cut.device, precision=cut.precision)
         seconds.append((time.perf_counter() - started) / len(batch.input_ids))

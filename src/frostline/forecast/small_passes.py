@@ -14,10 +14,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from frostline.arms import FEW_ROWS, Prepared, fewer_tokens, has_large_vocabulary, make_arm, vocabulary_of
+from frostline.arms import (
+    FEW_ROWS,
+    Prepared,
+    fewer_tokens,
+    has_large_vocabulary,
+    make_arm,
+    shared_parts,
+    vocabulary_of,
+)
 from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine import (
     Arm,
+    Fit,
     PhaseSeconds,
     StepClock,
     clip,
@@ -40,7 +49,7 @@ LARGEST_CUT_BYTES = 2_500_000_000
 TRAINED_BYTES = 18
 """Of a weight that trains: itself, its bf16 copy, gradient and two moments."""
 FEWEST_TOKENS = 48
-FEWER = 3
+FEWER = 8
 """The smaller of the two passes has one token in so many of the larger one's."""
 MORE_ROWS = 2
 """The larger of two vocabularies in multiples of the smaller one."""
@@ -58,6 +67,8 @@ class SmallPasses:
     rows: int | None
     """Rows that are left of the vocabulary; None: all."""
     known: dict[object, StepParts] = field(default_factory=dict)
+    fits: dict[str, Fit] = field(default_factory=dict)
+    """What was found out about the cut models, whose layers and head are of one make."""
 
     def measure(
         self, prepared: Prepared, name: str, batch: Batch, layers: Sequence[int], rows: int | None = None
@@ -80,15 +91,17 @@ class SmallPasses:
     def _measured(self, cut: Prepared, name: str, whole: Batch, sizes: Sequence[Batch]) -> StepParts:
         # Nothing is hashed: that frozen weights stay is proved where they are trained.
         unproved = dict.fromkeys((own for own, _ in cut.model.named_parameters()), "")
-        arm = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], hashed=unproved)
+        with shared_parts(replace(cut, fits=self.fits), None) as sharing:
+            arm = make_arm(sharing, cut.arms[name], cut.recipe.seeds[0], hashed=unproved)
+            assert sharing.shared is not None
+            self.fits.update(sharing.shared.fits)
         for parameter in arm.model.parameters():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(_forget)
         saved = [saved_bytes(arm, size) for size in sizes]
         phases: list[list[PhaseSeconds]] = [[] for _ in sizes]
-        for _ in range(ROUNDS):
-            for own, size in zip(phases, sizes, strict=True):
-                own.append(_pass(arm, size))
+        for index in (0, *[1] * ROUNDS):  # the larger one decides what a token takes
+            phases[index].append(_pass(arm, sizes[index]))
         few, many = (
             StepParts(min(phase.forward + phase.backward for phase in own), 0.0, kept)
             for own, kept in zip(phases, saved, strict=True)
