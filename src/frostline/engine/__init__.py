@@ -26,7 +26,7 @@ from frostline.engine.filed_weights import (
 )
 from frostline.engine.fit import SAME_BATCH_TOLERANCE, Fit, SharedParts, fit_model, run_head
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
-from frostline.engine.head_loss import CHUNK_BYTES, own_head_loss
+from frostline.engine.head_loss import CHUNK_BYTES, chunked_loss, own_head_loss
 from frostline.engine.low_bit import require_low_bit
 from frostline.engine.nf4_weights import BYTES_PER_WEIGHT as NF4_BYTES
 from frostline.engine.optimizer import make_optimizer, moments_bytes
@@ -99,6 +99,7 @@ __all__ = [
     "cast_up_trained",
     "cause_of",
     "choose_prefix",
+    "chunked_loss",
     "clip",
     "copy_for_arm",
     "cut_like_widths",

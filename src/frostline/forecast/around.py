@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from frostline.arms import STEPS as MEMORY_STEPS
-from frostline.arms import FewerTokens, Prepared, cut_model, evaluated_windows, vocabulary_of
+from frostline.arms import FewerTokens, Prepared, cut_model, evaluated_windows
 from frostline.engine import on_device
-from frostline.forecast.small_passes import FEWER, MORE_ROWS, SmallPasses
+from frostline.forecast.head import head_cost
+from frostline.forecast.small_passes import FEWER, SmallPasses
 from frostline.measures import EVALUATION_WINDOWS, end_token_ids, evaluate_loss, sample_continuations
 
 SAMPLED_POSITIONS = 8
@@ -46,16 +47,19 @@ class _Forward:
 
 
 def forward_cost(prepared: Prepared, small: SmallPasses | None) -> ForwardCost:
-    """Put together from models of one and two layers and, where those passes are small, of two vocabularies."""
+    """Put together from models of one and two layers; where those passes are small, the head is timed by itself."""
     layers = next(iter(prepared.arms.values())).resolved.layers
     rows = None if small is None else small.rows
     one = _measured(prepared, range(1), rows, small)
     layer = _measured(prepared, range(min(2, layers)), rows, small).beyond(one)
     total = one.plus(layer, layers - 1)
-    if rows is not None:
-        wider = _measured(prepared, range(1), MORE_ROWS * rows, small)
-        total = total.plus(wider.beyond(one), (vocabulary_of(prepared) / rows - 1) / (MORE_ROWS - 1))
-    return ForwardCost(total.window, layer.window, total.position)
+    head = head_cost(prepared, None, rows)
+    recipe = prepared.recipe
+    together = min(EVALUATION_WINDOWS, prepared.corpus.held_out_windows)
+    window = recipe.windows.length * head.forward_seconds + head.pass_seconds / together
+    prompts = recipe.measures.sampling.prompts
+    position = prompts * head.forward_seconds + head.pass_seconds if prompts else 0.0
+    return ForwardCost(total.window + window, layer.window, total.position + position)
 
 
 def seconds_around(prepared: Prepared, cost: ForwardCost, steps: int, step_seconds: Sequence[float]) -> float:

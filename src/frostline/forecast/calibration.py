@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from frostline.arms import Prepared, make_arm, trained_values, vocabulary_of
+from frostline.arms import Prepared, make_arm, trained_values
 from frostline.corpus import Batch
 from frostline.engine import Arm, PhaseSeconds, keep_freed_memory, saved_bytes
 from frostline.forecast.cut import Roles, StepParts, cut_prepared, kinds_of_layers
-from frostline.forecast.small_passes import MORE_ROWS, SmallPasses, update_seconds
+from frostline.forecast.head import head_cost
+from frostline.forecast.small_passes import SmallPasses, update_seconds
 from frostline.plans import decoder_stack
 
 ROUNDS = 5
@@ -60,7 +61,7 @@ def _from_small_passes(
     places: dict[Roles, list[int]],
     kinds: list[Roles],
 ) -> StepParts:
-    """A pass by what one layer takes, one more of each kind, and more of the vocabulary; the update by its rate."""
+    """A pass by what one layer takes, one more of each kind, and the rest of the head; the update by its rate."""
     alone = passes.measure(prepared, name, batch, [lowest])
     total = alone
     for kind, layers in places.items():
@@ -68,10 +69,9 @@ def _from_small_passes(
         if count:
             deeper = passes.measure(prepared, name, batch, [lowest, layers[-1]])
             total = total.plus(deeper.beyond(alone), count)
-    if passes.rows is not None:
-        wider = passes.measure(prepared, name, batch, [lowest], MORE_ROWS * passes.rows)
-        left_out = vocabulary_of(prepared) / passes.rows - 1
-        total = total.plus(wider.beyond(alone), left_out / (MORE_ROWS - 1))
+    head = head_cost(prepared, name, passes.rows)
+    more = head.pass_seconds + batch.input_ids.size * head.token_seconds
+    total = total.plus(StepParts(more, 0.0, head.saved_bytes), 1)
     trained = trained_values(prepared.arms[name].resolved)
     return replace(total, optimizer_seconds=update_seconds(prepared.recipe.training, trained, prepared.device))
 

@@ -49,7 +49,7 @@ from frostline.forecast.bottom import (
 )
 from frostline.forecast.calibration import calibrate_arm
 from frostline.forecast.cut import StepParts
-from frostline.forecast.small_passes import MORE_ROWS, UPDATED_VALUES, SmallPasses, small_passes
+from frostline.forecast.small_passes import UPDATED_VALUES, SmallPasses, small_passes
 from frostline.loading import in_place_bytes, weight_files
 from frostline.readable import size
 from frostline.recipe import Recipe, Variant, variants_of
@@ -206,7 +206,7 @@ def _stored_rows(prepared: Prepared, arms: list[ArmEstimate], costs: Mapping[str
 def _what_was_timed(prepared: Prepared, small: SmallPasses | None, batch: Batch, reading: float) -> str:
     if small is None:
         return "Put together from passes of the model cut down to a few layers."
-    rows = "" if small.rows is None else f" and up to {MORE_ROWS * small.rows:,} of {vocabulary_of(prepared):,} tokens"
+    rows = "" if small.rows is None else f", with {small.rows:,} of the {vocabulary_of(prepared):,} rows of its head,"
     return (
         f"Put together from passes of one and two layers{rows} over {small.tokens:,} of the {batch.input_ids.size:,} "
         f"positions of a pass, and updates of {UPDATED_VALUES / 1e6:.0f} M weights. The file is read at "

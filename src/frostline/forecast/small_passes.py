@@ -1,7 +1,8 @@
 """What does a step of a model take that is too large for a step? Passes of one or two layers over few tokens, drawn on.
 
 A pass of one layer costs something whatever its tokens (matrices that are read and cast up) and something for each of
-them: two numbers of tokens tell both. So do two numbers of layers for a layer, and two of rows for the vocabulary.
+them: two numbers of tokens tell both, as two numbers of layers tell what a layer takes. The head has few of its rows
+(`head` has the rest).
 Nothing here holds the moments of a large matrix: what the update of a weight takes is a rate of the machine.
 """
 
@@ -51,8 +52,6 @@ TRAINED_BYTES = 18
 FEWEST_TOKENS = 48
 FEWER = 8
 """The smaller of the two passes has one token in so many of the larger one's."""
-MORE_ROWS = 2
-"""The larger of two vocabularies in multiples of the smaller one."""
 ROUNDS = 2
 UPDATED_VALUES, UPDATES = 1 << 23, 3
 """Weights on which the optimizer is timed, and how often."""
@@ -70,23 +69,20 @@ class SmallPasses:
     fits: dict[str, Fit] = field(default_factory=dict)
     """What was found out about the cut models, whose layers and head are of one make."""
 
-    def measure(
-        self, prepared: Prepared, name: str, batch: Batch, layers: Sequence[int], rows: int | None = None
-    ) -> StepParts:
+    def measure(self, prepared: Prepared, name: str, batch: Batch, layers: Sequence[int]) -> StepParts:
         """A pass of a model of `layers` alone over all of `batch`; the update is left out."""
-        rows = self.rows if rows is None else rows
-        sizes = [self._part(batch, tokens, rows) for tokens in (max(1, self.tokens // FEWER), self.tokens)]
+        sizes = [self._part(batch, tokens) for tokens in (max(1, self.tokens // FEWER), self.tokens)]
         # Shortcuts are tried on windows of the smaller pass.
-        cut = cut_prepared(prepared, name, layers, rows, sizes[0].input_ids.shape[1])
-        question = (cut.recipe.arms[name].model_dump_json(), len(layers), rows)
+        cut = cut_prepared(prepared, name, layers, self.rows, sizes[0].input_ids.shape[1])
+        question = (cut.recipe.arms[name].model_dump_json(), len(layers))
         if question not in self.known:
             self.known[question] = self._measured(cut, name, batch, sizes)
             let_go_of(prepared.model.parameters())
         return self.known[question]
 
-    def _part(self, batch: Batch, tokens: int, rows: int | None) -> Batch:
+    def _part(self, batch: Batch, tokens: int) -> Batch:
         length = batch.input_ids.shape[1]
-        return fewer_tokens(batch, rows, min(tokens, length), max(1, tokens // length))
+        return fewer_tokens(batch, self.rows, min(tokens, length), max(1, tokens // length))
 
     def _measured(self, cut: Prepared, name: str, whole: Batch, sizes: Sequence[Batch]) -> StepParts:
         # Nothing is hashed: that frozen weights stay is proved where they are trained.
