@@ -163,6 +163,7 @@ def test_on_a_gpu_the_base_is_there_already_and_counts_once(
     def schedule(free: int, device: torch.device) -> str:
         gpu.free_bytes = free
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+        monkeypatch.setattr(prepared, "_bytes_on", lambda device, model: base if device == DEVICE else 0)
         return prepared._resolve_schedule(made.recipe, made.model, made.arms, device)
 
     gpu.allocated_bytes = gpu.reserved_bytes = base = sum(own.nbytes for own in made.model.parameters())

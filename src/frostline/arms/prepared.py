@@ -282,5 +282,10 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
     needed += tokens * (config.num_hidden_layers * config.hidden_size * 80 + config.vocab_size * 16)
     free = free_bytes(device)
     if device.type == "cuda":  # the base is there already, and on the CPU mapped from its file
-        free += sum(own.nbytes for own in model.parameters() if own.device == device)
+        free += _bytes_on(device, model)
     return "lock-step" if needed < free * 2 / 3 else "one-by-one"
+
+
+def _bytes_on(device: torch.device, model: PreTrainedModel) -> int:
+    """Bytes of the parameters of `model` that lie on `device`."""
+    return sum(parameter.nbytes for parameter in model.parameters() if parameter.device == device)

@@ -36,7 +36,7 @@ from frostline.loading.proof import require_trainable
 from frostline.loading.remote_code import may_run_code
 from frostline.loading.tokenizer_file import as_filed
 from frostline.loading.weight_files import require_unquantised, stored_tensors
-from frostline.loading.weights import Loaded, require_as_stored
+from frostline.loading.weights import Loaded, require_as_stored, require_names_as_stored
 from frostline.plans import few_layers
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 
@@ -95,11 +95,14 @@ def load_model(
 
 
 def load_unread(settings: ModelSettings, cache: Path, *, dropout: float | None = None) -> PreTrainedModel:
-    """The model of `load_model`, of which nothing has been read or proved: its weights are pages of its files.
+    """The model of `load_model`, of which no value has been read or proved: its weights are pages of its files.
 
-    For what can be told from a few of its layers. Raises `ModelError` where configuration or files are at fault.
+    For what can be told from a few of its layers. Raises `ModelError` where configuration or files are at fault, or
+    name other weights.
     """
-    model = _load(settings, cache, dropout, as_filed="fp32").model
+    loaded = _load(settings, cache, dropout, as_filed="fp32")
+    require_names_as_stored(loaded)
+    model = loaded.model
     cast_up_in_use(model)
     if dropout is not None:
         set_randomness(model, dropout)

@@ -60,12 +60,17 @@ class Loaded:
     """What errors call the model."""
 
 
-def require_as_stored(loaded: Loaded) -> None:
-    """Raise `ModelError` for the first weight that is missing, left out, of another shape or value, or not finite."""
+def require_names_as_stored(loaded: Loaded) -> None:
+    """Raise `ModelError` for the first weight that is missing, left out or of another shape; no value is read."""
     _require_merged(loaded)
     _require_shapes(loaded)
     _require_none_missing(loaded)
     _require_none_left_out(loaded)
+
+
+def require_as_stored(loaded: Loaded) -> None:
+    """Raise `ModelError` for the first weight that is missing, left out, of another shape or value, or not finite."""
+    require_names_as_stored(loaded)
     compared = frozenset[str]() if loaded.stored is None else _require_values(loaded, loaded.stored)
     for name, parameter in loaded.model.named_parameters():
         if name not in compared:
