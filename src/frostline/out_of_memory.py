@@ -10,6 +10,8 @@ import re
 from frostline.readable import size
 from frostline.text import without_home
 
+MEMORY_ERRORS = (MemoryError, RuntimeError, OSError)
+"""What may be raised where memory runs out; `is_out_of_memory` tells whether it did."""
 _SAID = re.compile(r"can('|no)t allocate memory|out of memory|bad_alloc|_ALLOC_FAILED", re.IGNORECASE)
 _WANTED = re.compile(r"tried to allocate ([\d.]+) (bytes|[KMG]i?B)", re.IGNORECASE)
 _UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}

@@ -8,8 +8,9 @@ import os
 import pytest
 import torch
 
-from frostline.engine import cause_of, is_out_of_memory, turn_order
+from frostline.engine import cause_of, turn_order
 from frostline.errors import TrainingError
+from frostline.out_of_memory import is_out_of_memory
 
 
 def test_the_order_turns_round_every_step() -> None:

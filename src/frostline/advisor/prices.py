@@ -26,8 +26,9 @@ from frostline.arms import (
     tensor_bytes,
     trained_values,
 )
-from frostline.engine import is_out_of_memory, largest_part, moments_bytes, saved_bytes
+from frostline.engine import largest_part, moments_bytes, saved_bytes
 from frostline.errors import TrainingError
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory
 from frostline.plans import PlanCost, ResolvedPlan
 from frostline.recipe import ArmSettings
 
@@ -83,7 +84,7 @@ def fit_prices(prepared: Prepared, base_bytes: int, *, say: Callable[[str], None
             say(f"Timing {name}")
             try:
                 measured[name] = _measure(sharing, name)
-            except (RuntimeError, MemoryError) as error:
+            except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
                 say(f"Does not fit into memory: {name}. The others tell its price")

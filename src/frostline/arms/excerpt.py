@@ -1,7 +1,7 @@
 """How is a model looked at that is too large to be read? By a few of its layers, which stand for those like them.
 
-Layers of one make (the same modules and shapes, the same kind by the configuration) have the same roles and cost the
-same. So a model of one layer of each make tells what every matrix of the whole is, and a few tokens through it what the
+Layers of one kind (`plans.layer_kinds`) have the same roles and cost the
+same. So a model of one layer of each kind tells what every matrix of the whole is, and a few tokens through it what the
 whole takes. It shares the memory of the model that it is cut from: of a mapped file only the pages that it uses are
 read. A large vocabulary is cut, too: of a head with fewer rows, time and memory follow for all of them.
 """
@@ -20,11 +20,9 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch, Corpus
 from frostline.engine import give_back_freed_memory
-from frostline.plans import ModelMap, Portion, decoder_stack, map_untouched
+from frostline.plans import ModelMap, Portion, decoder_stack, is_place_in_stack, layer_kinds, map_untouched
 from frostline.storage import let_go_of
 
-PLACE_IN_STACK = frozenset({"layer_idx", "layer_id"})
-"""What the families' modules call their layer's number, under which keys and values are cached."""
 FEW_ROWS = 4096
 """Rows of a vocabulary that is cut."""
 LARGE_VOCABULARY_VALUES = 100_000_000
@@ -43,13 +41,13 @@ class Excerpt:
 
 
 def excerpt_of(model: PreTrainedModel) -> Excerpt | None:
-    """One layer of each make of `model`, two at least; None where its layers do not stand for the whole."""
+    """One layer of each kind of `model`, two at least; None where its layers do not stand for the whole."""
     _, stack = decoder_stack(model)
-    makes = [_make(model, layer, index) for index, layer in enumerate(stack)]
-    chosen = sorted({makes.index(make) for make in makes} | {len(stack) - 1})
+    kinds = layer_kinds(model)
+    chosen = sorted({kinds.index(kind) for kind in kinds} | {len(stack) - 1})
     if len(chosen) >= len(stack):
         return None
-    places = [chosen.index(makes.index(make)) for make in makes]
+    places = [chosen.index(kinds.index(kind)) for kind in kinds]
     cut = cut_model(model, chosen, FEW_ROWS if has_large_vocabulary(model) else None)
     found = _widened(map_untouched(cut), model, places)
     let_go_of(model.parameters())
@@ -74,8 +72,9 @@ def cut_model(model: PreTrainedModel, layers: Sequence[int], rows: int | None = 
     short = nn.ModuleList(_sharing(stack[layer]) for layer in layers)
     for index, layer in enumerate(short):
         for module in layer.modules():
-            for attribute in PLACE_IN_STACK & vars(module).keys():
-                vars(module)[attribute] = index
+            for attribute, place in vars(module).items():
+                if is_place_in_stack(attribute) and type(place) is int:
+                    vars(module)[attribute] = index
     cut.set_submodule(path, short)
     config = cut.config.get_text_config()
     config.num_hidden_layers = len(layers)
@@ -163,13 +162,6 @@ def _cut_rows(model: PreTrainedModel, rows: int) -> None:
     if embedding.padding_idx is not None and embedding.padding_idx >= rows:
         embedding.padding_idx = None
     model.config.get_text_config().vocab_size = rows
-
-
-def _make(model: PreTrainedModel, layer: nn.Module, index: int) -> object:
-    types = getattr(model.config.get_text_config(), "layer_types", None)
-    kind = types[index] if isinstance(types, list) and index < len(types) else None
-    modules = tuple((name, type(module)) for name, module in layer.named_modules())
-    return kind, modules, tuple((name, tuple(value.shape)) for name, value in layer.named_parameters())
 
 
 def map_of_cut(whole: ModelMap, model: PreTrainedModel, layers: Sequence[int]) -> ModelMap:

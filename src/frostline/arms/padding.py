@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 
 from frostline.arms.excerpt import fewer_tokens
 from frostline.corpus import Batch, Corpus
-from frostline.engine import SAME_BATCH_TOLERANCE, is_out_of_memory, to_device
+from frostline.engine import SAME_BATCH_TOLERANCE, to_device
 from frostline.loading import embedding_rows
 from frostline.measures import untouched_forward
+from frostline.out_of_memory import is_out_of_memory
 from frostline.plans import PROBE_ERRORS
 
 TRIED_WINDOWS, TRIED_TOKENS = 3, 512

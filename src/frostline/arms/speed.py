@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from frostline.arms.prepared import PlannedArm, Prepared, tokens_of_a_step
-from frostline.engine import is_out_of_memory, measured_peak
+from frostline.engine import measured_peak
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory
 from frostline.plans import PlanCost
 from frostline.readable import percent
 
@@ -55,7 +56,7 @@ def speed_of(prepared: Prepared, planned: PlannedArm, seconds: Sequence[float], 
     usual = median(seconds)
     try:
         peak = measured_peak(prepared.device, prepared.precision, size=SIZE)
-    except RuntimeError as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         peak = math.nan

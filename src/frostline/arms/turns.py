@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from frostline.arms.make import alone, make_arm, shared_parts
 from frostline.arms.prepared import Prepared
 from frostline.corpus import Batch
-from frostline.engine import Arm, StepOutcome, give_back_device_memory, is_out_of_memory, turn_order
+from frostline.engine import Arm, StepOutcome, give_back_device_memory, turn_order
 from frostline.errors import TrainingError
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory
 
 FIRST_VISITS = 4
 """Steps on windows not seen before; the first of them also warms up machine and optimizer and is left out."""
@@ -74,7 +75,7 @@ def _step(arm: Arm, batch: Batch) -> StepOutcome:
     except TrainingError as error:
         error.during(f"arm {arm.name}")
         raise
-    except (MemoryError, RuntimeError) as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         raise TrainingError(

@@ -18,7 +18,7 @@ from frostline.cli import recipes, runs  # noqa: F401  # importing them is what 
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
-from frostline.out_of_memory import is_out_of_memory, want_of_memory
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory, want_of_memory
 from frostline.system import ask_for_huge_pages, require_supported_system
 from frostline.text import visible
 
@@ -54,7 +54,7 @@ def main() -> None:
     except FrostlineError as error:
         _tell(str(error))
         sys.exit(MISTAKE)
-    except (MemoryError, RuntimeError, OSError) as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         _tell(f"{want_of_memory(error)}. {_LESS_MEMORY}")

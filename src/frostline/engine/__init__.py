@@ -62,7 +62,6 @@ from frostline.engine.stand_in import (
     with_hidden,
 )
 from frostline.engine.turns import cause_of, turn_order
-from frostline.out_of_memory import is_out_of_memory
 
 __all__ = [
     "CHUNK_BYTES",
@@ -116,7 +115,6 @@ __all__ = [
     "hidden_of",
     "is_cast_up_in_use",
     "is_filled",
-    "is_out_of_memory",
     "keep_freed_memory",
     "largest_part",
     "make_optimizer",

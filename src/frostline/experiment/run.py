@@ -291,7 +291,7 @@ def _answer_kill(base: Replicate, at_work: AtWork) -> None:
         return
     at_work.forget()
     replicate = replace(base, seed=seed)
-    if how_complete(replicate, arm) == "begun":
+    if how_complete(replicate, arm) == "begun" and not base.retry_failed:
         times = "twice" if killed.times == 2 else f"{killed.times} times"
         cause = (
             f"out of memory: the system killed the process {times} at the same place{where}, it seems for want of it"

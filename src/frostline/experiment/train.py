@@ -220,6 +220,7 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     # Exporting the model ends the arm: from here to its last line there is no going back.
     with replicate.journal.interruption.deferred():
         if replicate.saves_model_of(arm.name):
+            prepared.require_unchanged()  # frozen weights are written as the file has them
             save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)
         fill_seconds = replicate.fill_seconds(planned.resolved.prefix_layers)
         journal.append(ArmFinished(*journal.place, arm.steps, optimizer_bytes, final_sha256, fill_seconds))

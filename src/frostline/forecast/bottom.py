@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from frostline.arms import Prepared, evaluated_windows, fewer_tokens, make_arm, tokens_of_a_step
-from frostline.engine import RECORD_BYTES, PrefixTrial, measured_rates
+from frostline.engine import RECORD_BYTES, PrefixTrial, measured_rates, synchronize
 from frostline.forecast.cut import cut_prepared
 from frostline.forecast.small_passes import FEWER, SmallPasses
 from frostline.plans import decoder_stack
@@ -93,8 +93,10 @@ def _from_few_tokens(prepared: Prepared, name: str, small: SmallPasses, top: int
         ids = torch.from_numpy(fewer_tokens(window, None, tokens).input_ids)
         took = []
         for _ in range(1 + ROUNDS):
+            synchronize(prepared.device)
             started = time.perf_counter()
             prefix.compute(ids, None, [1])
+            synchronize(prepared.device)
             took.append(time.perf_counter() - started)
         seconds.append(min(took))
     each = max(0.0, seconds[1] - seconds[0]) / max(1, many - few)

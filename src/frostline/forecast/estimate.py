@@ -149,7 +149,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     training = recipe.training
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
     small = small_passes(prepared, batch, free)
-    memory_room, disk_room = _rooms(recipe, cache)
+    memory_room, disk_room = _rooms(recipe, cache, filled=prepared.fills_rows)
     parts, costs, arms = {}, {}, []
     for name, planned in prepared.arms.items():
         say(f"Calibrating {name}")
@@ -163,7 +163,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     race_seconds = sum(_race_seconds(prepared, arm) for arm in arms)
     around = seconds_around(prepared, cost, max(arm.steps for arm in arms), [arm.step_seconds for arm in arms])
     rows = _stored_rows(prepared, arms, costs) if filled.windows == 0 else filled.rows_bytes
-    prefix_disk = min(rows, disk_room)
+    prefix_disk = min(rows, disk_room) if filled.windows == 0 else rows  # a fill needs all of them
     memory, resident = _run_memory(prepared, arms, parts, min(rows, memory_room), base)
     # The journal once more: it is kept for later runs as well.
     disk = run_folder_bytes(prepared) + journal_bytes(prepared) + prefix_disk + filled.passing_bytes
@@ -292,11 +292,11 @@ def _race_seconds(prepared: Prepared, arm: ArmEstimate) -> float:
     return trial.steps * (first + (USUAL_TRIALS - 1) * arm.step_seconds)
 
 
-def _rooms(recipe: Recipe, cache: Path) -> tuple[int, int]:
+def _rooms(recipe: Recipe, cache: Path, *, filled: bool) -> tuple[int, int]:
     """Bytes that stored prefixes may take in memory and on disk."""
     settings = recipe.training.prefix_cache
     memory = default_memory_bytes() if settings.memory_mb is None else settings.memory_mb * MEGABYTE
-    disk = default_disk_bytes(cache) if settings.disk_mb is None else settings.disk_mb * MEGABYTE
+    disk = default_disk_bytes(cache, filled=filled) if settings.disk_mb is None else settings.disk_mb * MEGABYTE
     return memory, disk
 
 

@@ -67,7 +67,7 @@ class SmallPasses:
     """Rows that are left of the vocabulary; None: all."""
     known: dict[object, StepParts] = field(default_factory=dict)
     fits: dict[str, Fit] = field(default_factory=dict)
-    """What was found out about the cut models, whose layers and head are of one make."""
+    """What was found out about the cut models, whose layers and head are of one kind."""
 
     def measure(self, prepared: Prepared, name: str, batch: Batch, layers: Sequence[int]) -> StepParts:
         """A pass of a model of `layers` alone over all of `batch`; the update is left out."""

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from frostline.errors import FrostlineError, ModelError
 from frostline.hub import HOW_TO_NAME_A_MODEL, hub_trouble, out_of_reach
+from frostline.out_of_memory import is_out_of_memory
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 
 SOURCE_KEY = ("model", "source")
@@ -54,6 +55,8 @@ def loading(settings: ModelSettings, what: str) -> Iterator[None]:
     except Exception as error:
         # `tokenizers` knows no other type than `Exception` itself.
         if not isinstance(error, RAISED_BY_LOADERS) and type(error) is not Exception:
+            raise
+        if is_out_of_memory(error):
             raise
         raise _not_loaded(settings, what, error) from error
 

@@ -60,7 +60,7 @@ def hold_open(paths: Iterable[Path], shown: str) -> FilesInUse:
     opened: dict[Path, tuple[int, _Known]] = {}
     files = FilesInUse(opened, shown)
     for path in sorted(set(paths)):
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(files, os.close, descriptor)
         opened[path] = (descriptor, _known(os.fstat(descriptor)))
     return files

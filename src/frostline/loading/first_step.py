@@ -17,13 +17,13 @@ from frostline.corpus import Batch
 from frostline.engine import (
     autocast,
     held_in_fp32,
-    is_out_of_memory,
     next_token_loss,
     random_devices,
     to_device,
 )
 from frostline.errors import FrostlineError, ModelError
 from frostline.loading.boundary import SOURCE_KEY, loading
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory
 from frostline.recipe import ModelSettings
 
 SHORT = 16
@@ -72,7 +72,7 @@ def _pass(model: PreTrainedModel, ids: Tensor, labels: Tensor, mask: Tensor | No
         loss = next_token_loss(logits, labels)
         if loss.requires_grad:  # layer drop may leave out all that trains
             loss.backward()
-    except (RuntimeError, MemoryError) as error:
+    except MEMORY_ERRORS as error:
         if is_out_of_memory(error):
             return None
         raise

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from frostline.errors import ModelError
 from frostline.measures.forward import untouched_forward
+from frostline.out_of_memory import is_out_of_memory
 
 TOKENS = 8
 """Tokens that a model reads to show it."""
@@ -43,9 +44,9 @@ def goes_on_by_cache(model: PreTrainedModel, *, device: torch.device, longest: i
                     return False
                 output = model(input_ids=tokens[:, place : place + 1], past_key_values=cache, use_cache=True)
                 stepwise.append(output.logits[:, -1])
-        except torch.OutOfMemoryError:
-            raise
-        except TROUBLE:  # a cache of another shape, or one that cannot count what it has read
+        except TROUBLE as error:  # a cache of another shape, or one that cannot count what it has read
+            if is_out_of_memory(error):
+                raise
             return False
     expected = whole[:, at_once:]
     difference = (torch.stack(stepwise, dim=1) - expected).abs().max()
@@ -62,9 +63,9 @@ def require_going_on(model: PreTrainedModel, *, device: torch.device, precision:
             with untouched_forward(model, device, precision):
                 for length in (tokens.shape[1] - 1, tokens.shape[1]):
                     logits_of(model, tokens[:, :length])
-    except torch.OutOfMemoryError:
-        raise
     except TROUBLE as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:120].rstrip(".")
         raise ModelError(
             f"no text can be sampled from this {type(model).__name__} ({type(error).__name__}: {reason}).",

@@ -10,7 +10,7 @@ from frostline.plans.adapters import (
 from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.calls import record_calls, undisturbed
 from frostline.plans.cost import PlanCost, ceiling_sentence, plan_cost
-from frostline.plans.few_layers import Forward, answering, few_layers, layer_kinds
+from frostline.plans.few_layers import Forward, answering, few_layers, is_place_in_stack, layer_kinds
 from frostline.plans.fused import FROZEN_SCALE, UNPACKED, JoinedPortions, is_split, value_of
 from frostline.plans.match import portions_of
 from frostline.plans.order import places_of
@@ -47,6 +47,7 @@ __all__ = [
     "decoder_stack",
     "feature_dimension",
     "few_layers",
+    "is_place_in_stack",
     "is_split",
     "keep_weights_still",
     "layer_kinds",

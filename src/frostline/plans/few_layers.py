@@ -43,7 +43,7 @@ def layer_kinds(model: PreTrainedModel) -> list[str]:
     _, layers = decoder_stack(model)
     types = getattr(model.config.get_text_config(), "layer_types", None)
     called = types if isinstance(types, list) and len(types) == len(layers) else [""] * len(layers)
-    return [f"{kind} {layer!r} {_settings(layer)}" for kind, layer in zip(called, layers, strict=True)]
+    return [f"{kind} {layer!r} {_shapes(layer)} {_settings(layer)}" for kind, layer in zip(called, layers, strict=True)]
 
 
 @contextmanager
@@ -86,11 +86,20 @@ def few_layers(model: PreTrainedModel, kept: Collection[int] = (), *, wanted: bo
         yield running
 
 
+def is_place_in_stack(name: str) -> bool:
+    """Whether a module's attribute of this name is the number of its layer, under which keys and values are cached."""
+    return _PLACE.search(name) is not None
+
+
+def _shapes(layer: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(value.shape)) for name, value in layer.named_parameters()]
+
+
 def _settings(layer: nn.Module) -> list[tuple[str, str, object]]:
     """Numbers and words that the modules of `layer` were made with, but for the place of the layer."""
     return [
         (path, name, value)
         for path, module in layer.named_modules()
         for name, value in sorted(vars(module).items())
-        if isinstance(value, int | float | str) and name != "training" and not _PLACE.search(name)
+        if isinstance(value, int | float | str) and name != "training" and not is_place_in_stack(name)
     ]

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from frostline.errors import ModelError
+from frostline.out_of_memory import is_out_of_memory
 from frostline.plans.calls import Call, Rerun, record_calls, undisturbed
 from frostline.plans.few_layers import few_layers
 from frostline.plans.probe import (
@@ -111,6 +112,8 @@ def _record(model: PreTrainedModel, watched: Sequence[nn.Module]) -> dict[nn.Mod
         with few_layers(model):  # others are never asked: those of equal structure are probed once
             return record_calls(model, watched)
     except PROBE_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{type(model).__name__} cannot read two tokens: {type(error).__name__}: {error}",
             HINT,
@@ -169,7 +172,9 @@ def _attention_modules(block: nn.Module, calls: Mapping[nn.Module, Call], hidden
         try:
             if mixes_positions(_rerun(child, calls[child], hidden_size)):
                 mixing.append(name)
-        except PROBE_ERRORS:
+        except PROBE_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             continue
     return mixing or [name for name in children if "attn" in name.lower() or "attention" in name.lower()]
 
@@ -180,7 +185,9 @@ def _attention_divisions(
     linears = linear_modules(attention)
     try:
         roles = probe_attention(_rerun(attention, calls[attention], hidden_size))
-    except (InconclusiveProbeError, *PROBE_ERRORS):
+    except (InconclusiveProbeError, *PROBE_ERRORS) as error:
+        if is_out_of_memory(error):
+            raise
         # No attention of the usual kind (a state-space layer, say): names may still tell, else it is plainly `attn`.
         by_words = {linear: _role_by_words(linear, "attn") for linear in linears}
         return {f"{name}.{linear}.weight": role for linear, role in by_words.items() if role is not None}
@@ -216,7 +223,9 @@ def _mlp_divisions(
         if len(stacked) >= 2:
             divisions = probe_experts(_rerun(module, calls[module], hidden_size))
             return {f"{prefix}{own}": division for own, division in divisions.items()}
-    except (InconclusiveProbeError, *PROBE_ERRORS):
+    except (InconclusiveProbeError, *PROBE_ERRORS) as error:
+        if is_out_of_memory(error):
+            raise
         weights = [*(f"{own}.weight" for own in linears), *stacked]
         by_words = {weight: _role_by_words(weight, "mlp") for weight in weights}
         return {f"{prefix}{weight}": role for weight, role in by_words.items() if role is not None}

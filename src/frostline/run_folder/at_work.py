@@ -19,8 +19,6 @@ from frostline.run_folder.arm_place import ArmPlace
 
 AT_WORK_FILE = "at_work.json"
 _COUNTERS, _BOOT = Path("/proc/vmstat"), Path("/proc/sys/kernel/random/boot_id")
-_ROOM = 1024
-"""Bytes of the file, which is written over in place; more than a name of an arm needs."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class AtWork:
         self._count, self._boot = oom_kills(), _boot()
         self.killed = self._found()
         self._file: int | None = None
+        self._length = 0
         with suppress(OSError):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
 
@@ -60,7 +59,10 @@ class AtWork:
             "times": times,
         }
         with suppress(OSError):  # nothing but a sentence depends on it
-            os.pwrite(self._file, json.dumps(values).encode().ljust(_ROOM), 0)
+            # In one go, over all that was there: what is killed in between leaves the one or the other.
+            text = json.dumps(values).encode().ljust(self._length)
+            os.pwrite(self._file, text, 0)
+            self._length = len(text)
 
     def forget(self) -> None:
         """What happened there has been answered: it begins to count anew."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from frostline.engine import is_out_of_memory
 from frostline.errors import ModelError
 from frostline.measures import ModelIdentity
+from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory
 from frostline.plans import ModelMap
 from frostline.recipe import require_signal
 from frostline.signals.ablation import ABLATION, ablation_signal
@@ -73,7 +73,7 @@ def measure_signals(
         say("Looking at gradients")
         try:
             found += gradient_signals(model, inputs.map, sample, device=device, precision=precision)
-        except (RuntimeError, MemoryError) as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
