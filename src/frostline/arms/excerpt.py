@@ -20,7 +20,17 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import NOT_COUNTED, Batch, Corpus
 from frostline.engine import give_back_freed_memory
-from frostline.plans import ModelMap, Portion, decoder_stack, is_place_in_stack, layer_kinds, map_untouched
+from frostline.errors import ModelError
+from frostline.out_of_memory import is_out_of_memory
+from frostline.plans import (
+    PROBE_ERRORS,
+    ModelMap,
+    Portion,
+    decoder_stack,
+    is_place_in_stack,
+    layer_kinds,
+    map_untouched,
+)
 from frostline.storage import let_go_of
 
 FEW_ROWS = 4096
@@ -41,15 +51,23 @@ class Excerpt:
 
 
 def excerpt_of(model: PreTrainedModel) -> Excerpt | None:
-    """One layer of each kind of `model`, two at least; None where its layers do not stand for the whole."""
+    """One layer of each kind of `model`, two at least; None where its layers do not stand for the whole.
+
+    None, too, where the family's code does not run with fewer layers: Gemma 3n and 4 embed each token for all of them.
+    """
     _, stack = decoder_stack(model)
     kinds = layer_kinds(model)
     chosen = sorted({kinds.index(kind) for kind in kinds} | {len(stack) - 1})
     if len(chosen) >= len(stack):
         return None
     places = [chosen.index(kinds.index(kind)) for kind in kinds]
-    cut = cut_model(model, chosen, FEW_ROWS if has_large_vocabulary(model) else None)
-    found = _widened(map_untouched(cut), model, places)
+    try:
+        cut = cut_model(model, chosen, FEW_ROWS if has_large_vocabulary(model) else None)
+        found = _widened(map_untouched(cut), model, places)
+    except (ModelError, *PROBE_ERRORS) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
     let_go_of(model.parameters())
     give_back_freed_memory()
     return None if found is None else Excerpt(cut, found)

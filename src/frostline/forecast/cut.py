@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from frostline.arms import FewerTokens, Prepared, cut_model, map_of_cut
-from frostline.engine import on_device
-from frostline.plans import Plan, ResolvedPlan
+from frostline.engine import autocast, on_device
+from frostline.errors import ModelError
+from frostline.out_of_memory import is_out_of_memory
+from frostline.plans import PROBE_ERRORS, Plan, ResolvedPlan
 from frostline.recipe import ArmSettings, LoraSettings
 
 Roles = frozenset[str]
@@ -52,6 +56,22 @@ def kinds_of_layers(resolved: ResolvedPlan) -> list[Roles]:
         frozenset(portion.role for portion in portions if portion.layer == layer)
         for layer in range(resolved.prefix_layers, resolved.layers)
     ]
+
+
+def require_fewer_layers(prepared: Prepared, rows: int | None) -> None:
+    """Raise `ModelError` where the family's code does not run with fewer layers, so that none can be timed."""
+    try:
+        model = on_device(cut_model(prepared.model, [0], rows), prepared.device)
+        with torch.no_grad(), autocast(prepared.precision, prepared.device):
+            model(input_ids=torch.tensor([[0, 1]], device=prepared.device), use_cache=False)
+    except PROBE_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{type(prepared.model).__name__} does not run with fewer layers, which an estimate times "
+            f"({type(error).__name__}: {str(error)[:80]}).",
+            "Use frostline time, which takes steps of the whole model.",
+        ) from error
 
 
 def cut_prepared(

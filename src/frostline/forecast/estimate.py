@@ -48,7 +48,7 @@ from frostline.forecast.bottom import (
     read_rate,
 )
 from frostline.forecast.calibration import calibrate_arm
-from frostline.forecast.cut import StepParts
+from frostline.forecast.cut import StepParts, require_fewer_layers
 from frostline.forecast.small_passes import UPDATED_VALUES, SmallPasses, small_passes
 from frostline.loading import in_place_bytes, weight_files
 from frostline.readable import size
@@ -149,6 +149,7 @@ def _estimate(variant: Variant, cache: Path, say: Callable[[str], None]) -> RunE
     training = recipe.training
     batch = prepared.corpus.batch(recipe.seeds[0], 0, training.batch)
     small = small_passes(prepared, batch, free)
+    require_fewer_layers(prepared, None if small is None else small.rows)
     memory_room, disk_room = _rooms(recipe, cache, filled=prepared.fills_rows)
     parts, costs, arms = {}, {}, []
     for name, planned in prepared.arms.items():
