@@ -37,7 +37,7 @@ from frostline.engine import (
     saved_bytes,
 )
 from frostline.forecast.cut import StepParts, cut_prepared
-from frostline.plans import decoder_stack
+from frostline.plans import decoder_stack, layer_kinds
 from frostline.recipe import TrainingSettings
 from frostline.storage import let_go_of
 
@@ -74,7 +74,8 @@ class SmallPasses:
         sizes = [self._part(batch, tokens) for tokens in (max(1, self.tokens // FEWER), self.tokens)]
         # Shortcuts are tried on windows of the smaller pass.
         cut = cut_prepared(prepared, name, layers, self.rows, sizes[0].input_ids.shape[1])
-        question = (cut.recipe.arms[name].model_dump_json(), len(layers))
+        # Dense layers and those of experts may train the same roles.
+        question = (cut.recipe.arms[name].model_dump_json(), *layer_kinds(cut.model))
         if question not in self.known:
             self.known[question] = self._measured(cut, name, batch, sizes)
             let_go_of(prepared.model.parameters())
