@@ -47,11 +47,14 @@ class _Forward:
 
 
 def forward_cost(prepared: Prepared, small: SmallPasses | None) -> ForwardCost:
-    """Put together from models of one and two layers; where those passes are small, the head is timed by itself."""
+    """Put together from models of one and two layers; where those passes are small, the head is timed by itself.
+
+    The second is the last of the model: those at the bottom may be of another make than most (dense below experts).
+    """
     layers = next(iter(prepared.arms.values())).resolved.layers
     rows = None if small is None else small.rows
-    one = _measured(prepared, range(1), rows, small)
-    layer = _measured(prepared, range(min(2, layers)), rows, small).beyond(one)
+    one = _measured(prepared, [0], rows, small)
+    layer = _measured(prepared, sorted({0, layers - 1}), rows, small).beyond(one)
     total = one.plus(layer, layers - 1)
     head = head_cost(prepared, None, rows)
     recipe = prepared.recipe

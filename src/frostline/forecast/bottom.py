@@ -61,13 +61,15 @@ def prefix_cost(prepared: Prepared, name: str, small: SmallPasses | None) -> Pre
     resolved = prepared.arms[name].resolved
     if not resolved.prefix_layers:
         return None
-    top = min(resolved.prefix_layers, resolved.layers - 1)
+    # Where nothing trains in the layers, all of them are below it.
+    above = [] if resolved.prefix_layers == resolved.layers else [resolved.prefix_layers]
     if small is not None:
-        return _from_few_tokens(prepared, name, small, top)
-    short = min(2, resolved.prefix_layers)
+        return _from_few_tokens(prepared, name, small, above)
+    below = sorted({0, resolved.prefix_layers - 1})
+    short = len(below)
     trials = []
     for depth in sorted({1, short}):
-        cut = cut_prepared(prepared, name, [*range(depth), top])
+        cut = cut_prepared(prepared, name, [*below[:depth], *above])
         trial = make_arm(cut, cut.arms[name], cut.recipe.seeds[0]).forward.prefix_trial
         if trial is None:
             return None
@@ -78,11 +80,11 @@ def prefix_cost(prepared: Prepared, name: str, small: SmallPasses | None) -> Pre
     return PrefixCost(seconds, 0.0, first.row_bytes)
 
 
-def _from_few_tokens(prepared: Prepared, name: str, small: SmallPasses, top: int) -> PrefixCost | None:
+def _from_few_tokens(prepared: Prepared, name: str, small: SmallPasses, above: list[int]) -> PrefixCost | None:
     length, depth = prepared.recipe.windows.length, prepared.arms[name].resolved.prefix_layers
     many = min(small.tokens, length)
     few = max(1, many // FEWER)
-    cut = cut_prepared(prepared, name, [0, top], small.rows, few)
+    cut = cut_prepared(prepared, name, [depth - 1, *above], small.rows, few)
     unproved = dict.fromkeys((own for own, _ in cut.model.named_parameters()), "")
     prefix = make_arm(cut, cut.arms[name], cut.recipe.seeds[0], hashed=unproved).forward.prefix
     if prefix is None:
