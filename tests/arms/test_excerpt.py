@@ -148,3 +148,11 @@ def test_a_model_that_does_not_run_with_fewer_layers_has_no_excerpt() -> None:
     if isinstance(model, str):
         pytest.skip(model)
     assert excerpt_of(model) is None
+
+
+def test_layers_that_read_images_are_not_taken_for_those_that_are_left_of_a_decoder() -> None:
+    model = tiny_of_any_family("git", num_hidden_layers=4)  # two layers read images
+    if isinstance(model, str):
+        pytest.skip(model)
+    found = excerpt_of(model)
+    assert found is None or found.map == map_model(model)

@@ -55,7 +55,7 @@ def excerpt_of(model: PreTrainedModel) -> Excerpt | None:
 
     None, too, where the family's code does not run with fewer layers: Gemma 3n and 4 embed each token for all of them.
     """
-    _, stack = decoder_stack(model)
+    path, stack = decoder_stack(model)
     kinds = layer_kinds(model)
     chosen = sorted({kinds.index(kind) for kind in kinds} | {len(stack) - 1})
     if len(chosen) >= len(stack):
@@ -63,6 +63,8 @@ def excerpt_of(model: PreTrainedModel) -> Excerpt | None:
     places = [chosen.index(kinds.index(kind)) for kind in kinds]
     try:
         cut = cut_model(model, chosen, FEW_ROWS if has_large_vocabulary(model) else None)
+        if decoder_stack(cut)[0] != path:
+            return None  # beside it is a list of as many layers as are left, such as those that read images
         found = _widened(map_untouched(cut), model, places)
     except (ModelError, *PROBE_ERRORS) as error:
         if is_out_of_memory(error):
