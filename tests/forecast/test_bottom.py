@@ -128,6 +128,8 @@ def test_a_fill_reads_the_layers_once_and_computes_every_window(
     assert found.seconds == pytest.approx(4 * layer / 1e6 + 8.0 + windows * 2.0 + through_the_disk)
     assert found.rows_bytes == windows * row * 2  # below layer 1 and below layer 4
     assert found.passing_bytes == windows * row * 2
+    one_layer = fill_estimate(prepared, {"low": PrefixCost(0.5, 2.0, 1024)}, 10, 1e6)
+    assert one_layer.passing_bytes == 0  # nothing stands between two layers
 
 
 def test_where_rows_come_as_they_are_asked_for_nothing_is_filled(tmp_path: Path) -> None:
