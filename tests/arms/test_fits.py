@@ -15,11 +15,12 @@ from tests.builders.models import tiny_model
 
 LAYER = sum(parameter.numel() for parameter in tiny_model("llama").model.layers[0].parameters())
 WHOLE = sum(parameter.numel() for parameter in tiny_model("llama").parameters())
+UNWATCHED = "measures.weight_change_every=0"
 ONE_ARM = "arms={only: {train: [all]}}"
 
 
 def require(folder: Path, free: int, monkeypatch: pytest.MonkeyPatch, *overrides: str, family: str = "llama") -> None:
-    recipe = load_recipe(write_experiment(folder, family=family), overrides)
+    recipe = load_recipe(write_experiment(folder, family=family), [UNWATCHED, *overrides])
     monkeypatch.setattr(fits, "free_memory_bytes", lambda: free)
     with recipe.locating_errors():
         require_fitting(recipe, folder / "cache")
@@ -31,6 +32,14 @@ def test_weights_gradients_and_moments_of_what_trains_are_what_is_certain(
     require(tmp_path, 16 * WHOLE, monkeypatch, ONE_ARM)
     with pytest.raises(TrainingError, match=f"arms.only': the {WHOLE:,} weights that it trains take"):
         require(tmp_path, 16 * WHOLE - 1, monkeypatch, ONE_ARM)
+
+
+def test_what_is_watched_is_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = ("measures.weight_change_every=1", "measures.watch=['all@0']")
+    require(tmp_path, 16 * WHOLE + 4 * LAYER, monkeypatch, ONE_ARM, *watched)
+    with pytest.raises(TrainingError, match="moments and what is watched of them"):
+        require(tmp_path, 16 * WHOLE + 4 * LAYER - 1, monkeypatch, ONE_ARM, *watched)
+    require(tmp_path, 16 * WHOLE + 4 * LAYER, monkeypatch, ONE_ARM, *watched[:1], "measures.watch=['name:nothing*']")
 
 
 @pytest.mark.parametrize(

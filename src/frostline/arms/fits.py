@@ -1,20 +1,22 @@
 """Can the arms of a recipe fit into memory at all? Asked before anything is loaded, and only what is certain refuses.
 
 Whatever else a run needs, an arm holds each weight that it trains in fp32, its gradient, and the two moments of AdamW:
-16 bytes. How many weights that are follows from the model's configuration, on a model without memory (torch's meta
-device). Where names alone do not tell what a plan trains, nothing is said before the model is there.
+16 bytes; and where norms of weight changes are measured, what is watched of it as it was a step before. How many
+weights that are follows from the model's configuration, on a model without memory (torch's meta device). Where names
+alone do not tell what a plan trains, nothing is said before the model is there.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.arms.trained import FP32_BYTES, trained_values, watched_bytes
 from frostline.engine import free_device_bytes, moments_bytes, resolve_device
-from frostline.errors import FrostlineError, TrainingError
+from frostline.errors import FrostlineError, PlanError, TrainingError
 from frostline.free_memory import free_memory_bytes
 from frostline.loading import model_without_memory
 from frostline.plans import ModelMap, Plan, ResolvedPlan, map_model
@@ -48,8 +50,8 @@ def require_fitting(recipe: Recipe, cache: Path) -> None:
         if needed <= free:
             continue
         raise TrainingError(
-            f"the {trained_values(resolved):,} weights that it trains take {size(needed)} with their gradients and "
-            f"moments, and {size(free)} of memory are free.",
+            f"the {trained_values(resolved):,} weights that it trains take {size(needed)} with gradients, moments and "
+            f"what is watched of them, and {size(free)} of memory are free.",
             _way_out(recipe, model, model_map, free),
         ).at("arms", name)
 
@@ -58,6 +60,9 @@ def least_bytes(recipe: Recipe, resolved: ResolvedPlan) -> int:
     """What an arm holds at the least, alone."""
     trained = trained_values(resolved)
     own = TRAINED_BYTES * trained + moments_bytes(recipe.training, trained)
+    if recipe.measures.weight_change_every:
+        with suppress(PlanError):  # of a wrong selector it is told once the model is loaded
+            own += watched_bytes(resolved, recipe.measures.watch)
     if recipe.training.engine == "fast":
         return own
     return own + FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model

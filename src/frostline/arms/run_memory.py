@@ -19,11 +19,11 @@ from frostline.arms.memory import (
     vocabulary_of,
 )
 from frostline.arms.prepared import PlannedArm, Prepared
-from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.arms.trained import FP32_BYTES, trained_values, watched_bytes
 from frostline.engine import SHARD_BYTES, moments_bytes, trained_parameters
 from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
-from frostline.plans import decoder_stack, select_from
+from frostline.plans import decoder_stack
 from frostline.storage import mapped_bytes
 
 LOGIT_COPIES = 3
@@ -85,7 +85,8 @@ def run_bytes(prepared: Prepared, saved: Mapping[str, int], rows: int) -> RunByt
     """
     arms = prepared.arms.values()
     own = [_standing(prepared, arm) for arm in arms]
-    watched = [watch_bytes(prepared, arm) for arm in arms]
+    measures = prepared.recipe.measures
+    watched = [watched_bytes(arm.resolved, measures.watch) if measures.weight_change_every else 0 for arm in arms]
     together = sum if prepared.schedule == "lock-step" else max
     models = [prepared.model] if prepared.judge is None else [prepared.model, prepared.judge.model]
     on_cpu = prepared.device.type == "cpu"
@@ -113,16 +114,6 @@ def _mapped_above_rows(prepared: Prepared) -> int:
     _, stack = decoder_stack(prepared.model)
     below = {id(own) for layer in stack[:lowest] for own in layer.parameters()}
     return mapped_bytes(own for own in prepared.model.parameters() if id(own) not in below)
-
-
-def watch_bytes(prepared: Prepared, arm: PlannedArm) -> int:
-    """Bytes of W_(t-1) of what the recipe watches and the arm trains."""
-    measures, resolved = prepared.recipe.measures, arm.resolved
-    if not measures.weight_change_every:
-        return 0
-    trained = {name for phase in resolved.phases for name in phase.trained} | {own.name for own in resolved.targets}
-    watched = select_from(resolved.map, measures.watch)
-    return FP32_BYTES * sum(portion.values for portion in watched if portion.name in trained)
 
 
 def evaluation_bytes(prepared: Prepared) -> int:
