@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from frostline.errors import FrostlineError, ModelError
 from frostline.hub import HOW_TO_NAME_A_MODEL, hub_trouble, out_of_reach
-from frostline.out_of_memory import is_out_of_memory
+from frostline.out_of_memory import is_out_of_memory, want_of_memory
 from frostline.recipe import EMBEDDED, ModelSettings, model_folder
 
 SOURCE_KEY = ("model", "source")
@@ -43,6 +43,9 @@ _WAYS_OUT = {
     "training step": "Give a model of another family.",
     "forward pass": "Weights and config.json may be of two models.",
 }
+_COMPUTED = ("forward pass", "training step")
+"""What takes memory for what is read, and not for what the files ask for."""
+_TOO_LARGE = "Use a machine with more memory; or the sizes in config.json are wrong."
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def loading(settings: ModelSettings, what: str) -> Iterator[None]:
         # `tokenizers` knows no other type than `Exception` itself.
         if not isinstance(error, RAISED_BY_LOADERS) and type(error) is not Exception:
             raise
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) and what in _COMPUTED:
             raise
         raise _not_loaded(settings, what, error) from error
 
@@ -70,6 +73,10 @@ def _not_loaded(settings: ModelSettings, what: str, error: Exception) -> ModelEr
         return ModelError(
             f"'{settings.source}' is of a kind of which transformers has no causal language model.",
             "Give one; of a model that also reads images or sound, save its language model alone.",
+        ).at(*SOURCE_KEY)
+    if is_out_of_memory(error):
+        return ModelError(
+            f"the {what} of '{settings.source}' {_failed(what)}: {want_of_memory(error)}.", _TOO_LARGE
         ).at(*SOURCE_KEY)
     reason = reason_of(error)
     end = "" if reason.endswith("...") else "."
