@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.experiment import arm_store
-from frostline.experiment import run as experiment
+from frostline.experiment import arm_store, peaks
 from frostline.run_folder import ArmStarted, PeakMemory, RunStarted, StepTaken, read_journal, records_of
 from frostline.stats import summarise
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
@@ -143,7 +142,7 @@ def test_memory_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     recipe = write_experiment(tmp_path)
     settings = ("measures.memory=true", "seeds=[0]", "training.steps=2", "arms={full: {train: all}}")
     first = run_tiny(recipe, tmp_path / "first", settings, fresh=False).run_folder
-    monkeypatch.setattr(experiment, "measure_peak_memory", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(peaks, "measure_peak_memory", lambda *_, **__: pytest.fail("measured again"))
     again = run_tiny(recipe, tmp_path / "again", settings, fresh=False).run_folder
     assert records_of(read_journal(again), PeakMemory) == records_of(read_journal(first), PeakMemory)
 

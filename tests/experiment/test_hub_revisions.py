@@ -12,8 +12,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from frostline.arms.peak_memory import MemoryMeasure
-from frostline.experiment import resume_experiment
-from frostline.experiment import run as experiment
+from frostline.experiment import peaks, resume_experiment
 from frostline.experiment.verify import verify_run
 from frostline.recipe import Recipe
 from frostline.report import render_report
@@ -114,7 +113,7 @@ def test_memory_is_measured_at_the_commits(tmp_path: Path, hub: Hub, monkeypatch
         measured.append(recipe)
         return MemoryMeasure("process RSS", 1, 1)
 
-    monkeypatch.setattr(experiment, "measure_peak_memory", measure)
+    monkeypatch.setattr(peaks, "measure_peak_memory", measure)
     run(tmp_path, "run", "measures.memory=true", "training.steps=1")
     assert {recipe.model.revision for recipe in measured} == {FIRST}
     assert {recipe.corpus.revision for recipe in measured} == {FIRST}

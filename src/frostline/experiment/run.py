@@ -6,26 +6,20 @@ was stopped or killed goes on from what it left: the journal says what is done, 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from frostline import __version__
 from frostline.arms import (
-    MemoryMeasure,
     Prepared,
     SettledSteps,
-    dated,
     doubt_of_repeats,
     facts_of,
     leave_device,
-    measure_peak_memory,
     pinned,
     pinned_beside,
     prepare,
@@ -37,12 +31,12 @@ from frostline.arms import (
     with_steps,
 )
 from frostline.engine import give_back_freed_memory, settle_device
-from frostline.errors import CacheError, TrainingError
 from frostline.experiment.arm_in_training import fail_before_training, fail_where_killed
-from frostline.experiment.arm_store import ArmStore, open_arm_store
+from frostline.experiment.arm_store import open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.filling import Filling
 from frostline.experiment.measuring import UntouchedLosses, reads_an_epoch
+from frostline.experiment.peaks import record_peaks
 from frostline.experiment.rates import Race, Raced, settle_rates
 from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
 from frostline.experiment.resume import (
@@ -54,10 +48,9 @@ from frostline.experiment.resume import (
     require_same_recipe,
     standing,
 )
-from frostline.experiment.time_left import TimeLeft, Work, expect_run, of_the_run
+from frostline.experiment.time_left import TimeLeft, expect_run
 from frostline.experiment.train import run_replicate
 from frostline.interruption import Interruption, Stopped
-from frostline.loading import files_of
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import PLACE_FILE, Recipe, Variant, dump_recipe, place_content, recipe_hash, variants_of
@@ -66,7 +59,6 @@ from frostline.run_folder import (
     RECIPE_FILE,
     AtWork,
     Journal,
-    PeakMemory,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -263,7 +255,8 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 with journal.as_long_as(prepared.require_unchanged):
                     settled = leave_device(_run_sharing(base, left, variants.cache))
                 if variant.recipe.measures.memory:
-                    _measure_memory(variants, settled, journal, store, time_left)
+                    known = {arm for label, arm in left.memory if label == variant.label}
+                    record_peaks(settled, known, variants.cache, journal, store, progress, time_left)
         except Stopped as stopped:
             interruption.answer()
             status, exit_code = "interrupted", stopped.exit_code
@@ -364,52 +357,6 @@ def _settle_rates(replicates: Sequence[Replicate], left: Left) -> Raced:
         fill=base.fill,
     )
     return settle_rates(race, given_up)
-
-
-def _measure_memory(
-    variants: _Variants,
-    prepared: Prepared,
-    journal: Journal,
-    store: ArmStore | None,
-    time_left: TimeLeft,
-) -> None:
-    """Peak memory of each arm, alone in a process of its own."""
-    for arm in prepared.arms:
-        place = of_the_run(prepared.variant, arm)
-        if (prepared.variant, arm) in variants.left.memory:
-            time_left.forget(place)
-            continue
-        if file := files_of(prepared.model).changed_or_replaced:
-            variants.progress.say(f"Not measured: {file} of the model is another one than the run has read.")
-            time_left.forget(place)
-            continue
-        try:
-            with time_left.doing(place, Work("memory", arm)):
-                measured = _peak_memory(variants, prepared, arm, store)
-        except TrainingError as error:
-            variants.progress.say(f"Not measured: {error}")
-            continue
-        journal.append(PeakMemory(prepared.variant, arm, **asdict(measured)))
-
-
-def _peak_memory(variants: _Variants, prepared: Prepared, arm: str, store: ArmStore | None) -> MemoryMeasure:
-    """Peak memory of `arm`; what an earlier run measured for exactly this arm is as good."""
-    key = None if store is None else store.key(prepared, arm, prepared.recipe.seeds[0], what="memory")
-    known = None if store is None or key is None else store.find(key)
-    if known is not None:
-        return TypeAdapter(MemoryMeasure).validate_python(known.lines[0])
-    variants.progress.say(f"Memory of {arm}, alone in a process of its own")
-    training = prepared.recipe.training.of_steps(prepared.arms[arm].steps)
-    recipe = prepared.recipe.model_copy(update={"training": training})
-    if prepared.corpus.template_date is not None:
-        recipe = dated(recipe, date.fromisoformat(prepared.corpus.template_date))
-    measured = measure_peak_memory(recipe, arm, variants.cache)
-    if store is not None and key is not None:
-        try:
-            store.keep(key, json.dumps(asdict(measured)).encode())
-        except CacheError as error:
-            variants.progress.say(f"Not kept for later runs: {error}")
-    return measured
 
 
 def _make_folder(run_folder: Path) -> None:
