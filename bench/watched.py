@@ -58,6 +58,12 @@ def minus(one: Seconds, other: Seconds) -> Seconds:
 
 def watch(clocks: Clocks) -> None:
     """Put a clock around each kind of work, where it is called."""
+    for kind, holder, name in places():
+        setattr(holder, name, clocks.around(kind, getattr(holder, name)))
+
+
+def places() -> tuple[tuple[str, object, str], ...]:
+    """Kinds of work, each with the module or class that calls it and the name it calls it by."""
     from frostline import experiment
     from frostline.arms import make, untouched
     from frostline.engine import Arm
@@ -67,7 +73,7 @@ def watch(clocks: Clocks) -> None:
     from frostline.run_folder import ArmJournal
     from frostline.verbs import runs
 
-    for kind, holder, name in (
+    return (
         ("preparing: model, corpus, plans, checks", run, "prepare"),
         ("preparing: weights from their file", untouched, "load_model"),
         ("preparing: hash of the model", untouched, "identify"),
@@ -86,11 +92,10 @@ def watch(clocks: Clocks) -> None:
         ("steps", Arm, "take_step"),
         ("checkpoints", train, "_save"),
         ("journal", ArmJournal, "append"),
-        ("memory of arms, in processes of their own", run, "_measure_memory"),
+        ("memory of arms, in processes of their own", run, "record_peaks"),
         ("the rest of the run", experiment, "run_experiment"),
         ("statistics and report", runs, "_reported"),
-    ):
-        setattr(holder, name, clocks.around(kind, getattr(holder, name)))
+    )
 
 
 def main() -> None:
