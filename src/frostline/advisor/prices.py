@@ -126,7 +126,7 @@ def price_of(model: PriceModel, prepared: Prepared, planned: PlannedArm) -> Pric
     return Price(
         step_seconds=step,
         step_seconds_cached=max(0.0, step - model.seconds[0] * prefix),
-        peak_bytes=model.base_bytes + tensor_bytes(prepared, resolved, kept),
+        peak_bytes=model.base_bytes + tensor_bytes(prepared.memory_facts, resolved, kept),
         optimizer_bytes=moments_bytes(prepared.recipe.training, trained_values(resolved)),
     )
 

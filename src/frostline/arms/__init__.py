@@ -2,7 +2,7 @@
 
 from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, settle_steps, steps_within, with_steps
 from frostline.arms.device_memory import leave_device
-from frostline.arms.disk import checkpoint_bytes, journal_bytes, run_folder_bytes, saved_model_bytes
+from frostline.arms.disk import journal_bytes, run_folder_bytes, saved_model_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.excerpt import (
     FEW_ROWS,
@@ -29,7 +29,8 @@ from frostline.arms.make import (
     model_for_arm,
     shared_parts,
 )
-from frostline.arms.memory import mapped_weight_bytes, pages_of_steps, tensor_bytes, vocabulary_of
+from frostline.arms.memory import mapped_weight_bytes, pages_of_steps, tensor_bytes
+from frostline.arms.memory_facts import MemoryFacts, vocabulary_of
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import (
@@ -56,8 +57,9 @@ from frostline.arms.rates import (
 from frostline.arms.reading import ReadCorpora, read_corpora
 from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
+from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
-from frostline.arms.trained import FP32_BYTES, trained_values
+from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "STEPS",
     "USUAL_TRIALS",
     "FewerTokens",
+    "MemoryFacts",
     "MemoryMeasure",
     "OwnText",
     "PlannedArm",
@@ -127,6 +130,7 @@ __all__ = [
     "run_bytes",
     "run_folder_bytes",
     "saved_model_bytes",
+    "saved_without_memory",
     "settle_steps",
     "shared_parts",
     "speed_of",

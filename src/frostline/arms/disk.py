@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from frostline.arms.prepared import Prepared
-from frostline.arms.trained import FP32_BYTES, trained_values
-from frostline.engine import moments_bytes
+from frostline.arms.trained import FP32_BYTES, checkpoint_bytes
 from frostline.plans import ResolvedPlan
-from frostline.recipe import TrainingSettings
 
 JOURNAL_BYTES_OF_A_STEP = 600
 JOURNAL_BYTES_OF_A_NORM = 44
@@ -21,15 +19,6 @@ def run_folder_bytes(prepared: Prepared) -> int:
     kept = recipe.checkpoints.keep + 1  # one more while it is being written
     models = sum(saved_model_bytes(prepared.arms[name].resolved) for name in recipe.save)
     return together * kept + models + journal_bytes(prepared)
-
-
-def checkpoint_bytes(training: TrainingSettings, resolved: ResolvedPlan) -> int:
-    """Bytes of one checkpoint of an arm: what it has trained, in fp32, and two moments of what trains."""
-    if resolved.lora is not None:
-        return FP32_BYTES * resolved.trained_values + moments_bytes(training, resolved.trained_values)
-    trained = frozenset().union(*(phase.trained for phase in resolved.phases))
-    values = sum(portion.values for portion in resolved.portions if portion.name in trained)
-    return FP32_BYTES * values + moments_bytes(training, trained_values(resolved))
 
 
 def saved_model_bytes(resolved: ResolvedPlan) -> int:

@@ -1,30 +1,80 @@
 """Can the arms of a recipe fit into memory at all? Asked before anything is loaded, and only what is certain refuses.
 
-Whatever else a run needs, an arm holds each weight that it trains in fp32, its gradient, and the two moments of AdamW:
-16 bytes; and where norms of weight changes are measured, what is watched of it as it was a step before. How many
-weights that are follows from the model's configuration, on a model without memory (torch's meta device). Where names
-alone do not tell what a plan trains, nothing is said before the model is there.
+What an arm trains is certain to the byte: each weight in fp32, its gradient and its moments, and where norms of weight
+changes are measured, what is watched of it as it was a step before. The rest (what a step keeps for its backward pass,
+loss, evaluation, text, checkpoint) is counted as `run_memory` counts it, on models without memory (torch's meta
+device), at its least. Where names alone do not tell what a plan trains, nothing is said before the model is there.
 """
 
 from __future__ import annotations
 
+import bisect
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
+from frostline.arms.memory_facts import MemoryFacts
+from frostline.arms.run_memory import least_bytes
+from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.trained import FP32_BYTES, trained_values, watched_bytes
-from frostline.engine import free_device_bytes, moments_bytes, resolve_device
+from frostline.corpus import is_running_text
+from frostline.engine import free_device_bytes, moments_bytes, resolve_device, resolve_precision
 from frostline.errors import FrostlineError, PlanError, TrainingError
 from frostline.free_memory import free_memory_bytes
-from frostline.loading import model_without_memory
+from frostline.loading import as_filed_without_memory, model_without_memory
+from frostline.measures import EVALUATION_WINDOWS
 from frostline.plans import ModelMap, Plan, ResolvedPlan, map_model
 from frostline.readable import size
 from frostline.recipe import ArmSettings, Recipe
 
 TRAINED_BYTES = 2 * FP32_BYTES
 """Bytes of a weight that trains and its gradient; its moments come on top."""
+FAR_BELOW = 0.25
+"""Share of the free memory below which a rough bound is enough of an answer."""
+CERTAIN = 0.85
+"""Share of a count that is certain: it comes within 15 % of the measured peak (`bench/estimate.py`)."""
+SETTINGS = (
+    ("training.checkpointing=true", {"checkpointing": True}),
+    ("training.batch=1 and more training.accumulation", {"batch": 1}),
+    (
+        "training.checkpointing=true, training.batch=1 and more training.accumulation",
+        {"batch": 1, "checkpointing": True},
+    ),
+)
+"""What needs less memory for the same steps, and how it is said."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A recipe, and its model without memory."""
+
+    recipe: Recipe
+    model: PreTrainedModel
+    """In fp32, so that a pass can be counted."""
+    filed: PreTrainedModel
+    """Its matrices of the types of its file."""
+    map: ModelMap
+    device: torch.device
+    precision: str
+
+    def with_training(self, changed: dict[str, object]) -> _Asked:
+        training = self.recipe.training.model_copy(update=changed)
+        return replace(self, recipe=self.recipe.model_copy(update={"training": training}))
+
+
+@dataclass(frozen=True)
+class _Need:
+    trained: int
+    """What is certain to the byte."""
+    all: int
+    """What is counted, the first included."""
+
+    @property
+    def certain(self) -> float:
+        return max(self.trained, CERTAIN * self.all)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -35,51 +85,92 @@ def free_bytes(device: torch.device) -> int:
 
 
 def require_fitting(recipe: Recipe, cache: Path) -> None:
-    """Raise `TrainingError` for an arm of `recipe` that certainly does not fit, naming a plan that might."""
-    free = free_bytes(resolve_device(recipe.training.device))
+    """Raise `TrainingError` for an arm of `recipe` that certainly does not fit, naming a plan or setting that might."""
+    device = resolve_device(recipe.training.device)
+    free = free_bytes(device)
     try:
         model = model_without_memory(recipe.model, cache)
-        model_map = map_model(model)
+        if _at_most(recipe, model) < FAR_BELOW * free:
+            return
+        filed, model_map = as_filed_without_memory(model, recipe.model, cache), map_model(model)
     except FrostlineError:
         return  # told with its reason once the model is loaded
+    precision = resolve_precision(recipe.training.precision, device)
+    asked = _Asked(recipe, model, filed, model_map, device, precision)
     for name, arm in recipe.arms.items():
-        resolved = _resolved(arm, model, model_map)
-        if resolved is None:
+        resolved = _resolved(asked, arm)
+        if resolved is None or (need := _need(asked, resolved)).certain <= free:
             continue
-        needed = least_bytes(recipe, resolved)
-        if needed <= free:
-            continue
-        raise TrainingError(
-            f"the {trained_values(resolved):,} weights that it trains take {size(needed)} with gradients, moments and "
-            f"what is watched of them, and {size(free)} of memory are free.",
-            _way_out(recipe, model, model_map, free),
-        ).at("arms", name)
+        if need.trained > free:
+            needed = (
+                f"the {trained_values(resolved):,} weights that it trains take {size(need.trained)} with gradients, "
+                "moments and what is watched of them"
+            )
+        else:
+            tokens = f"{recipe.training.batch} x {recipe.windows.length}"
+            needed = f"with steps of {tokens} tokens it needs {size(need.all)}"
+        raise TrainingError(f"{needed}, and {size(free)} of memory are free.", _way_out(asked, arm, free)).at(
+            "arms", name
+        )
 
 
-def least_bytes(recipe: Recipe, resolved: ResolvedPlan) -> int:
-    """What an arm holds at the least, alone."""
-    trained = trained_values(resolved)
-    own = TRAINED_BYTES * trained + moments_bytes(recipe.training, trained)
-    if recipe.measures.weight_change_every:
-        with suppress(PlanError):  # of a wrong selector it is told once the model is loaded
+def _at_most(recipe: Recipe, model: PreTrainedModel) -> int:
+    """Far more than any arm needs: all weights trained and held twice, and what layers, attention and loss keep."""
+    config, length = model.config.get_text_config(), recipe.windows.length
+    windows = max(recipe.training.batch, EVALUATION_WINDOWS, recipe.measures.sampling.prompts)
+    width = 160 * config.hidden_size + 16 * (getattr(config, "num_attention_heads", None) or 1) * length
+    vocabulary: int = config.vocab_size
+    weights = sum(value.numel() for value in model.parameters())
+    return 32 * weights + windows * length * (config.num_hidden_layers * width + 64 * vocabulary)
+
+
+def _need(asked: _Asked, resolved: ResolvedPlan) -> _Need:
+    recipe = asked.recipe
+    training, trained = recipe.training, trained_values(resolved)
+    own = TRAINED_BYTES * trained + moments_bytes(training, trained)
+    if training.engine != "fast":
+        own += FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
+    facts = MemoryFacts(
+        recipe, asked.filed, {"arm": resolved}, asked.device, asked.precision, "one-by-one", True, held_out_windows=1
+    )
+    saved = 0
+    if is_running_text(recipe.corpus):
+        saved = saved_without_memory(asked.model, resolved, training, recipe.windows.length, asked.precision)
+    with suppress(PlanError):  # of a wrong selector it is told once the model is loaded
+        if recipe.measures.weight_change_every:
             own += watched_bytes(resolved, recipe.measures.watch)
-    if recipe.training.engine == "fast":
-        return own
-    return own + FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
+        return _Need(own, max(own, least_bytes(facts, resolved, saved)))
+    return _Need(own, own)
 
 
-def _resolved(arm: ArmSettings, model: PreTrainedModel, model_map: ModelMap) -> ResolvedPlan | None:
+def _resolved(asked: _Asked, arm: ArmSettings) -> ResolvedPlan | None:
     """What `arm` trains; None where that is not to be told from its plan and the names of the model."""
     try:
-        return Plan.from_settings(arm).resolve(model, model_map)
+        return Plan.from_settings(arm).resolve(asked.model, asked.map)
     except FrostlineError:
         return None
 
 
-def _way_out(recipe: Recipe, model: PreTrainedModel, model_map: ModelMap, free: int) -> str:
-    """The plan of the most layers that fits, as a hint."""
-    for layers in range(model_map.layers - 1, 0, -1):
-        resolved = _resolved(ArmSettings(train=(f"all@-{layers}:",)), model, model_map)
-        if resolved is not None and least_bytes(recipe, resolved) <= free:
-            return f"Train less, such as 'all@-{layers}:', or use a machine with more memory."
+def _way_out(asked: _Asked, arm: ArmSettings, free: int) -> str:
+    """The setting, else the plan of the most layers, that fits, as a hint."""
+    for said, changed in SETTINGS:
+        if _fits(asked.with_training(changed), arm, free) and asked.model.supports_gradient_checkpointing:
+            return f"Use {said}."
+    for said, changed in (("", {}), (f" with {SETTINGS[-1][0]}", SETTINGS[-1][1])):
+        fewer = asked.with_training(changed)
+        # Fewer layers take less: the first number that does not fit stands after all that do.
+        layers = bisect.bisect_left(
+            range(1, asked.map.layers), True, key=lambda count: not _fits(fewer, _top(count), free)
+        )
+        if layers:
+            return f"Train less, such as '{_top(layers).train[0]}'{said}, or use a machine with more memory."
     return "Train less, such as attention alone or an adapter (lora), or use a smaller model."
+
+
+def _top(layers: int) -> ArmSettings:
+    return ArmSettings(train=(f"all@-{layers}:",))
+
+
+def _fits(asked: _Asked, arm: ArmSettings, free: int) -> bool:
+    resolved = _resolved(asked, arm)
+    return resolved is not None and _need(asked, resolved).certain <= free

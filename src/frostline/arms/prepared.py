@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.arms.excerpt import Excerpt
 from frostline.arms.fits import free_bytes
+from frostline.arms.memory_facts import MemoryFacts
 from frostline.arms.own_text import OwnText
 from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
@@ -115,6 +116,21 @@ class Prepared:
         wanted = training.prefix_cache.fill
         asked = wanted == "always" or (wanted == "auto" and self.prefix_streamed)
         return asked and training.engine == "fast" and training.prefix_cache.use != "never"
+
+    @property
+    def memory_facts(self) -> MemoryFacts:
+        """What the memory of the run depends on."""
+        return MemoryFacts(
+            recipe=self.recipe,
+            model=self.model,
+            arms={name: arm.resolved for name, arm in self.arms.items()},
+            device=self.device,
+            precision=self.precision,
+            schedule=self.schedule,
+            fills_rows=self.fills_rows,
+            held_out_windows=self.corpus.held_out_windows,
+            judge=None if self.judge is None else self.judge.model,
+        )
 
     @property
     def every_arm(self) -> list[PlannedArm]:

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from frostline.arms.disk import checkpoint_bytes
 from frostline.arms.memory import (
     BF16_BYTES,
     cast_bytes,
     held_bytes,
     mapped_weight_bytes,
     step_bytes,
-    vocabulary_of,
 )
-from frostline.arms.prepared import PlannedArm, Prepared
-from frostline.arms.trained import FP32_BYTES, trained_values, watched_bytes
+from frostline.arms.memory_facts import MemoryFacts, vocabulary_of
+from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, trained_values, watched_bytes
 from frostline.engine import SHARD_BYTES, moments_bytes, trained_parameters
 from frostline.loading import in_place_bytes
 from frostline.measures import CHUNK_VALUES, MOST_TOKENS, prompts_at_once
-from frostline.plans import decoder_stack
+from frostline.plans import ResolvedPlan, decoder_stack
 from frostline.storage import mapped_bytes
 
 LOGIT_COPIES = 3
@@ -78,92 +76,105 @@ class RunBytes:
         return self.base + self.arms + self.watch + self.rows + turns
 
 
-def run_bytes(prepared: Prepared, saved: Mapping[str, int], rows: int) -> RunBytes:
+def run_bytes(facts: MemoryFacts, saved: Mapping[str, int], rows: int) -> RunBytes:
     """The parts of a run's memory; `saved` is what a forward pass keeps for its backward pass, by arm.
 
     `rows`: bytes of stored rows that will lie in memory.
     """
-    arms = prepared.arms.values()
-    own = [_standing(prepared, arm) for arm in arms]
-    measures = prepared.recipe.measures
-    watched = [watched_bytes(arm.resolved, measures.watch) if measures.weight_change_every else 0 for arm in arms]
-    together = sum if prepared.schedule == "lock-step" else max
-    models = [prepared.model] if prepared.judge is None else [prepared.model, prepared.judge.model]
-    on_cpu = prepared.device.type == "cpu"
+    arms = facts.arms.values()
+    own = [_standing(facts, resolved) for resolved in arms]
+    measures = facts.recipe.measures
+    watched = [watched_bytes(resolved, measures.watch) if measures.weight_change_every else 0 for resolved in arms]
+    together = sum if facts.schedule == "lock-step" else max
+    models = [facts.model] if facts.judge is None else [facts.model, facts.judge]
+    on_cpu = facts.device.type == "cpu"
     mapped = sum(mapped_bytes(model.parameters()) for model in models) if on_cpu else 0
     return RunBytes(
         base=sum(map(in_place_bytes, models)) - mapped,
         mapped=mapped,
-        mapped_in_steps=max(mapped_weight_bytes(prepared, arm.resolved) for arm in arms)
-        if prepared.fills_rows
-        else mapped,
-        mapped_in_evaluation=_mapped_above_rows(prepared) if prepared.fills_rows and on_cpu else mapped,
-        arms=together(own) + _converted(prepared),
+        mapped_in_steps=max(mapped_weight_bytes(facts, resolved) for resolved in arms) if facts.fills_rows else mapped,
+        mapped_in_evaluation=_mapped_above_rows(facts) if facts.fills_rows and on_cpu else mapped,
+        arms=together(own) + _converted(facts),
         watch=together(watched),
         rows=rows,
-        step=max(step_bytes(prepared, arm.resolved, saved[arm.name]) for arm in arms),
-        evaluation=evaluation_bytes(prepared),
-        text=text_bytes(prepared),
-        checkpoint=max(_saving(prepared, arm) for arm in arms),
+        step=max(step_bytes(facts, resolved, saved[name]) for name, resolved in facts.arms.items()),
+        evaluation=evaluation_bytes(facts),
+        text=text_bytes(facts),
+        checkpoint=max(_saving(facts, resolved) for resolved in arms),
     )
 
 
-def _mapped_above_rows(prepared: Prepared) -> int:
+def least_bytes(facts: MemoryFacts, resolved: ResolvedPlan, saved: int) -> int:
+    """What a run of this arm alone holds at the least beside the base, where freed memory goes back at once.
+
+    Raises `PlanError` for a selector of what is watched that matches nothing.
+    """
+    measures = facts.recipe.measures
+    watched = watched_bytes(resolved, measures.watch) if measures.weight_change_every else 0
+    turns = (
+        step_bytes(facts, resolved, saved, holes=False),
+        evaluation_bytes(facts),
+        text_bytes(facts),
+        _saving(facts, resolved),
+    )
+    return _standing(facts, resolved) + watched + max(turns)
+
+
+def _mapped_above_rows(facts: MemoryFacts) -> int:
     """Pages of the untouched model that an evaluation uses which begins from the lowest rows."""
-    lowest = min(arm.resolved.prefix_layers for arm in prepared.arms.values())
-    _, stack = decoder_stack(prepared.model)
+    lowest = min(resolved.prefix_layers for resolved in facts.arms.values())
+    _, stack = decoder_stack(facts.model)
     below = {id(own) for layer in stack[:lowest] for own in layer.parameters()}
-    return mapped_bytes(own for own in prepared.model.parameters() if id(own) not in below)
+    return mapped_bytes(own for own in facts.model.parameters() if id(own) not in below)
 
 
-def evaluation_bytes(prepared: Prepared) -> int:
+def evaluation_bytes(facts: MemoryFacts) -> int:
     """What a forward pass over the windows of an evaluation holds, without gradients."""
-    length = prepared.recipe.windows.length
-    tokens = min(max(length, MOST_TOKENS // length * length), length * prepared.corpus.held_out_windows)
-    config = prepared.model.config.get_text_config()
+    length = facts.recipe.windows.length
+    tokens = min(max(length, MOST_TOKENS // length * length), length * facts.held_out_windows)
+    config = facts.model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     layer: int = FP32_BYTES * tokens * (HIDDEN_COPIES * config.hidden_size + INNER_COPIES * inner)
-    logits = FP32_BYTES * min(CHUNK_VALUES, tokens * vocabulary_of(prepared))
-    return layer + LOGIT_COPIES * logits + cast_bytes(prepared)
+    logits = FP32_BYTES * min(CHUNK_VALUES, tokens * vocabulary_of(facts.model))
+    return layer + LOGIT_COPIES * logits + cast_bytes(facts)
 
 
-def text_bytes(prepared: Prepared) -> int:
+def text_bytes(facts: MemoryFacts) -> int:
     """Keys and values of the prompts that go on at once, and the noise of one token of each."""
-    sampling = prepared.recipe.measures.sampling
+    sampling = facts.recipe.measures.sampling
     if not sampling.prompts:
         return 0
-    config = prepared.model.config.get_text_config()
+    config = facts.model.config.get_text_config()
     heads = config.num_attention_heads
     width = (getattr(config, "head_dim", None) or config.hidden_size // heads) * (
         getattr(config, "num_key_value_heads", None) or heads
     )
     prompts = min(sampling.prompts, prompts_at_once(sampling.prompt_tokens, sampling.new_tokens))
     tokens = prompts * (sampling.prompt_tokens + sampling.new_tokens)
-    value_bytes = BF16_BYTES if prepared.precision == "bf16" else FP32_BYTES
+    value_bytes = BF16_BYTES if facts.precision == "bf16" else FP32_BYTES
     cache: int = GROWING_CACHE * 2 * config.num_hidden_layers * width * tokens * value_bytes
-    noise = 4 * 8 * prompts * vocabulary_of(prepared)
-    return cache + noise + cast_bytes(prepared)
+    noise = 4 * 8 * prompts * vocabulary_of(facts.model)
+    return cache + noise + cast_bytes(facts)
 
 
-def _standing(prepared: Prepared, arm: PlannedArm) -> int:
+def _standing(facts: MemoryFacts, resolved: ResolvedPlan) -> int:
     """What an arm holds between two steps beside the base: its own weights, and moments."""
-    resolved = arm.resolved
-    if prepared.recipe.training.engine == "fast":
+    if facts.recipe.training.engine == "fast":
         ever = frozenset().union(*(phase.trained for phase in resolved.phases))
         own = FP32_BYTES * sum(portion.values for portion in resolved.portions if portion.name in ever)
     else:
         own = FP32_BYTES * resolved.map.values
     adapters = FP32_BYTES * resolved.trained_values if resolved.lora is not None else 0
-    return own + adapters + moments_bytes(prepared.recipe.training, trained_values(resolved))
+    return own + adapters + moments_bytes(facts.recipe.training, trained_values(resolved))
 
 
-def _converted(prepared: Prepared) -> int:
+def _converted(facts: MemoryFacts) -> int:
     """Frozen matrices that are held once more, in the precision of their use, by all arms together."""
-    return max((held_bytes(prepared, arm.resolved) for arm in prepared.arms.values()), default=0)
+    return max((held_bytes(facts, resolved) for resolved in facts.arms.values()), default=0)
 
 
-def _saving(prepared: Prepared, arm: PlannedArm) -> int:
-    trained = trained_parameters(arm.resolved)
-    written = [portion.values for portion in arm.resolved.portions if portion.parameter in trained]
+def _saving(facts: MemoryFacts, resolved: ResolvedPlan) -> int:
+    trained = trained_parameters(resolved)
+    written = [portion.values for portion in resolved.portions if portion.parameter in trained]
     largest = FP32_BYTES * max(written, default=0)
-    return SAVED_COPIES * min(checkpoint_bytes(prepared.recipe.training, arm.resolved), SHARD_BYTES + largest)
+    return SAVED_COPIES * min(checkpoint_bytes(facts.recipe.training, resolved), SHARD_BYTES + largest)

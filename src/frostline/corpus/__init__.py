@@ -7,6 +7,7 @@ from frostline.corpus.corpus import Corpus, open_corpus, remarks_on
 from frostline.corpus.frequency import FREQUENCY_CLASSES
 from frostline.corpus.order import below, raw_numbers
 from frostline.corpus.preview import LINE_END, CorpusPreview, ShownWindow, Stretch, preview
+from frostline.corpus.read import is_running_text
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.corpus.windows import NOT_COUNTED
 
@@ -22,6 +23,7 @@ __all__ = [
     "beginning_of",
     "below",
     "check_corpus",
+    "is_running_text",
     "open_corpus",
     "preview",
     "raw_numbers",

@@ -104,6 +104,21 @@ def open_source(settings: CorpusSettings, cache: Path, progress: Progress | None
     return source
 
 
+def is_running_text(settings: CorpusSettings) -> bool:
+    """Whether the text is certainly cut into whole windows, by what the recipe says: of a table that shows in its rows.
+
+    Nothing is read; a folder's files are not looked at.
+    """
+    if settings.source == EMBEDDED or settings.format == "text":
+        return True
+    is_elsewhere = settings.source.startswith((HUB_PREFIX, "https://"))
+    return settings.format == "auto" and not is_elsewhere and _is_text_file(settings.place.path_of(settings.source))
+
+
+def _is_text_file(path: Path) -> bool:
+    return path.is_file() and format_of(path) == "text"
+
+
 def check_sha256(settings: CorpusSettings, found: str) -> None:
     """Raise `CorpusError` if the recipe expects another content."""
     if settings.sha256 is not None and found != settings.sha256.strip().lower():

@@ -207,7 +207,8 @@ def _stored_rows(prepared: Prepared, arms: list[ArmEstimate], costs: Mapping[str
 def _what_was_timed(prepared: Prepared, small: SmallPasses | None, batch: Batch, reading: float) -> str:
     if small is None:
         return "Put together from passes of the model cut down to a few layers."
-    rows = "" if small.rows is None else f", with {small.rows:,} of the {vocabulary_of(prepared):,} rows of its head,"
+    of_all = f"{vocabulary_of(prepared.model):,}"
+    rows = "" if small.rows is None else f", with {small.rows:,} of the {of_all} rows of its head,"
     return (
         f"Put together from passes of one and two layers{rows} over {small.tokens:,} of the {batch.input_ids.size:,} "
         f"positions of a pass, and updates of {UPDATED_VALUES / 1e6:.0f} M weights. The file is read at "
@@ -249,7 +250,7 @@ def _arm(
     saving = None
     if name != recipe.baseline_arm and baseline is not None:
         saving = 1 - step_seconds / (training.accumulation * baseline.pass_seconds + baseline.optimizer_seconds)
-    trained = trained_values(resolved)
+    trained, facts = trained_values(resolved), prepared.memory_facts
     return ArmEstimate(
         arm=name,
         plan=planned.plan.text,
@@ -260,8 +261,8 @@ def _arm(
         saving=saving,
         ceiling=cost.ceiling,
         ceiling_cached=cost.ceiling_cached,
-        peak_bytes=base + tensor_bytes(prepared, resolved, own.saved_bytes),
-        mapped_bytes=mapped_weight_bytes(prepared, resolved),
+        peak_bytes=base + tensor_bytes(facts, resolved, own.saved_bytes),
+        mapped_bytes=mapped_weight_bytes(facts, resolved),
         optimizer_bytes=moments_bytes(training, trained),
         saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
     )
@@ -274,7 +275,7 @@ def _run_memory(
 
     And the same without pages of files, which the system may take back.
     """
-    run = run_bytes(prepared, {name: own.saved_bytes for name, own in parts.items()}, rows)
+    run = run_bytes(prepared.memory_facts, {name: own.saved_bytes for name, own in parts.items()}, rows)
     if not prepared.recipe.measures.memory:
         return base + run.total, base + run.resident
     together, alone = base + run.base + run.mapped, base + run.base

@@ -56,7 +56,7 @@ def head_cost(prepared: Prepared, name: str | None, rows: int | None) -> HeadCos
         with torch.no_grad():
             torch.nn.functional.linear(hidden, matrix)
 
-    more = (vocabulary_of(prepared) - rows) / len(some)
+    more = (vocabulary_of(prepared.model) - rows) / len(some)
     copied = some.dtype != dtype or trains
     once = _least_seconds(lambda: some.to(dtype, copy=True), prepared.device) if copied else 0.0
     found = HeadCost(

@@ -128,12 +128,12 @@ def small_passes(prepared: Prepared, batch: Batch, free_bytes: int) -> SmallPass
     layer = max(sum(value.numel() for value in own.parameters()) for own in stack)
     rows = FEW_ROWS if has_large_vocabulary(prepared.model) else None
     width = prepared.model.config.get_text_config().hidden_size
-    head = vocabulary_of(prepared) * width
+    head = vocabulary_of(prepared.model) * width
     whole_flop = 6.0 * batch.input_ids.size * (2 * layer + head)
     whole_bytes = TRAINED_BYTES * (2 * layer + head)
     if whole_flop <= LARGEST_PASS_FLOP[kind] and whole_bytes <= min(LARGEST_CUT_BYTES, free_bytes):
         return None
-    left = 2 * layer + width * (vocabulary_of(prepared) if rows is None else rows)
+    left = 2 * layer + width * (vocabulary_of(prepared.model) if rows is None else rows)
     tokens = max(FEWEST_TOKENS, int(SMALL_PASS_FLOP[kind] / (6.0 * left)))
     return SmallPasses(min(tokens, batch.input_ids.size), rows)
 

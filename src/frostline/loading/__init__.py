@@ -5,6 +5,7 @@ from frostline.loading.embedded_model import needs_conversion
 from frostline.loading.files_in_use import FilesInUse, files_of
 from frostline.loading.first_step import require_step
 from frostline.loading.pretrained import (
+    as_filed_without_memory,
     commit_of,
     context_length,
     in_place_bytes,
@@ -21,6 +22,7 @@ from frostline.loading.proof import embedding_rows
 
 __all__ = [
     "FilesInUse",
+    "as_filed_without_memory",
     "commit_of",
     "context_length",
     "embedding_rows",

@@ -80,6 +80,14 @@ def use_as_filed(model: PreTrainedModel, precision: str) -> bool:
             return False
 
 
+def name_types(model: PreTrainedModel, stored: StoredTensors) -> None:
+    """Give the matrices of `model`, which has no memory, the types in which they will be loaded from `stored`."""
+    patterns = _types_of_matrices(model, stored)
+    for name, parameter in model.named_parameters():
+        if (found := patterns.get(f"^{re.escape(name)}$")) is not None:
+            parameter.data = parameter.data.to(found)
+
+
 def _types_of_matrices(model: PreTrainedModel, stored: StoredTensors) -> dict[str, torch.dtype]:
     """Types by patterns of names, as the loader wants them, of the matrices of `model` that are 16-bit in the file.
 

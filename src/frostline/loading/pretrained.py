@@ -6,6 +6,7 @@ compared with the files, and the model proves that it is causal.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +28,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from frostline.engine import cast_up_in_use, set_dropout, set_randomness
 from frostline.errors import ModelError
 from frostline.hub import hub_if_reachable
-from frostline.loading.as_filed import matrices_as_filed, use_as_filed
+from frostline.loading.as_filed import matrices_as_filed, name_types, use_as_filed
 from frostline.loading.boundary import SOURCE_KEY, loading
 from frostline.loading.embedded_model import EMBEDDED_NAME, embedded_folder, quieten_transformers
 from frostline.loading.files_in_use import files_of, hold_open, remember_files
@@ -180,6 +181,17 @@ def model_without_memory(settings: ModelSettings, cache: Path) -> PreTrainedMode
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"'{settings.source}' is not a causal language model of transformers.").at(*SOURCE_KEY)
     return model
+
+
+def as_filed_without_memory(model: PreTrainedModel, settings: ModelSettings, cache: Path) -> PreTrainedModel:
+    """A copy of `model`, which has no memory, its matrices of the types that the model's files have.
+
+    Only headers are read. What lies on the hub is not fetched for it: then all is taken for fp32. Raises `ModelError`.
+    """
+    source, typed = model_location(settings, cache), copy.deepcopy(model)
+    if Path(source).is_dir():
+        name_types(typed, stored_tensors(Path(source), settings.source))
+    return typed
 
 
 def in_place_bytes(model: PreTrainedModel) -> int:
