@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from frostline.arms import PlannedArm, Prepared, foresee
+from frostline.arms.fill import windows_to_fill
 from frostline.engine import RECORD_BYTES, PrefixTrial
 from frostline.forecast import bottom
 from frostline.forecast.bottom import NOTHING_FILLED, PrefixCost, fill_estimate, prefix_cost, read_rate
@@ -130,6 +131,14 @@ def test_a_fill_reads_the_layers_once_and_computes_every_window(
     assert found.passing_bytes == windows * row * 2
     one_layer = fill_estimate(prepared, {"low": PrefixCost(0.5, 2.0, 1024)}, 10, 1e6)
     assert one_layer.passing_bytes == 0  # nothing stands between two layers
+
+
+def test_a_fill_has_the_windows_of_a_race_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = ("training.prefix_cache.fill=always", "retention=none", "training.learning_rate=best", "training.steps=3")
+    prepared = foreseen(tmp_path, *changed)
+    assert prepared.corpus.race_windows
+    found = fill_estimate(prepared, {"high": PrefixCost(2.0, 8.0, 1024)}, 3, 1e6)
+    assert found.windows == len(windows_to_fill(prepared))
 
 
 def test_where_rows_come_as_they_are_asked_for_nothing_is_filled(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from frostline.arms import Prepared, evaluated_windows, fewer_tokens, make_arm, tokens_of_a_step
+from frostline.arms import Prepared, evaluated_windows, fewer_tokens, make_arm, tokens_of_a_step, trial_training
 from frostline.engine import RECORD_BYTES, PrefixTrial, measured_rates, synchronize
 from frostline.forecast.cut import cut_prepared
 from frostline.forecast.small_passes import FEWER, SmallPasses
@@ -111,9 +111,12 @@ def fill_estimate(prepared: Prepared, costs: dict[str, PrefixCost | None], steps
     if not prepared.fills_rows or not arms:
         return NOTHING_FILLED
     recipe = prepared.recipe
-    visits = steps * len(recipe.seeds) * tokens_of_a_step(recipe) // recipe.windows.length
+    # A race reads as a replicate of its own would, in its longest trial; and is judged on windows of its own.
+    trials = [trial_training(recipe.training.of_steps(steps), arm.resolved).steps for arm in arms.values() if arm.raced]
+    read_steps = steps * len(recipe.seeds) + max(trials, default=0)
+    visits = read_steps * tokens_of_a_step(recipe) // recipe.windows.length
     training = visits if recipe.windows.order == "random" else min(visits, prepared.corpus.windows)
-    windows = training + evaluated_windows(prepared)
+    windows = training + evaluated_windows(prepared) + (prepared.corpus.race_windows if trials else 0)
     depths = sorted({arm.resolved.prefix_layers for arm in arms.values()})
     deepest = max(arms.values(), key=lambda arm: arm.resolved.prefix_layers)
     cost = costs[deepest.name]
