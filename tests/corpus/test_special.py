@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from frostline.corpus.special import Markers, text_ids
+from frostline.corpus.special import Markers, cut_texts, ids_of
 from tests.builders.chats import WORDS, applied, twice, windows_of, write_conversations
 from tests.builders.corpora import open_small
 
@@ -19,6 +19,10 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 TEXT = [" ".join(WORDS * 4), "<|im_end|> </s> assistant user \n abcdefghijklmnopqrstuvwxyz <s> unk | _ /"]
+
+
+def text_ids(markers: Markers, texts: list[str]) -> list[list[int]]:
+    return [ids_of(cut) for cut in cut_texts(markers, texts)]
 
 
 def byte_pairs() -> Tokenizer:

@@ -20,7 +20,7 @@ from tokenizers.normalizers import Lowercase
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from frostline.corpus import open_corpus, text_batches, tokenise
-from frostline.corpus.special import Markers, text_ids
+from frostline.corpus.special import Cut, Markers, cut_texts
 from frostline.corpus.tokenise import tokenizer_sha256
 from frostline.errors import CacheError, CorpusError
 from frostline.recipe import WindowSettings
@@ -42,13 +42,13 @@ from tests.builders.tokenizers import (
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of texts of each call of any tokenizer."""
     counted: list[int] = []
-    original = text_ids
+    original = cut_texts
 
-    def count(markers: Markers, texts: list[str], separator: str | None = None) -> list[list[int]]:
+    def count(markers: Markers, texts: list[str], separator: str | None = None) -> list[Cut]:
         counted.append(len(texts))
         return original(markers, texts, separator)
 
-    monkeypatch.setattr(text_batches, "text_ids", count)
+    monkeypatch.setattr(text_batches, "cut_texts", count)
     return counted
 
 

@@ -160,20 +160,29 @@ class Markers:
         return renamed
 
 
-def text_ids(markers: Markers, texts: Sequence[str], separator: str | None = None) -> list[list[int]]:
-    """Token ids of each of `texts`, running text in which special tokens are text; without beginning of text.
+Cut = Encoding | list[int]
+"""A text cut into tokens. Making Python's list of an `Encoding` takes Python's lock, and can be left for later."""
+
+
+def cut_texts(markers: Markers, texts: Sequence[str], separator: str | None = None) -> list[Cut]:
+    """Each of `texts` as tokens, running text in which special tokens are text; without beginning of text.
 
     `separator`: the one that is a marker, as it stands between documents.
     """
-    ids = _plain_ids(markers.tokenizer, texts)
+    found = _cut_plainly(markers.tokenizer, texts)
     for place, text in enumerate(texts):
         if markers.found_in(text):
-            ids[place] = markers.encode_text(text, separator).ids
-    return ids
+            found[place] = markers.encode_text(text, separator)
+    return found
 
 
-def _plain_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each of `texts`, what spells a marker taken for one."""
+def ids_of(cut: Cut) -> list[int]:
+    """Token ids of a text."""
+    return cut.ids if isinstance(cut, Encoding) else cut
+
+
+def _cut_plainly(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Cut]:
+    """Each of `texts` as tokens, what spells a marker taken for one."""
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
     kind = type(tokenizer)
@@ -187,13 +196,12 @@ def _plain_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list
             return_token_type_ids=False,
             verbose=False,
         )
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+        return list(encoded["input_ids"])
     # What the call above comes to, without offsets and the like, which take half as long again.
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
-    return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return list(backend.encode_batch_fast(list(texts), add_special_tokens=False))
 
 
 def separator_of_documents(tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -1,7 +1,7 @@
 """How are all cores kept at work while a text becomes tokens? Many blocks at a time, the next ones while some are kept.
 
-The tokenizer cuts the blocks of a batch side by side, without Python's lock; meanwhile the next batch is read and the
-one before is written. Each block is cut alone, so that batches of any size give the same tokens.
+The tokenizer cuts the blocks of a batch side by side, without Python's lock; meanwhile the next batch is read, and the
+one before made into lists and written. Each block is cut alone, so that batches of any size give the same tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from frostline.corpus.blocks import BLOCK_CHARACTERS
 from frostline.corpus.read import Block
-from frostline.corpus.special import Markers, text_ids
+from frostline.corpus.special import Cut, Markers, cut_texts, ids_of
 from frostline.system import usable_cores
 
 BLOCKS_OF_A_CORE = 2
@@ -26,14 +26,14 @@ Tokenised = tuple[list[Block], list[list[int]]]
 def in_batches(read: Iterator[Block], markers: Markers, separator: str | None) -> Iterator[Tokenised]:
     """The blocks of `read` with their tokens, on all cores; a batch ahead of what is asked for."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer") as worker:
-        under_way: tuple[list[Block], Future[list[list[int]]]] | None = None
+        under_way: tuple[list[Block], Future[list[Cut]]] | None = None
         for blocks in _batches(read, usable_cores()):
-            ids = worker.submit(_ids_of, markers, blocks, separator)
+            cut = worker.submit(_cut, markers, blocks, separator)
             if under_way is not None:
-                yield under_way[0], under_way[1].result()
-            under_way = blocks, ids
+                yield under_way[0], [ids_of(one) for one in under_way[1].result()]
+            under_way = blocks, cut
         if under_way is not None:
-            yield under_way[0], under_way[1].result()
+            yield under_way[0], [ids_of(one) for one in under_way[1].result()]
 
 
 def one_by_one(read: Iterator[Block], markers: Markers, separator: str | None) -> Iterator[Tokenised]:
@@ -42,11 +42,11 @@ def one_by_one(read: Iterator[Block], markers: Markers, separator: str | None) -
     Whoever stops in between has read what was needed, and the same anywhere.
     """
     for blocks in _batches(read, 1):
-        yield blocks, _ids_of(markers, blocks, separator)
+        yield blocks, [ids_of(one) for one in _cut(markers, blocks, separator)]
 
 
-def _ids_of(markers: Markers, blocks: list[Block], separator: str | None) -> list[list[int]]:
-    return text_ids(markers, [block.text for block in blocks], separator)
+def _cut(markers: Markers, blocks: list[Block], separator: str | None) -> list[Cut]:
+    return cut_texts(markers, [block.text for block in blocks], separator)
 
 
 def _batches(read: Iterator[Block], cores: int) -> Iterator[list[Block]]:
