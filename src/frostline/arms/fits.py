@@ -9,6 +9,7 @@ device), at its least. Where names alone do not tell what a plan trains, nothing
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ FAR_BELOW = 0.25
 """Share of the free memory below which a rough bound is enough of an answer."""
 CERTAIN = 0.85
 """Share of a count that is certain: it comes within 15 % of the measured peak (`bench/estimate.py`)."""
-SETTINGS = (
+SETTINGS: tuple[tuple[str, Mapping[str, object]], ...] = (
     ("training.checkpointing=true", {"checkpointing": True}),
     ("training.batch=1 and more training.accumulation", {"batch": 1}),
     (
@@ -60,7 +61,7 @@ class _Asked:
     device: torch.device
     precision: str
 
-    def with_training(self, changed: dict[str, object]) -> _Asked:
+    def with_training(self, changed: Mapping[str, object]) -> _Asked:
         training = self.recipe.training.model_copy(update=changed)
         return replace(self, recipe=self.recipe.model_copy(update={"training": training}))
 
@@ -121,24 +122,31 @@ def _at_most(recipe: Recipe, model: PreTrainedModel) -> int:
     width = 160 * config.hidden_size + 16 * (getattr(config, "num_attention_heads", None) or 1) * length
     vocabulary: int = config.vocab_size
     weights = sum(value.numel() for value in model.parameters())
-    return 32 * weights + windows * length * (config.num_hidden_layers * width + 64 * vocabulary)
+    kept: int = windows * length * (config.num_hidden_layers * width + 64 * vocabulary)
+    return 32 * weights + kept
+
+
+def arm_bytes(recipe: Recipe, resolved: ResolvedPlan) -> int:
+    """What an arm holds at the least, alone, whatever its steps are."""
+    trained = trained_values(resolved)
+    own = TRAINED_BYTES * trained + moments_bytes(recipe.training, trained)
+    if recipe.measures.weight_change_every:
+        with suppress(PlanError):  # of a wrong selector it is told once the model is loaded
+            own += watched_bytes(resolved, recipe.measures.watch)
+    if recipe.training.engine == "fast":
+        return own
+    return own + FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
 
 
 def _need(asked: _Asked, resolved: ResolvedPlan) -> _Need:
-    recipe = asked.recipe
-    training, trained = recipe.training, trained_values(resolved)
-    own = TRAINED_BYTES * trained + moments_bytes(training, trained)
-    if training.engine != "fast":
-        own += FP32_BYTES * max(0, resolved.map.values - trained)  # a copy of the whole model
+    recipe, training, own = asked.recipe, asked.recipe.training, arm_bytes(asked.recipe, resolved)
     facts = MemoryFacts(
         recipe, asked.filed, {"arm": resolved}, asked.device, asked.precision, "one-by-one", True, held_out_windows=1
     )
     saved = 0
     if is_running_text(recipe.corpus):
         saved = saved_without_memory(asked.model, resolved, training, recipe.windows.length, asked.precision)
-    with suppress(PlanError):  # of a wrong selector it is told once the model is loaded
-        if recipe.measures.weight_change_every:
-            own += watched_bytes(resolved, recipe.measures.watch)
+    with suppress(PlanError):  # as above
         return _Need(own, max(own, least_bytes(facts, resolved, saved)))
     return _Need(own, own)
 
@@ -156,19 +164,23 @@ def _way_out(asked: _Asked, arm: ArmSettings, free: int) -> str:
     for said, changed in SETTINGS:
         if _fits(asked.with_training(changed), arm, free) and asked.model.supports_gradient_checkpointing:
             return f"Use {said}."
-    for said, changed in (("", {}), (f" with {SETTINGS[-1][0]}", SETTINGS[-1][1])):
-        fewer = asked.with_training(changed)
+    said, changed = SETTINGS[-1]
+    for told, fewer in (("", asked), (f" with {said}", asked.with_training(changed))):
         # Fewer layers take less: the first number that does not fit stands after all that do.
         layers = bisect.bisect_left(
-            range(1, asked.map.layers), True, key=lambda count: not _fits(fewer, _top(count), free)
+            range(1, asked.map.layers), True, key=lambda count: not _fits(fewer, _of_top_layers(count), free)
         )
         if layers:
-            return f"Train less, such as '{_top(layers).train[0]}'{said}, or use a machine with more memory."
+            return f"Train less, such as '{_top(layers)}'{told}, or use a machine with more memory."
     return "Train less, such as attention alone or an adapter (lora), or use a smaller model."
 
 
-def _top(layers: int) -> ArmSettings:
-    return ArmSettings(train=(f"all@-{layers}:",))
+def _top(layers: int) -> str:
+    return f"all@-{layers}:"
+
+
+def _of_top_layers(layers: int) -> ArmSettings:
+    return ArmSettings(train=(_top(layers),))
 
 
 def _fits(asked: _Asked, arm: ArmSettings, free: int) -> bool:

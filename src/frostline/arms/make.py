@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from frostline.arms.fits import free_bytes, least_bytes
+from frostline.arms.fits import arm_bytes, free_bytes
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.corpus import Batch
 from frostline.engine import (
@@ -63,7 +63,7 @@ def shared_parts(prepared: Prepared, cache: Path | None, *, keep_base: bool = Tr
 
 def _is_short_of_memory(prepared: Prepared) -> bool:
     """Whether the arms leave less memory than they need themselves, where the frozen layers have left it already."""
-    own = [least_bytes(prepared.recipe, arm.resolved) for arm in prepared.arms.values()]
+    own = [arm_bytes(prepared.recipe, arm.resolved) for arm in prepared.arms.values()]
     needed = sum(own) if prepared.schedule == "lock-step" else max(own, default=0)
     return prepared.fills_rows and free_bytes(prepared.device) < 2 * needed
 
