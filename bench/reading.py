@@ -26,7 +26,7 @@ from bench.tables import LETTERS
 from frostline.corpus.ngrams import found_in_training, ngram_hashes
 from frostline.corpus.read import Source, open_source
 from frostline.corpus.repeats import Documents
-from frostline.corpus.special import Markers, cut_texts
+from frostline.corpus.special import Markers, cut_texts, ids_of
 from frostline.corpus.tally import Tally
 from frostline.corpus.windows import lay_out_windows
 from frostline.loading import load_tokenizer
@@ -122,7 +122,7 @@ def _read(source: Source, markers: Markers | None, size: int) -> None:
         else:
             batch.append(block.text)
             if len(batch) == 1000:
-                cut_texts(markers, batch, None)
+                [ids_of(cut) for cut in cut_texts(markers, batch, None)]
                 batch.clear()
     documents.repeated(number)
 
