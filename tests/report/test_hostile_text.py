@@ -71,7 +71,7 @@ def test_a_drawing_keeps_only_elements_and_attributes_that_draw() -> None:
         '<path d="M0,0h1" fill="#0072b2" stroke="url(http://x)" clip-path="url(#c)"/>'
         '<clipPath id="c"><rect/></clipPath><text>a&lt;b&gt;</text></g></svg>'
     )
-    found = inline_svg(drawing, prefix="p-", title='"><script>', css_class="wide")
+    found = inline_svg(drawing, "p-", '"><script>', css_class="wide")
     assert Markup(found).elements == ["svg", "path", "clippath", "rect", "text"]
     assert "http" not in found
     assert "onclick" not in found

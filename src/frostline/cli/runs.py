@@ -102,10 +102,14 @@ def report(
     figures: Annotated[
         Path | None, typer.Option("--figures", help="Also write every figure as SVG and PNG to this folder.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Also write the numbers of every figure as CSV and parquet to this folder."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write summary.json and report.html of a run anew from its journal."""
-    written = verbs.write_report(run_folder, figures=figures)
+    written = verbs.write_report(run_folder, figures=figures, data=data)
     if as_json:
         print_json([str(path) for path in written])
     else:

@@ -12,7 +12,7 @@ from frostline.report.numbers import MISSING
 from frostline.report.opened import Run, open_run
 from frostline.report.page import SYMBOLS, alerts_of, row_facts, rules_of
 from frostline.report.plots import NothingMeasured, RunPlots
-from frostline.report.write import render_report, write_figures, write_report
+from frostline.report.write import render_report, write_data, write_figures, write_report
 
 if TYPE_CHECKING:
     from frostline.report.advice_page import write_advice
@@ -41,6 +41,7 @@ __all__ = [
     "write_advice",
     "write_blind",
     "write_corpora",
+    "write_data",
     "write_figures",
     "write_inspection",
     "write_report",

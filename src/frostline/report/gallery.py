@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import polars as pl
+
 from frostline.readable import learning_rate, plural
 from frostline.report import numbers
+from frostline.report.figure_numbers import numbers_of, table_of
 from frostline.report.figures.loss import smoothing_window
 from frostline.report.figures.parts import AnyChart
 from frostline.report.plots import NothingMeasured, RunPlots
+from frostline.report.table import Table
 from frostline.stats import ArmSummary, Estimate, RunSummary, VariantSummary
 from frostline.text import one_line
 
@@ -37,6 +41,16 @@ class Drawing:
     caption: str
     alternative: str
     charts: tuple[AnyChart, ...]
+
+    @property
+    def numbers(self) -> tuple[pl.DataFrame, ...]:
+        """What it draws."""
+        return numbers_of(self.charts[0])
+
+    @property
+    def tables(self) -> list[Table]:
+        """The same as tables for a page."""
+        return table_of(self.numbers)
 
 
 @dataclass(frozen=True)

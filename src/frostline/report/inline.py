@@ -7,7 +7,8 @@ into CSS variables, so that one drawing serves light, dark and print.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ import vl_convert
 
 from frostline.report.figures.parts import AnyChart
 from frostline.report.style import LIGHT
+from frostline.text import visible
 
 _ELEMENTS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "circle"})
 _ATTRIBUTES = frozenset(
@@ -32,6 +34,11 @@ _REFERENCE = re.compile(r"url\(#([A-Za-z0-9_-]+)\)")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|rgba?\([0-9., %]+\)|none|transparent|[a-z]+")
 _LONG_NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 _SHORTER = r"\1"
+_MARK = "graphics-symbol"
+"""The renderer's role of what stands for data; it has a label with the names and values of what it shows."""
+_OF_ONE_VALUE = frozenset({"point", "circle", "bar", "rect mark", "tick"})
+"""Kinds of marks whose label is of what they show; that of a line is of its first point."""
+_MANY_DIGITS = re.compile(r"\d+\.\d{3,}(?:[eE][-+]?\d+)?")
 
 
 def svg_of(chart: AnyChart) -> str:
@@ -46,14 +53,21 @@ def png_of(svg: str, scale: float = 2.0) -> bytes:
     return drawn
 
 
-def inline_svg(svg: str, *, prefix: str, title: str, css_class: str = "") -> str:
-    """`svg` as an element for a page, named `title` to screen readers; `prefix` keeps its ids apart from others'."""
+def inline_svg(
+    svg: str, prefix: str, title: str, *, css_class: str = "", arms: Sequence[str] = (), tells: bool = True
+) -> str:
+    """`svg` as an element for a page, named `title` to screen readers; `prefix` keeps its ids apart from others'.
+
+    A mark has the class `of-arm-N` if it is of the arm `arms[N]`. If the drawing `tells`, the values of a mark are told
+    where one points at it.
+    """
     root = ElementTree.fromstring(svg)
     width, height = root.get("width", "1"), root.get("height", "1")
     # Counted anew: the renderer's own numbers go on from drawing to drawing.
     found = [element.get("id", "") for element in root.iter() if element.get("id")]
     ids = {old: f"{prefix}{number}" for number, old in enumerate(found)}
-    inner = "".join(_element(child, ids) for child in root)
+    drawing = _Drawing(ids, tuple(arms), tells)
+    inner = "".join(_element(child, drawing) for child in root)
     view = escape(root.get("viewBox", f"0 0 {width} {height}"))
     return (
         f'<svg class="{escape(css_class)}" role="img" aria-label="{escape(title)}" viewBox="{view}" '
@@ -61,24 +75,55 @@ def inline_svg(svg: str, *, prefix: str, title: str, css_class: str = "") -> str
     )
 
 
-def _element(element: ElementTree.Element, ids: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class _Drawing:
+    ids: Mapping[str, str]
+    """Ids of the renderer, and what they are on the page."""
+    arms: tuple[str, ...]
+    tells: bool
+
+
+def _element(element: ElementTree.Element, drawing: _Drawing) -> str:
     name = element.tag.rpartition("}")[2]
     if name not in _ELEMENTS | _GRADIENT or element.get("display") == "none":
         return ""
     if name == "rect" and element.get("fill") in (LIGHT.paper, "white"):
         return ""  # the page is the background
-    inner = "".join(_element(child, ids) for child in element)
+    inner = "".join(_element(child, drawing) for child in element)
     if name in ("g", "defs") and not inner:
         return ""
     if name == "path" and (not element.get("d") or (element.get("class") == "background" and _invisible(element))):
         return ""
-    attributes = "".join(_attributes(element, name, ids))
+    attributes = "".join(_attributes(element, name, drawing.ids))
+    if element.get("role") == _MARK and name != "text":
+        label = element.get("aria-label", "")
+        if (arm := _arm_of(label, drawing.arms)) is not None:
+            attributes += f' class="of-arm-{arm}"'
+        if not drawing.tells and element.get("opacity") == "0":
+            return ""  # it was there to tell
+        if drawing.tells and element.get("aria-roledescription") in _OF_ONE_VALUE:
+            inner += f"<title>{escape(visible(_told(label)))}</title>"
     text = escape(element.text) if name in ("text", "tspan") and element.text else ""
     if not inner and not text:
         return "" if name == "text" else f"<{name}{attributes}/>"
     if name == "g" and not attributes:
         return inner
     return f"<{name}{attributes}>{text}{inner}</{name}>"
+
+
+def _arm_of(label: str, arms: Sequence[str]) -> int | None:
+    """The number of the arm that a mark is of, as its label says; None for what is of no arm."""
+    found = [number for number, arm in enumerate(arms) if f"; arm: {arm}; " in f"; {label}; "]
+    return max(found, key=lambda number: len(arms[number]), default=None)
+
+
+def _told(label: str) -> str:
+    """The values of a mark, one on a line, to four digits."""
+    return _MANY_DIGITS.sub(_to_four_digits, label).replace("; ", "\n")
+
+
+def _to_four_digits(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.4g}"
 
 
 def _attributes(element: ElementTree.Element, name: str, ids: Mapping[str, str]) -> list[str]:

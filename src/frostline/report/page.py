@@ -108,6 +108,20 @@ class Page:
     hashes: list[Fact]
     environment: list[Fact]
     commands: list[str]
+    switches: list[Fact]
+    """Name of each arm, and its colour: figures show it or not."""
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the arms, in the recipe's order."""
+        return [switch.name for switch in self.switches]
+
+    @property
+    def links(self) -> list[Fact]:
+        """Heading of each section of a run of one variant, and its anchor; the variants of another."""
+        if len(self.variants) > 1:
+            return [Fact(variant.label, f"{variant.anchor}top") for variant in self.variants]
+        return [Fact(section.heading, section.id) for section in self.variants[0].sections] if self.variants else []
 
 
 def page_of(run: Run) -> Page:
@@ -120,12 +134,13 @@ def page_of(run: Run) -> Page:
         drawn = gallery.draw(gallery.OVERVIEW, run.plot, summary.variants[0], (WIDE, NARROW))
         overview = drawn if isinstance(drawn, Drawing) else None
     arms = tuple(summary.variants[0].arms) if summary.variants else ()
+    style = Style(arms, summary.baseline)
     return Page(
         run=summary,
         facts=_facts(summary),
         alerts=alerts_of(summary),
         rules=rules_of(summary),
-        claims=_claims(summary, Style(arms, summary.baseline)),
+        claims=_claims(summary, style),
         overview=overview,
         variants=variants,
         recipe=_recipe(run),
@@ -133,9 +148,10 @@ def page_of(run: Run) -> Page:
         environment=[Fact(name, value) for name, value in summary.environment.items()],
         commands=[
             f"frostline run {RECIPE_FILE}",
-            "frostline report RUN --figures figures",
+            "frostline report RUN --figures figures --data data",
             "frostline show RUN --json",
         ],
+        switches=[Fact(arm, style.colour_name(arm)) for arm in arms],
     )
 
 

@@ -26,7 +26,7 @@ class PlainFigure:
     @property
     def drawn(self) -> Markup:
         """The figure as SVG: written by `inline_svg` from its allow-list, all text escaped."""
-        return Markup(inline_svg(svg_of(self.chart), prefix=f"{self.name}-", title=self.alternative, css_class="only"))
+        return Markup(inline_svg(svg_of(self.chart), f"{self.name}-", self.alternative, css_class="only"))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,18 @@ and renamed, so that a reader never meets half a report.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from frostline.errors import RunFolderError
 from frostline.report import gallery, page
+from frostline.report.figure_numbers import csv_of, parquet_of
 from frostline.report.gallery import Drawing
 from frostline.report.inline import inline_svg, png_of, svg_of
 from frostline.report.opened import Run, open_run
@@ -49,6 +53,33 @@ def write_figures(run_folder: Path, target: Path) -> list[Path]:
     return written
 
 
+def write_data(run_folder: Path, target: Path) -> list[Path]:
+    """Write the numbers of every figure that the run has data for as CSV and parquet into `target`; returns the files.
+
+    They are named as the figures are, a second table of a figure `NAME-2`, and `figures.csv` says what each holds. With
+    several variants each has a folder of its own, `variant-1` and so on. Raises `RunFolderError`.
+    """
+    run = open_run(run_folder)
+    variants = run.summary.variants
+    listed: list[dict[str, object]] = []
+    written = []
+    for index, variant in enumerate(variants):
+        folder = f"variant-{index + 1}/" if len(variants) > 1 else ""
+        kinds = (gallery.FIRST, *gallery.FIGURES, *((gallery.OVERVIEW,) if len(variants) > 1 and index == 0 else ()))
+        for kind in kinds:
+            drawn = gallery.draw(kind, run.plot, variant, (WIDE,))
+            for number, frame in enumerate(drawn.numbers if isinstance(drawn, Drawing) else ()):
+                name = f"{'' if kind is gallery.OVERVIEW else folder}{kind.name}{f'-{number + 1}' if number else ''}"
+                for suffix, content in ((".csv", csv_of(frame)), (".parquet", parquet_of(frame))):
+                    written.append(target / f"{name}{suffix}")
+                    write_file(written[-1], content)
+                told = {"file": name, "figure": kind.title, "variant": variant.variant, "rows": frame.height}
+                listed.append({**told, "columns": " ".join(frame.columns)})
+    written.append(target / "figures.csv")
+    write_file(written[-1], csv_of(pl.DataFrame(listed)))
+    return written
+
+
 def write_page(target: Path, plain: PlainPage) -> Path:
     """Write `plain` to the file `target` and return it. Raises `RunFolderError`."""
     write_file(target, render_page(plain).encode("utf-8"))
@@ -62,11 +93,8 @@ def render_page(plain: PlainPage) -> str:
 
 def render_report(run_folder: Path) -> str:
     """The report of `run_folder` as HTML text. Raises `RunFolderError` where it is no run."""
-    template = template_of("report.html.j2")
-    return (
-        template.render(page=page.page_of(open_run(run_folder)), css=page_style(), inline=_inline, page_module=page)
-        + "\n"
-    )
+    template, found = template_of("report.html.j2"), page.page_of(open_run(run_folder))
+    return template.render(page=found, css=page_style(), inline=partial(_inline, found.arms), page_module=page) + "\n"
 
 
 def template_of(name: str) -> Template:
@@ -87,13 +115,14 @@ def _finalize(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _inline(drawing: Drawing, anchor: str) -> Markup:
+def _inline(arms: Sequence[str], drawing: Drawing, anchor: str) -> Markup:
     """The wide and the narrow drawing, of which the style sheet shows the one that fits; or the only one."""
     drawn = []
     classes = ("wide", "narrow") if len(drawing.charts) == 2 else ("only",)
     for chart, css_class in zip(drawing.charts, classes, strict=True):
-        prefix = f"{anchor}{drawing.kind.name}-{css_class}-"
-        drawn.append(inline_svg(svg_of(chart), prefix=prefix, title=drawing.alternative, css_class=css_class))
+        prefix, tells = f"{anchor}{drawing.kind.name}-{css_class}-", css_class != "narrow"  # nothing points on a phone
+        svg = svg_of(chart)
+        drawn.append(inline_svg(svg, prefix, drawing.alternative, css_class=css_class, arms=arms, tells=tells))
     return Markup("".join(drawn))  # written by inline_svg from its allow-list, all text escaped
 
 

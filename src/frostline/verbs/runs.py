@@ -151,11 +151,17 @@ def verify(
         return verify_run(Path(folder), work.cache, say=say, render_report=render_report, trusted_code=trusted_code)
 
 
-def write_report(folder: str | PathLike[str], *, figures: str | PathLike[str] | None = None) -> list[Path]:
+def write_report(
+    folder: str | PathLike[str],
+    *,
+    figures: str | PathLike[str] | None = None,
+    data: str | PathLike[str] | None = None,
+) -> list[Path]:
     """Write `summary.json` and `report.html` of the run in `folder` anew from its journal.
 
     A summary that earlier rules judged is kept, and the report says by whose rules; moved away, it is judged anew.
-    With `figures`, a folder, also every figure as SVG and PNG. Paths of the report and of the figures come back.
+    With `figures`, a folder, also every figure as SVG and PNG; with `data`, a folder, the numbers of every figure as
+    CSV and parquet. Paths of what was written come back.
     """
     from frostline import report
     from frostline.stats import RULES, judged_by, write_summary
@@ -163,7 +169,11 @@ def write_report(folder: str | PathLike[str], *, figures: str | PathLike[str] | 
     if judged_by(Path(folder)) in ("", RULES):
         write_summary(Path(folder))
     written = [report.write_report(Path(folder))]
-    return written if figures is None else written + report.write_figures(Path(folder), Path(figures))
+    if figures is not None:
+        written += report.write_figures(Path(folder), Path(figures))
+    if data is not None:
+        written += report.write_data(Path(folder), Path(data))
+    return written
 
 
 def blind(

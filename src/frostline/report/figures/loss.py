@@ -19,6 +19,7 @@ from frostline.report.figures.parts import (
     side_by_side,
     stacked,
     thinned,
+    told_on_hover,
 )
 from frostline.report.style import STEP_RAMP, WIDE, Style
 
@@ -161,6 +162,7 @@ def _mean_and_band(mean: pl.DataFrame, up: alt.Scale, title: str, across: alt.X,
     return [
         banded.encode(x=across, y=low, y2="high:Q", color=colour),
         line.encode(x=across, y=middle, color=colour),
+        told_on_hover(mean.select("arm", "step", "mean")).encode(x=across, y=middle, color=colour),
     ]
 
 

@@ -16,6 +16,8 @@ from frostline.report.style import SMALL_TEXT_SIZE, Style
 AnyChart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.FacetChart
 MOST_ROWS = 600
 """Steps drawn of one line at most: more cannot be told apart at this size."""
+MOST_TOLD = 48
+"""Steps of one line, at most, whose values are told where one points at them."""
 
 
 def data_of(frame: pl.DataFrame) -> pl.DataFrame:
@@ -73,6 +75,13 @@ def thinned(frame: pl.DataFrame, most: int = MOST_ROWS) -> pl.DataFrame:
     stride = -(-len(steps) // most)
     kept = pl.concat([steps.gather_every(stride), steps.tail(1)]).unique()
     return frame.filter(pl.col("step").is_in(kept.to_list()))
+
+
+def told_on_hover(frame: pl.DataFrame, most: int = MOST_TOLD) -> alt.Chart:
+    """Points of a line that are not seen: a page tells the values of the one that is pointed at."""
+    points = thinned(data_of(frame).drop_nulls(), most)
+    unseen: alt.Chart = alt.Chart(alt.InlineData(values=points.to_dicts())).mark_circle(size=140, opacity=0, clip=True)
+    return unseen
 
 
 def domain_of(values: Sequence[float | None], *, reach: Sequence[float | None] = (), zero: bool = False) -> list[float]:

@@ -16,6 +16,7 @@ from frostline.report.figures.parts import (
     side_by_side,
     stacked,
     thinned,
+    told_on_hover,
 )
 from frostline.report.style import WIDE, Style
 
@@ -117,6 +118,7 @@ def gradient_chart(losses: pl.DataFrame, limit: float | None, style: Style, widt
         .mark_line(strokeWidth=0.8, opacity=0.22)
         .encode(x=across, y=up, color=colour, detail="seed:N"),
         alt.Chart(data_of(mean)).mark_line(strokeWidth=2).encode(x=across, y=up, color=colour),
+        told_on_hover(mean).encode(x=across, y=up, color=colour),
     ]
     if limit is not None:
         layers.append(reference_rule([{"gradient_norm": limit}], style).encode(y=up))

@@ -13,6 +13,7 @@ from frostline.report.figures.parts import (
     side_by_side,
     stacked,
     thinned,
+    told_on_hover,
 )
 from frostline.report.style import WIDE, Style
 
@@ -49,9 +50,11 @@ def weight_change_chart(changes: pl.DataFrame, noise: pl.DataFrame, style: Style
             alt.Chart(data_of(thinned(frame.filter(pl.col("role") == role).sort("arm", "step"), 300)))
             .mark_line(strokeWidth=thick, strokeDash=dash, clip=True)
             .encode(x=across, y=vertical, color=colour)
-            for frame, thick, dash in ((mean, 1.8, [1, 0]), (noise, 1.2, [4, 3]))
+            for frame, thick, dash in ((mean, 1.8, [1, 0]), (noise.with_columns(of=pl.lit("noise")), 1.2, [4, 3]))
             if not frame.filter(pl.col("role") == role).is_empty()
         ]
+        moved = mean.filter(pl.col("role") == role).select("arm", "step", "change")
+        drawn.append(told_on_hover(moved, 24).encode(x=across, y=vertical, color=colour))
         panels.append(stacked(*drawn).properties(width=inner, height=170, title=role))
     return finish(side_by_side(panels, columns), style)
 
