@@ -70,6 +70,7 @@ def test_reused_arms_name_the_run_that_trained_them_and_keep_its_times(
         ("measures.common_tokens=6", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
         ("corpus.tokens=900", {(seed, arm) for seed in (0, 1) for arm in ("full", "freeze", "reversed")}),
         ("save=[freeze]", {(0, "freeze")}),
+        ("save={freeze: all}", {(0, "freeze"), (1, "freeze")}),
     ],
 )
 def test_only_what_the_change_touches_is_trained_again(

@@ -85,6 +85,7 @@ def test_the_name_of_an_arm_is_what_stands_there(name: str) -> None:
         ("model: {revision: 1e10}", "'model.revision': a text belongs here, found 10000000000.0. Write it in quotes."),
         ("seeds: 3", "'seeds': a list belongs here, found 3. Write [3]."),
         ("save: full", "'save': a list belongs here, found 'full'. Write [full]."),
+        ("save: {full: al}", "'save.full': 'model' or 'all' belongs here, found 'al'. Did you mean 'all'?"),
         (f"seeds: [{2**63}]", f"'seeds': a number of {2**63 - 1} or less belongs here, found {2**63}."),
         (f"seeds: [0, {2**70}]", f"'seeds': a number of {2**63 - 1} or less belongs here, found {2**70}."),
         ("windows: {length: 1e13}", "'windows.length': a whole number belongs here, found 10000000000000.0."),

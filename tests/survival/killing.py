@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, object]] = {
     },
     "plans that change over time, adapters": {
         "arms": {"gradual": GRADUAL, "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}}},
-        "save": ["gradual", "lora"],
+        "save": {"gradual": "all", "lora": "model"},
     },
     "a half-built prefix cache": {
         "training": {**TRAINING, "steps": 30, "prefix_cache": {"use": "always"}},

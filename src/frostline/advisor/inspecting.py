@@ -122,7 +122,7 @@ def _signals(prepared: Prepared, cache: Path, names: Sequence[str], say: Callabl
 def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
     """Folders of the trained models that are there, whole, by arm."""
     found = {}
-    for arm in variant.recipe.save:
+    for arm in variant.recipe.saved_models:
         folder = saved_model_folder(run_folder, variant.label, arm)
         if not folder.is_dir():
             continue

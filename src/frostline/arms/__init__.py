@@ -2,7 +2,7 @@
 
 from frostline.arms.budget import SettledSteps, budget_sentence, epoch_steps, settle_steps, steps_within, with_steps
 from frostline.arms.device_memory import leave_device
-from frostline.arms.disk import journal_bytes, run_folder_bytes, saved_model_bytes
+from frostline.arms.disk import journal_bytes, run_folder_bytes, saved_bytes
 from frostline.arms.empty_process import process_bytes
 from frostline.arms.excerpt import (
     FEW_ROWS,
@@ -59,7 +59,7 @@ from frostline.arms.repeats import doubt_of_repeats
 from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
-from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, trained_values
+from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, kept_weights_bytes, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 
 __all__ = [
@@ -106,6 +106,7 @@ __all__ = [
     "grid_of",
     "has_large_vocabulary",
     "journal_bytes",
+    "kept_weights_bytes",
     "lean",
     "leave_device",
     "low_share_advice",
@@ -129,7 +130,7 @@ __all__ = [
     "require_first_step",
     "run_bytes",
     "run_folder_bytes",
-    "saved_model_bytes",
+    "saved_bytes",
     "saved_without_memory",
     "settle_steps",
     "shared_parts",

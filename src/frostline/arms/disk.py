@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from frostline.arms.prepared import Prepared
-from frostline.arms.trained import FP32_BYTES, checkpoint_bytes
+from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, kept_weights_bytes
 from frostline.plans import ResolvedPlan
+from frostline.recipe import Recipe
 
 JOURNAL_BYTES_OF_A_STEP = 600
 JOURNAL_BYTES_OF_A_NORM = 44
@@ -17,8 +18,14 @@ def run_folder_bytes(prepared: Prepared) -> int:
     sizes = [checkpoint_bytes(recipe.training, arm.resolved) for arm in prepared.arms.values()]
     together = sum(sizes) if prepared.schedule == "lock-step" else max(sizes)
     kept = recipe.checkpoints.keep + 1  # one more while it is being written
-    models = sum(saved_model_bytes(prepared.arms[name].resolved) for name in recipe.save)
-    return together * kept + models + journal_bytes(prepared)
+    saved = sum(saved_bytes(recipe, name, arm.resolved) for name, arm in prepared.arms.items())
+    return together * kept + saved + journal_bytes(prepared)
+
+
+def saved_bytes(recipe: Recipe, arm: str, resolved: ResolvedPlan) -> int:
+    """Bytes of what is kept of `arm` by `save:`, its model or the trained tensors of every seed; 0 for others."""
+    model = saved_model_bytes(resolved) if arm in recipe.saved_models else 0
+    return model + (len(recipe.seeds) * kept_weights_bytes(resolved) if arm in recipe.kept_weights else 0)
 
 
 def saved_model_bytes(resolved: ResolvedPlan) -> int:

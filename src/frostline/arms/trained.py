@@ -26,8 +26,12 @@ def watched_bytes(resolved: ResolvedPlan, watch: Sequence[str]) -> int:
 
 def checkpoint_bytes(training: TrainingSettings, resolved: ResolvedPlan) -> int:
     """Bytes of one checkpoint of an arm: what it has trained, in fp32, and two moments of what trains."""
+    return kept_weights_bytes(resolved) + moments_bytes(training, trained_values(resolved))
+
+
+def kept_weights_bytes(resolved: ResolvedPlan) -> int:
+    """Bytes of all that an arm has trained at its end, in fp32."""
     if resolved.lora is not None:
-        return FP32_BYTES * resolved.trained_values + moments_bytes(training, resolved.trained_values)
+        return FP32_BYTES * resolved.trained_values
     trained = frozenset().union(*(phase.trained for phase in resolved.phases))
-    values = sum(portion.values for portion in resolved.portions if portion.name in trained)
-    return FP32_BYTES * values + moments_bytes(training, trained_values(resolved))
+    return FP32_BYTES * sum(portion.values for portion in resolved.portions if portion.name in trained)

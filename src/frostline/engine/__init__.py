@@ -2,7 +2,15 @@
 
 from frostline.engine.allocator import give_back_freed_memory, keep_freed_memory
 from frostline.engine.arm import Arm, Beginning, StepOutcome, clip, next_token_loss, on_device, to_device
-from frostline.engine.checkpoint import SHARD_BYTES, ArmState, read_state, restore, state_of, write_state
+from frostline.engine.checkpoint import (
+    SHARD_BYTES,
+    ArmState,
+    read_state,
+    restore,
+    state_of,
+    weights_of,
+    write_state,
+)
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.compiled import require_compiler
 from frostline.engine.device import (
@@ -144,6 +152,7 @@ __all__ = [
     "to_device",
     "trained_parameters",
     "turn_order",
+    "weights_of",
     "window_key",
     "with_hidden",
     "write_state",

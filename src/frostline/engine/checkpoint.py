@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -54,6 +54,12 @@ class ArmState:
         """Bytes of the tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Whatever trained so far, by its name in the arm: without the optimizer's state."""
+        beginning = f"{WEIGHT}/"
+        return {key.removeprefix(beginning): own for key, own in self.tensors.items() if key.startswith(beginning)}
+
 
 def state_of(arm: Arm, steps: int) -> ArmState:
     """The state of `arm` after `steps` steps."""
@@ -64,6 +70,12 @@ def state_of(arm: Arm, steps: int) -> ArmState:
         for key, value in saved_state(arm.optimizer, parameter):
             tensors[f"{key}/{name}"] = value
     return ArmState(steps, tensors, arm.applied.frozen_sha256(), arm.applied.moved)
+
+
+def weights_of(arm: Arm, steps: int) -> ArmState:
+    """The state of `arm` after its last step without the optimizer: `arm` cannot go on from it."""
+    state = state_of(arm, steps)
+    return replace(state, tensors={f"{WEIGHT}/{name}": own for name, own in state.weights.items()})
 
 
 def restore(arm: Arm, state: ArmState) -> None:

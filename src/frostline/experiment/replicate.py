@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from frostline.arms import Prepared
@@ -26,6 +27,7 @@ from frostline.run_folder import (
     Continuation,
     Journal,
     TrueContinuation,
+    kept_weights_folder,
 )
 
 
@@ -70,10 +72,18 @@ class Replicate:
         self.journal_of(name).rewind(BEGINNING)
         self.checkpoints_of(name).remove()
 
+    def weights_folder_of(self, name: str) -> Path:
+        """Where the trained tensors of the arm `name` are kept, if the recipe asks for that."""
+        return kept_weights_folder(self.journal.run_folder, self.journal_of(name).path.name.removesuffix(".jsonl"))
+
     def saves_model_of(self, name: str) -> bool:
-        """Whether the recipe asks for this arm's trained model, which only training can give."""
+        """Whether the recipe asks for this arm's trained model."""
         recipe = self.prepared.recipe
-        return name in recipe.save and self.seed == recipe.seeds[0]
+        return name in recipe.saved_models and self.seed == recipe.seeds[0]
+
+    def needs_training(self, name: str) -> bool:
+        """Whether the recipe asks for what only training can give: this arm's trained model, or tensors."""
+        return self.saves_model_of(name) or name in self.prepared.recipe.kept_weights
 
 
 def how_complete(replicate: Replicate, name: str) -> Literal["finished", "failed", "begun"]:
@@ -95,7 +105,7 @@ def expect_nothing_of(replicate: Replicate, name: str) -> None:
     complete, store = how_complete(replicate, name), replicate.store
     kept = (
         store is not None
-        and not replicate.saves_model_of(name)
+        and not replicate.needs_training(name)
         and store.holds(store.key(replicate.prepared, name, replicate.seed))
     )
     if complete == "finished" or (complete == "failed" and not replicate.retry_failed) or kept:
@@ -105,7 +115,7 @@ def expect_nothing_of(replicate: Replicate, name: str) -> None:
 def take_from_store(replicate: Replicate, name: str) -> bool:
     """Whether the records of this arm could be taken from an earlier run; if so, they are in the journal now."""
     store = replicate.store
-    if store is None or replicate.saves_model_of(name):
+    if store is None or replicate.needs_training(name):
         return False
     kept = store.find(store.key(replicate.prepared, name, replicate.seed))
     if kept is None:

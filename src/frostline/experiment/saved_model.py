@@ -1,17 +1,41 @@
-"""How does the user get the trained model? As a folder that plain `from_pretrained` loads, with its tokenizer."""
+"""What is left of an arm that has trained? A folder that plain `from_pretrained` loads, or its trained tensors alone.
+
+The tensors are those of a checkpoint without the optimizer: what froze is the base model's. `frostline export` puts the
+two together.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME
 
-from frostline.engine import Arm
+from frostline.engine import Arm, weights_of, write_state
 from frostline.plans import merge_adapters
 from frostline.run_folder import saved_model_folder
 from frostline.storage import Facts, disk_trouble, seal
+
+
+def keep_weights(arm: Arm, steps: int, seed: int, folder: Path) -> None:
+    """Write what the arm has trained in `steps` steps to `folder`: all of it or nothing. The arm stays as it is.
+
+    Raises `RunFolderError` where the disk does not take it.
+    """
+    state = weights_of(arm, steps)
+
+    def write(folder: Path) -> Facts:
+        write_state(state, folder)
+        return {"arm": arm.name, "seed": seed, "steps": steps}
+
+    # What lies there was left by an attempt that was killed before its last line, under other conditions perhaps.
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        seal(folder.parent, folder.name, write)
+    except OSError as error:
+        raise disk_trouble(error, folder, state.bytes) from error
 
 
 def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_folder: Path) -> Path:

@@ -23,7 +23,7 @@ from frostline.experiment.measuring import (
     record_evaluations,
 )
 from frostline.experiment.replicate import Replicate, how_complete, keep_in_store, take_from_store
-from frostline.experiment.saved_model import save_model
+from frostline.experiment.saved_model import keep_weights, save_model
 from frostline.experiment.time_left import Work
 from frostline.interruption import Stopped
 from frostline.measures import weights_sha256
@@ -219,6 +219,8 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     optimizer_bytes = arm.arm.optimizer_bytes()
     # Exporting the model ends the arm: from here to its last line there is no going back.
     with replicate.journal.interruption.deferred():
+        if arm.name in prepared.recipe.kept_weights:
+            keep_weights(arm.arm, arm.steps, replicate.seed, replicate.weights_folder_of(arm.name))
         if replicate.saves_model_of(arm.name):
             prepared.require_unchanged()  # frozen weights are written as the file has them
             save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)

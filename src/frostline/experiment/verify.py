@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from frostline.arms import OwnText, Prepared, facts_of, pinned, prepare
 from frostline.corpus import Corpus
-from frostline.engine import settle_device
+from frostline.engine import read_state, settle_device
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
 from frostline.loading import load_model
@@ -25,9 +25,12 @@ from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     REPORT_FILE,
     SUMMARY_FILE,
+    WEIGHTS_FOLDER,
     CorpusFacts,
     changes_of_machine,
     is_of_first_version,
+    kept_weights_folder,
+    name_of_arm,
     run_lock,
     saved_model_folder,
 )
@@ -94,7 +97,7 @@ def _findings(
     settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
     settle_device(run.recipe.training.device)
     changes = changes_of_machine(run.started.environment, describe_machine())
-    for variant in run.variants:
+    for index, variant in enumerate(run.variants):
         try:
             wanted = replace(pinned(settings[variant.label], variant.prepared), own_text=())  # it is written again
             prepared = prepare(wanted, cache, say=say)
@@ -104,6 +107,7 @@ def _findings(
         yield from _facts(variant, prepared, changes)
         yield _windows(variant, prepared.corpus)
         yield from _saved_models(variant, prepared, run_folder, cache)
+        yield from _kept_weights(variant, index, prepared, run_folder)
     yield from _derived(run_folder, render_report)
 
 
@@ -194,14 +198,16 @@ def _windows(variant: VariantRun, corpus: Corpus) -> Finding:
 
 
 def _sealed(run_folder: Path) -> Iterator[Finding]:
-    """Checkpoints of arms in training, and trained models."""
+    """Checkpoints of arms in training, trained models, and trained tensors that were kept."""
     folder = run_folder / CHECKPOINT_FOLDER
     training = sorted((folder / TRAINING_FOLDER).glob("*/[0-9]*")) if folder.is_dir() else []
-    models = sorted(path for path in folder.iterdir() if path.name != TRAINING_FOLDER) if folder.is_dir() else []
-    if not training and not models:
+    apart = (TRAINING_FOLDER, WEIGHTS_FOLDER)
+    models = sorted(path for path in folder.iterdir() if path.name not in apart) if folder.is_dir() else []
+    weights = sorted((folder / WEIGHTS_FOLDER).glob("[!.]*"))
+    if not training and not models and not weights:
         yield Finding("checkpoints", True, "There are none.")
         return
-    for path in [*models, *training]:
+    for path in [*models, *weights, *training]:
         try:
             open_sealed(path.parent, path.name)
         except SealBrokenError as error:
@@ -213,7 +219,7 @@ def _sealed(run_folder: Path) -> Iterator[Finding]:
 
 def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cache: Path) -> Iterator[Finding]:
     """In a trained model, whatever its plan froze is the base model's, and the rest is what the journal hashed."""
-    for name in variant.recipe.save:
+    for name in variant.recipe.saved_models:
         folder = saved_model_folder(run_folder, variant.label, name)
         run = variant.runs.get((variant.seeds[0], name))
         if run is None or run.finished is None or not folder.is_dir():
@@ -253,6 +259,28 @@ def _saved_models(variant: VariantRun, prepared: Prepared, run_folder: Path, cac
             same = weights_sha256(applied.trainable_parameters()) == run.finished.final_sha256
             found = "have the hash that the journal ends with" if same else "are not what the journal ends with"
             yield _of(variant, f"trained model {name}", same, f"Its trained weights {found}.")
+
+
+def _kept_weights(variant: VariantRun, index: int, prepared: Prepared, run_folder: Path) -> Iterator[Finding]:
+    """The trained tensors that were kept are those that the journal hashed at the end of each arm."""
+    for (seed, name), run in variant.runs.items():
+        folder = kept_weights_folder(run_folder, name_of_arm(index, seed, name))
+        if name not in variant.recipe.kept_weights or run.finished is None or not folder.is_dir():
+            continue
+        what = f"trained tensors of {name}, seed {seed}"
+        try:
+            weights = read_state(folder).weights
+        except RunFolderError as error:
+            yield _of(variant, what, False, error.message)
+            continue
+        resolved = prepared.arms_of(seed)[name].resolved
+        if resolved.lora is None:
+            ending = resolved.phase_at(run.finished.steps - 1).trained
+            names = {own for p in resolved.portions if p.name in ending for own in (p.name, p.parameter)}
+            weights = {own: value for own, value in weights.items() if own in names}
+        same = weights_sha256(weights.items()) == run.finished.final_sha256
+        found = "They have the hash that the journal ends with." if same else "They are not what the journal ends with."
+        yield _of(variant, what, same, found)
 
 
 def _buffers(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ from frostline.arms import (
     process_bytes,
     run_bytes,
     run_folder_bytes,
-    saved_model_bytes,
+    saved_bytes,
     steps_within,
     tensor_bytes,
     trained_values,
@@ -75,7 +75,7 @@ class ArmEstimate:
     """Peak memory alone in a process: on CPU the resident set, on CUDA the tensors."""
     optimizer_bytes: int
     saved_model_bytes: int
-    """Bytes on disk of its trained model, where the recipe saves it; else 0."""
+    """Bytes on disk of its trained model, or of every seed's trained tensors, where the recipe saves them; else 0."""
     steps: int
     """Optimizer steps of one replicate; about as many, where the recipe has a budget of time."""
     mapped_bytes: int = 0
@@ -264,7 +264,7 @@ def _arm(
         peak_bytes=base + tensor_bytes(facts, resolved, own.saved_bytes),
         mapped_bytes=mapped_weight_bytes(facts, resolved),
         optimizer_bytes=moments_bytes(training, trained),
-        saved_model_bytes=saved_model_bytes(resolved) if name in recipe.save else 0,
+        saved_model_bytes=saved_bytes(recipe, name, resolved),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -41,6 +41,8 @@ from frostline.recipe.training import CheckpointSettings, MeasureSettings, Train
 VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source", "training.learning_rate")
 RATE_KEY = "training.learning_rate"
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
+Saved = Literal["model", "all"]
+"""What is kept of an arm: the model of its first replicate, or the trained tensors of all of them."""
 
 
 class Recipe(Settings):
@@ -69,8 +71,12 @@ class Recipe(Settings):
 
     `corpus.tokens`, `corpus.source`, `model.source` or `training.learning_rate`.
     """
-    save: tuple[str, ...] = ()
-    """Arms whose trained model (first replicate) is kept in the run folder, to load with `from_pretrained`."""
+    save: tuple[str, ...] | dict[str, Saved] = ()
+    """Arms whose training is kept in the run folder: a list of them, or a mapping such as `{freeze: all}`.
+
+    A list keeps the trained model of the first replicate, to load with `from_pretrained`, and so does `model` in a
+    mapping; `all` keeps the trained tensors of every replicate, of which `frostline export` makes a model.
+    """
     margin_nats: PositiveNumber | None = None
     """Margin of equivalence between losses, nats a token (claim C8); 5 % of what full training gains unless set."""
     primary: Primary | None = None
@@ -94,6 +100,24 @@ class Recipe(Settings):
         if repeated:
             raise ValueError(f"seed {repeated[0]} is repeated: replicates need seeds of their own")
         return seeds
+
+    @field_validator("save", mode="before")
+    @classmethod
+    def _save_is_a_list_or_says_what(cls, save: object) -> object:
+        if isinstance(save, Mapping):
+            for arm, what in save.items():
+                if what not in get_args(Saved):
+                    raise mistake(
+                        f"'model' or 'all' belongs here{as_found(what)}.",
+                        nearest(str(what), get_args(Saved)) or "'all' keeps the trained tensors of every seed.",
+                        str(arm),
+                    )
+        elif not isinstance(save, list | tuple):
+            hint = f"Write [{save}]." if isinstance(save, str) else "Such as [freeze], or {freeze: all}."
+            raise mistake(f"a list belongs here{as_found(save)}.", hint)
+        elif wrong := [index for index, arm in enumerate(save) if not isinstance(arm, str)]:
+            raise mistake(f"an arm's name is a text{as_found(save[wrong[0]])}.", "Write it in quotes.", wrong[0])
+        return save
 
     @field_validator("arms")
     @classmethod
@@ -245,6 +269,16 @@ class Recipe(Settings):
     def baseline_arm(self) -> str:
         """Name of the arm that the others are compared with."""
         return self.baseline if self.baseline is not None else next(iter(self.arms))
+
+    @property
+    def saved_models(self) -> tuple[str, ...]:
+        """Arms whose trained model, of the first replicate, is kept."""
+        return tuple(arm for arm in self.save if not isinstance(self.save, dict) or self.save[arm] == "model")
+
+    @property
+    def kept_weights(self) -> tuple[str, ...]:
+        """Arms of which every replicate's trained tensors are kept."""
+        return tuple(arm for arm in self.save if isinstance(self.save, dict) and self.save[arm] == "all")
 
     def learning_rate_of(self, arm: str) -> float | Best:
         """Peak learning rate of `arm`; `best` where a race is to find it."""

@@ -15,6 +15,8 @@ JOURNAL_FOLDER = "journal"
 RUN_FILE = "run.jsonl"
 """The journal's own file for what belongs to no arm."""
 CHECKPOINT_FOLDER = "checkpoints"
+WEIGHTS_FOLDER = "_weights"
+"""Below the folder of checkpoints, beside trained models, which bear the names of arms."""
 FAILURE_FOLDER = "failures"
 """What Python said about arms that failed, in full."""
 SESSIONS_FILE = "sessions.jsonl"
@@ -67,3 +69,13 @@ def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:
     """Where the trained model of `arm` is kept."""
     label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm}" if variant else arm)
     return run_folder / CHECKPOINT_FOLDER / label
+
+
+def name_of_arm(variant: int, seed: int, arm: str) -> str:
+    """What is called by an arm of one replicate; variants are counted from 0 in their order, '' is the untouched model."""
+    return f"variant{variant}-seed{seed}-{arm or 'untouched model'}"
+
+
+def kept_weights_folder(run_folder: Path, name: str) -> Path:
+    """Where the trained tensors of an arm of one replicate are kept; `name` as `name_of_arm` gives it."""
+    return run_folder / CHECKPOINT_FOLDER / WEIGHTS_FOLDER / name

@@ -22,7 +22,7 @@ from typing import Self
 from frostline.errors import RunFolderError
 from frostline.interruption import Interruption
 from frostline.run_folder.arm_place import ArmPlace
-from frostline.run_folder.folder import JOURNAL_FOLDER, RUN_FILE
+from frostline.run_folder.folder import JOURNAL_FOLDER, RUN_FILE, name_of_arm
 from frostline.run_folder.read import read_lines
 from frostline.run_folder.records import Record
 from frostline.storage import disk_trouble, flush_folder
@@ -88,8 +88,7 @@ class Journal:
         """What is written about one arm of one replicate."""
         if place.variant not in self._variants:
             self._variants.append(place.variant)
-        variant = self._variants.index(place.variant)
-        name = f"variant{variant}-seed{place.seed}-{place.arm or 'untouched model'}.jsonl"
+        name = f"{name_of_arm(self._variants.index(place.variant), place.seed, place.arm)}.jsonl"
         return ArmJournal(self, place, self.folder / name)
 
     def append(self, record: Record) -> None:
