@@ -16,9 +16,11 @@ from frostline.loading.pretrained import (
     model_without_memory,
     parameter_count,
     require_model_files,
+    runs_code,
     weight_files,
 )
 from frostline.loading.proof import embedding_rows
+from frostline.loading.remote_code import trusting_folder
 
 __all__ = [
     "FilesInUse",
@@ -38,5 +40,7 @@ __all__ = [
     "require_embedded_ids",
     "require_model_files",
     "require_step",
+    "runs_code",
+    "trusting_folder",
     "weight_files",
 ]

@@ -167,6 +167,13 @@ def commit_of(settings: ModelSettings, cache: Path) -> str | None:
     return extract_commit_hash(file, None) or settings.revision
 
 
+def runs_code(settings: ModelSettings, cache: Path) -> bool:
+    """Whether loading the model runs code that came with it and was trusted. Raises `ModelError` where it was not."""
+    source = model_location(settings, cache)
+    with loading(settings, "configuration"), _hub_of(source):
+        return may_run_code(settings, source)
+
+
 def parameter_count(settings: ModelSettings, cache: Path) -> int:
     """Number of weights of the model, from its configuration alone: nothing is loaded. Raises `ModelError`."""
     return sum(parameter.numel() for parameter in model_without_memory(settings, cache).parameters())

@@ -58,6 +58,11 @@ def may_run_code(settings: ModelSettings, source: str) -> bool:
     return True
 
 
+def trusting_folder(settings: ModelSettings) -> ModelSettings:
+    """`settings` of a folder whose code was trusted where it came from: whatever lies there now is trusted."""
+    return settings.trusting(_pin(settings, settings.source))
+
+
 def _pin(settings: ModelSettings, source: str) -> str | None:
     """What names the code and nothing else; None where the revision may move."""
     folder = Path(source)

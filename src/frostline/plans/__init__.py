@@ -4,7 +4,9 @@ from frostline.plans.adapters import (
     adapted_modules,
     adapter_delta,
     adapter_modules,
+    adapter_scale,
     merge_adapters,
+    merged_weight,
     require_peft,
 )
 from frostline.plans.apply import AppliedPlan, apply_plan
@@ -41,6 +43,7 @@ __all__ = [
     "adapted_modules",
     "adapter_delta",
     "adapter_modules",
+    "adapter_scale",
     "answering",
     "apply_plan",
     "ceiling_sentence",
@@ -54,6 +57,7 @@ __all__ = [
     "map_model",
     "map_untouched",
     "merge_adapters",
+    "merged_weight",
     "places_of",
     "plan_cost",
     "portions_of",

@@ -36,6 +36,16 @@ def adapter_scale(lora: LoraSettings) -> float:
     return (2 * lora.rank if lora.alpha is None else lora.alpha) / lora.rank
 
 
+def merged_weight(weight: Tensor, factors: tuple[Tensor, Tensor], lora: LoraSettings, *, transposed: bool) -> Tensor:
+    """`weight` with the adapter of A and B in it, in fp32: the bits of `merge_adapters`.
+
+    `transposed` where the weight is stored as [in, out], as `Conv1D` has it.
+    """
+    scale = adapter_scale(lora) * lora.rank / lora.rank  # as peft comes by it
+    delta = scale * (factors[1] @ factors[0])
+    return weight.float() + (delta.T if transposed else delta)
+
+
 def adapter_modules(model: PreTrainedModel, targets: Sequence[Portion]) -> tuple[str, ...]:
     """Full names of the linear modules that own `targets`, in the order given.
 

@@ -10,7 +10,7 @@ from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.per_seed import SeedResult
 from frostline.stats.rates import RateCurve, at_rates
-from frostline.stats.runs import RecordedRun, VariantRun, read_run
+from frostline.stats.runs import ArmRun, RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import judged_by, read_summary, summarise, summary_in_its_time, write_summary
 from frostline.stats.summary import RULES, ClaimResult, FrontPoint, RunSummary, VariantSummary
 from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost, ToLoss, seconds_spent
@@ -24,6 +24,7 @@ __all__ = [
     "RULES",
     "SAME_SIZE",
     "SEEDS_SHOWN",
+    "ArmRun",
     "ArmSummary",
     "AtEqualCost",
     "BlindPair",

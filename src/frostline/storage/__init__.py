@@ -3,7 +3,7 @@
 from frostline.storage.bounded import EntryInUse, bounded_entry
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
 from frostline.storage.code import DECIDING_PARTS, code_sha256
-from frostline.storage.disk import disk_trouble, require_room
+from frostline.storage.disk import NO_SPACE, disk_trouble, require_room
 from frostline.storage.file_hash import file_sha256, known_hashes, remember_hashes
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
 from frostline.storage.mapped import let_go_of, mapped_bytes
@@ -13,6 +13,7 @@ from frostline.storage.sealed import (
     Sealed,
     flush_folder,
     open_sealed,
+    place_folder,
     remove_abandoned,
     replace_file,
     seal,
@@ -22,6 +23,7 @@ from frostline.storage.sealed import (
 __all__ = [
     "DECIDING_PARTS",
     "LOCK_FILE",
+    "NO_SPACE",
     "EntryInUse",
     "Facts",
     "SealBrokenError",
@@ -39,6 +41,7 @@ __all__ = [
     "mapped_bytes",
     "open_entry",
     "open_sealed",
+    "place_folder",
     "remember_hashes",
     "remove_abandoned",
     "replace_file",

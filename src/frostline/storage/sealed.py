@@ -84,6 +84,27 @@ def seal(parent: Path, key: str, write: Callable[[Path], Facts]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def place_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Make the folder `target`, which is not there or empty, with what `write(folder)` puts into a folder beside it.
+
+    Unsealed, for others to read. It is there whole or not at all, flushed to the disk. Raises `OSError` when the disk
+    does not take it, and whatever `write` raises; then nothing is left of the attempt.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(target.parent)
+    temporary = _temporary_folder(target.parent)
+    try:
+        write(temporary)
+        for path in sorted(temporary.rglob("*")):
+            _flush(path)
+        flush_folder(temporary)
+        temporary.chmod(0o755)  # made for its owner alone
+        temporary.rename(target)
+        flush_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def open_sealed(parent: Path, key: str) -> Sealed:
     """The sealed folder `parent / key`, every byte checked. Raises `SealBrokenError`."""
     folder = parent / key
@@ -142,7 +163,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Flush the names in `folder` to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:
@@ -181,11 +206,7 @@ def _close(folder: Path, key: str, facts: Facts) -> None:
     """Write the seal last, everything flushed to the disk."""
     files = {}
     for path in sorted(folder.iterdir()):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _flush(path)
         files[path.name] = _FileFacts(bytes=path.stat().st_size, sha256=file_sha256(path))
     sealed = _Seal(version=SEAL_VERSION, key=key, files=files, facts=facts)
     sealed = sealed.model_copy(update={"sha256": sealed.own_sha256()})

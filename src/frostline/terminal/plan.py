@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from io import StringIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
@@ -29,6 +30,8 @@ MLP_COLUMNS = ("mlp.gate", "mlp.up", "mlp.down", "mlp")
 COLUMNS = ("embed", *ATTENTION_COLUMNS, *MLP_COLUMNS, "norm", "bias", "head")
 """Leaf roles in the order in which they are drawn; `attn` and `mlp` alone are what has no finer role."""
 LABEL_WIDTH = 8
+TEXT_WIDTH = 100
+"""Columns of a drawing that goes into a page."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ def draw_plan(resolved: ResolvedPlan, cost: PlanCost, name: str, *, raced: bool 
     `raced`: whether its learning rate comes of a race.
     """
     return _Drawing(resolved, cost, name, raced)
+
+
+def plan_as_text(arm: PlannedArm) -> str:
+    """What trains in `arm`, drawn in letters alone, for a page that shows text as it is."""
+    drawn = StringIO()
+    console = Console(file=drawn, width=TEXT_WIDTH, color_system=None, force_terminal=False)
+    console.print(Text(arm.resolved.text), *_facts_of_training(arm.resolved), "", sep="\n")
+    console.print(*_picture(arm.resolved, ascii_only=False), sep="\n")
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines())
 
 
 def plan_as_json(resolved: ResolvedPlan, cost: PlanCost, name: str) -> dict[str, object]:
@@ -174,12 +186,16 @@ def _short_name(portion: Portion) -> str:
     return f"layer {portion.layer}: {rest}" if within else path
 
 
-def _facts(resolved: ResolvedPlan, cost: PlanCost) -> Iterator[Text]:
+def _facts_of_training(resolved: ResolvedPlan) -> Iterator[Text]:
     adapters = " in adapters" if resolved.lora is not None else ""
     yield Text(f"trains {_of_model(resolved.trained_values, resolved)}{adapters}")
     yield Text(f"prefix {resolved.prefix_layers} of {resolved.layers} layers")
     for names in resolved.tied:
         yield Text("tied   " + " = ".join(names))
+
+
+def _facts(resolved: ResolvedPlan, cost: PlanCost) -> Iterator[Text]:
+    yield from _facts_of_training(resolved)
     at_first = "at the first step: " if len(resolved.phases) > 1 else ""
     yield Text(at_first + ceiling_sentence(cost, resolved))
     for phase in resolved.phases[1:]:
