@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from frostline.recipe import shipped_recipes as shipped_recipes
     from frostline.report import open_run as open_run
     from frostline.verbs import advise as advise
+    from frostline.verbs import apply_patch as apply_patch
     from frostline.verbs import blind as blind
     from frostline.verbs import estimate as estimate
+    from frostline.verbs import export_arm as export_arm
     from frostline.verbs import inspect_model as inspect_model
     from frostline.verbs import inspect_run as inspect_run
     from frostline.verbs import load_model as load_model
@@ -59,9 +61,11 @@ __all__ = [
     "RunProgress",
     "__version__",
     "advise",
+    "apply_patch",
     "blind",
     "copy_recipe",
     "estimate",
+    "export_arm",
     "inspect_model",
     "inspect_run",
     "load_model",

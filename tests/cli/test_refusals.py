@@ -54,6 +54,9 @@ REFUSED = (
     "plan recipe.yaml --set baseline=ful",
     "plan recipe.yaml --set save=[frozen]",
     "plan recipe.yaml --set vary.training.steps=[1,2]",
+    "plan recipe.yaml --set save=freeze",
+    "plan recipe.yaml --set save.freeze=al",
+    "plan recipe.yaml --set save.frezee=all",
     "run recipe.yaml --set windows.length=100000 --out new",
     # Models.
     "plan recipe.yaml --set model.source=./modle",
@@ -89,6 +92,13 @@ REFUSED = (
     "verify there",
     "blind nowhere",
     "blind there --arms full,freeze",
+    "export nowhere --arm full",
+    "export there --arm full",
+    "export there",
+    "export there --arm full --as gguf",
+    "apply-patch model nowhere.safetensors",
+    "apply-patch model text.txt",
+    "apply-patch ./modle text.txt",
     # Advice and inspection.
     "advise recipe.yaml --budget tim=40%",
     "advise recipe.yaml --budget time=40",

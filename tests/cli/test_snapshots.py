@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import frostline
 from frostline.cli import main
 from frostline.cli.command import app
 from frostline.report import write_report
@@ -82,9 +83,10 @@ def shape(value: object, indent: str = "") -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model, corpus and recipe, and a run that has finished."""
     folder = tmp_path_factory.mktemp("snapshots")
-    run_tiny(write_experiment(folder, seeds=[0]), folder / "run", fresh=False)
+    run_tiny(write_experiment(folder, seeds=[0], save={"freeze": "all"}), folder / "run", fresh=False)
     write_summary(folder / "run")
     write_report(folder / "run")
+    frostline.export_arm(folder / "run", "freeze", "patch", out=folder / "patch", cache=folder / "cache")
     return folder
 
 
@@ -101,6 +103,8 @@ WITH_JSON: dict[str, list[str]] = {
     "report": ["run"],
     "verify": ["run"],
     "blind": ["run"],
+    "export": ["run", "--arm", "freeze"],
+    "apply-patch": ["model", "patch/patch.safetensors"],
     "inspect": ["run", "--signal", "snr"],
     "advise": ["recipe.yaml", "--out", "advice", "--steps", "3", "--signal", "snr"],
 }

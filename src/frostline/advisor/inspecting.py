@@ -22,7 +22,7 @@ from frostline.signals import KINDS, Signal, signal_inputs_of, signals_of
 from frostline.stats import VariantRun, judge_claims, read_run
 from frostline.storage import SealBrokenError, open_sealed
 
-HOW_TO_SAVE = "name it under 'save:' in the recipe, and run that."
+HOW_TO_SAVE = "name it in 'save: [ARM]' of the recipe, and run that."
 
 
 def inspect_model(

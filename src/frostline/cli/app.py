@@ -14,7 +14,7 @@ from rich.console import Console
 
 from frostline import __version__
 from frostline.cache import settle_other_caches, settle_temporary_files
-from frostline.cli import recipes, runs  # noqa: F401  # importing them is what adds their commands
+from frostline.cli import recipes, runs, trained  # noqa: F401  # importing them is what adds their commands
 from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped

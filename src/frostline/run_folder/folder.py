@@ -72,7 +72,7 @@ def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:
 
 
 def name_of_arm(variant: int, seed: int, arm: str) -> str:
-    """What is called by an arm of one replicate; variants are counted from 0 in their order, '' is the untouched model."""
+    """What files of an arm of one replicate are called; variants are counted from 0, '' is the untouched model."""
     return f"variant{variant}-seed{seed}-{arm or 'untouched model'}"
 
 

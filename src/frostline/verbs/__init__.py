@@ -4,6 +4,7 @@ They print nothing unless asked to by `progress`, and raise `FrostlineError` whe
 """
 
 from frostline.verbs.corpus import read_corpus
+from frostline.verbs.export import apply_patch, export_arm
 from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, load_model, load_tokenizer
 from frostline.verbs.recipes import advise, estimate, plan, time
 from frostline.verbs.runs import RunOutcome, blind, read_blind, resume, run, verify, write_report
@@ -13,8 +14,10 @@ __all__ = [
     "ProgressWanted",
     "RunOutcome",
     "advise",
+    "apply_patch",
     "blind",
     "estimate",
+    "export_arm",
     "inspect_model",
     "inspect_run",
     "inspect_target",

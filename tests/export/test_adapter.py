@@ -1,0 +1,48 @@
+"""Adapters in PEFT's own format, loaded by PEFT onto the base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from frostline.errors import FrostlineError
+from tests.builders.exports import exported, loss_by_hand, metadata, own_loss, plain
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+"""Of transformers, at what PEFT asks it."""
+
+
+def test_peft_loads_it_onto_the_base_and_it_gives_the_runs_own_loss(narrow: Path, tmp_path: Path) -> None:
+    found = exported(narrow, "lora", "adapter", tmp_path / "out", seed=1)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+    loaded = PeftModel.from_pretrained(plain(narrow.parent / "model"), str(tmp_path / "out"))
+    own = own_loss(narrow, "lora", 1)
+    assert found.loss_nats == pytest.approx(own, abs=1e-5)
+    merged: object = loaded.merge_and_unload()
+    assert isinstance(merged, PreTrainedModel)
+    assert loss_by_hand(narrow, merged) == pytest.approx(own, abs=1e-5)
+    assert metadata(tmp_path / "out")["library_name"] == "peft"
+
+
+def test_merged_by_peft_or_by_frostline_it_is_the_same_model(narrow: Path, tmp_path: Path) -> None:
+    exported(narrow, "lora", "adapter", tmp_path / "adapter")
+    exported(narrow, "lora", "folder", tmp_path / "folder", dtype="float32")
+    merged = PeftModel.from_pretrained(plain(narrow.parent / "model"), str(tmp_path / "adapter")).merge_and_unload()
+    ours = plain(tmp_path / "folder").state_dict()
+    for name, value in merged.state_dict().items():
+        torch.testing.assert_close(value, ours[name], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"), [("part", "Export it as a folder or as a patch"), ("lora", "save={lora: all}")]
+)
+def test_other_arms_have_none(fused: Path, tmp_path: Path, arm: str, words: str) -> None:
+    with pytest.raises(FrostlineError) as refused:
+        exported(fused, arm, "adapter", tmp_path / "out")
+    assert words in str(refused.value)
+    assert not (tmp_path / "out").exists()
