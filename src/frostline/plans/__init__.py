@@ -22,6 +22,7 @@ from frostline.plans.resolve import map_untouched, resolve_plan, select, select_
 from frostline.plans.roles import map_model
 from frostline.plans.stack import decoder_stack
 from frostline.plans.still import keep_weights_still
+from frostline.plans.token_rows import with_rows, without_rows
 from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
 
 __all__ = [
@@ -68,4 +69,6 @@ __all__ = [
     "select_from",
     "undisturbed",
     "value_of",
+    "with_rows",
+    "without_rows",
 ]

@@ -56,6 +56,8 @@ def adapter_modules(model: PreTrainedModel, targets: Sequence[Portion]) -> tuple
     for portion in targets:
         wanted.setdefault(portion.parameter, []).append(portion)
     for parameter, portions in wanted.items():
+        if any(portion.of_rows for portion in portions):
+            raise PlanError(f"rows of the vocabulary cannot carry an adapter, and '{parameter}' is one.", SUITABLE)
         missing = math.prod(portions[0].shape) - sum(portion.values for portion in portions)
         if missing:
             roles = " and ".join(portion.role for portion in portions)

@@ -17,7 +17,7 @@ from frostline.plans.adapters import adapter_modules, inject_adapters
 from frostline.plans.fused import held_value_of, join_parameter, split_parameter, value_of
 from frostline.plans.resolve import require_resolved_for, resolve_plan, select_from
 from frostline.plans.still import keep_weights_still
-from frostline.plans.types import FrozenCheck, PlanStep, Portion, ResolvedPlan
+from frostline.plans.types import FrozenCheck, Phase, PlanStep, Portion, ResolvedPlan
 from frostline.recipe import WrittenPlan
 from frostline.storage import let_go_of
 from frostline.tensor_bytes import byte_chunks, value_type
@@ -100,6 +100,11 @@ class AppliedPlan:
     def prefix_layers(self) -> int:
         """Decoder layers below the lowest parameter that trains now."""
         return self._phase.prefix_layers
+
+    @property
+    def phase(self) -> Phase:
+        """What trains now, and since which step."""
+        return self._phase
 
     def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters that train now, in the model's order; `PARAMETER[ROLE]` names part of a fused one."""

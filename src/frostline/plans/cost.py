@@ -99,7 +99,7 @@ def plan_cost(
     trained = phase.trained
     if places is None:
         places = places_of(model, resolved)
-    starts = [places[portion.name] for portion in _trained_portions(resolved, step)] if truncated else [BOTTOM]
+    starts = [_place_of(portion, places) for portion in _trained_portions(resolved, step)] if truncated else [BOTTOM]
     everything = frozenset(portion.name for portion in resolved.portions)
     plan = _operations(
         [
@@ -182,12 +182,19 @@ def _products(
         if not _is_product(model, portion) or (portion.side == "above" and not include_head):
             continue
         values = portion.values * _routed_share(portion, config)
-        yield _Product(places[portion.name], values, portion.name in trained)
+        yield _Product(_place_of(portion, places), values, portion.name in trained)
     embedding = model.get_input_embeddings()
     head = model.get_output_embeddings()
     if include_head and head is not None and head.weight is embedding.weight:
-        tied = next(portion for portion in resolved.portions if portion.role == "embed" and portion.aliases)
-        yield _Product(PlaceInOrder(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)
+        for tied in resolved.portions:  # one, or rows that train and others
+            if tied.role == "embed" and resolved.map.head_name in (tied.parameter, *tied.aliases):
+                yield _Product(PlaceInOrder(resolved.layers, FIRST, ""), float(tied.values), tied.name in trained)
+
+
+def _place_of(portion: Portion, places: Mapping[str, PlaceInOrder]) -> PlaceInOrder:
+    """Rows of the vocabulary stand where all of it does."""
+    place = places.get(portion.name)
+    return places[portion.parameter] if place is None else place
 
 
 def _is_product(model: PreTrainedModel, portion: Portion) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import regex
 
 from frostline.errors import PlanError, at, nearest
+from frostline.plans.token_rows import portions_of_rows
 from frostline.plans.types import ModelMap, Portion
 from frostline.recipe import GROUP_ROLES, ROLES, Selector
 
@@ -23,7 +24,9 @@ def portions_of(selector: Selector, model_map: ModelMap) -> tuple[Portion, ...]:
                 f"'{selector.text}' is computed from a corpus, and here there is none.",
                 "Name it in an arm of a recipe: there it is computed from the recipe's corpus.",
             )
-        if selector.kind == "role":
+        if selector.rows is not None:
+            found = portions_of_rows(selector, model_map)
+        elif selector.kind == "role":
             found = _by_role(selector, model_map)
         else:
             found = tuple(
@@ -37,9 +40,14 @@ def portions_of(selector: Selector, model_map: ModelMap) -> tuple[Portion, ...]:
 
 
 def names_in(selector: Selector, group: Sequence[str], model_map: ModelMap) -> list[str]:
-    """Those names of one tied parameter that `selector` speaks of: `head` of one side, `embed` of the other."""
+    """Those names of one tied parameter that `selector` speaks of: `head` of one side, `embed` of the other.
+
+    Rows are those of both sides: they train at both ends.
+    """
     if selector.kind != "role":
         return [name for name in group if _matches_name(selector, name)]
+    if selector.rows is not None:
+        return list(group) if group[0] in {own.parameter for own in portions_of_rows(selector, model_map)} else []
     if group[0] not in {portion.parameter for portion in _by_role(selector, model_map)}:
         return []
     if selector.pattern == "head":

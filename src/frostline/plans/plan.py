@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.plans.apply import AppliedPlan, apply_plan
-from frostline.plans.resolve import resolve_plan
+from frostline.plans.resolve import map_untouched, resolve_plan
 from frostline.plans.types import ModelMap, ResolvedPlan
 from frostline.recipe import WrittenPlan
 
@@ -19,19 +19,38 @@ from frostline.recipe import WrittenPlan
 class Plan(WrittenPlan):
     """Which parameters train: exactly one of `train`, `freeze` and `lora` is set."""
 
-    def resolve(self, model: PreTrainedModel, model_map: ModelMap | None = None) -> ResolvedPlan:
+    def resolve(
+        self,
+        model: PreTrainedModel,
+        model_map: ModelMap | None = None,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> ResolvedPlan:
         """What the plan means for `model`, which stays untouched. Raises `PlanError` where it does not fit.
 
         `model_map`, if given, is that of `model` with no plan applied: it need not be made again for each plan.
+        Selectors that name tokens (`embed[added]`) want the `tokenizer`.
         """
+        if model_map is None and tokenizer is not None:
+            model_map = map_untouched(model, tokenizer)
         return resolve_plan(self, model, model_map)
 
-    def apply(self, model: PreTrainedModel, *, resolved: ResolvedPlan | None = None, seed: int = 0) -> AppliedPlan:
+    def apply(
+        self,
+        model: PreTrainedModel,
+        *,
+        resolved: ResolvedPlan | None = None,
+        seed: int = 0,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> AppliedPlan:
         """Make `model` train by this plan, in place: build the optimizer afterwards.
 
-        Sets `requires_grad`, splits fused matrices where the plan treats their parts differently, and adds adapters
-        (drawn by `seed`). The model computes the same outputs as before, bit for bit. `resolved` is what `resolve`
-        found for this model, or another one built alike: then the model is not looked into again. Raises `PlanError`,
-        with the model untouched, where the plan does not fit, or `resolved` is of another plan or model.
+        Sets `requires_grad`, splits matrices where the plan treats their parts differently, and adds adapters (drawn
+        by `seed`). The model computes the same outputs as before, bit for bit. `resolved` is what `resolve` found for
+        this model, or another one built alike: then the model is not looked into again. Selectors that name tokens
+        (`embed[added]`) want the `tokenizer`. Raises `PlanError`, with the model untouched, where the plan does not
+        fit, or `resolved` is of another plan or model.
         """
+        if resolved is None:
+            resolved = self.resolve(model, tokenizer=tokenizer)
         return apply_plan(self, model, resolved=resolved, seed=seed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from frostline.errors import PlanError, at
 from frostline.plans.adapters import adapter_modules
 from frostline.plans.fused import is_split
 from frostline.plans.match import names_in, portions_of
 from frostline.plans.roles import layout_of, map_model
+from frostline.plans.token_rows import with_rows
 from frostline.plans.types import Match, ModelMap, Phase, Portion, ResolvedPlan, Verb
 from frostline.recipe import Selector, WrittenPlan, parse_selectors
 
@@ -23,8 +25,7 @@ def resolve_plan(plan: WrittenPlan, model: PreTrainedModel, model_map: ModelMap 
     Raises `PlanError` for a selector that matches nothing or is out of range, tied weights of which only one side is
     named, and a plan that at some step trains nothing; `ModelError` where the model has no decoder stack.
     """
-    if model_map is None:
-        model_map = map_untouched(model)
+    model_map = with_rows(map_untouched(model) if model_map is None else model_map, plan.selectors)
     if plan.lora is not None:
         matches = tuple(_match(selector, "target", 0, model_map) for selector in plan.targets)
         targets = _union(model_map, [match.portions for match in matches])
@@ -63,13 +64,18 @@ def select(model: PreTrainedModel, selectors: Sequence[str]) -> list[Portion]:
 
 def select_from(model_map: ModelMap, selectors: Sequence[str]) -> list[Portion]:
     """As `select`, of a model that has been mapped before."""
-    return list(_union(model_map, [portions_of(selector, model_map) for selector in parse_selectors(selectors)]))
+    parsed = parse_selectors(selectors)
+    model_map = with_rows(model_map, parsed)
+    return list(_union(model_map, [portions_of(selector, model_map) for selector in parsed]))
 
 
-def map_untouched(model: PreTrainedModel) -> ModelMap:
-    """The map of a model to which no plan has been applied. Raises `PlanError` otherwise."""
+def map_untouched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> ModelMap:
+    """The map of a model to which no plan has been applied. Raises `PlanError` otherwise.
+
+    `tokenizer` tells selectors of rows which tokens there are.
+    """
     require_untouched(model)
-    return map_model(model)
+    return replace(map_model(model), tokenizer=tokenizer)
 
 
 def require_untouched(model: PreTrainedModel) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -30,7 +29,7 @@ from frostline.plans.probe import (
     probe_mlp,
 )
 from frostline.plans.stack import HINT, decoder_stack
-from frostline.plans.types import ModelMap, Portion, Side
+from frostline.plans.types import ModelMap, Portion, Side, as_ranges
 from frostline.recipe import LEAF_ROLES
 
 Division = tuple[int, FeatureRoles]
@@ -88,7 +87,8 @@ def map_model(model: PreTrainedModel) -> ModelMap:
     tied = tuple(tuple(group) for group in names.values() if len(group) > 1)
     head_names = [name for name, module in modules.items() if module is head]
     head_name = f"{head_names[0]}.weight" if head_names else None
-    return ModelMap(len(stack), tuple(portions), tied, head_name, layout_of(model))
+    embedding_name = next(iter(names.get(id(embedding.weight), ())), None)
+    return ModelMap(len(stack), tuple(portions), tied, head_name, layout_of(model), embedding_name)
 
 
 def layout_of(model: PreTrainedModel) -> str:
@@ -283,23 +283,8 @@ def _portions(
             shape,
             side,
             dimension,
-            _as_ranges([place for place, found in enumerate(features) if found == role]),
+            as_ranges([place for place, found in enumerate(features) if found == role]),
             aliases,
         )
         for role in present
     ]
-
-
-def _as_ranges(places: Sequence[int]) -> tuple[range, ...]:
-    """Ascending places as few ranges: one if they are evenly spaced, else the runs of consecutive ones."""
-    steps = {second - first for first, second in pairwise(places)}
-    if len(steps) <= 1:
-        step = steps.pop() if steps else 1
-        return (range(places[0], places[-1] + 1, step),)
-    runs = [[places[0], places[0] + 1]]
-    for place in places[1:]:
-        if place == runs[-1][1]:
-            runs[-1][1] = place + 1
-        else:
-            runs.append([place, place + 1])
-    return tuple(range(start, stop) for start, stop in runs)

@@ -7,14 +7,16 @@ the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
-from frostline.recipe import LoraSettings
+from frostline.recipe import ROW_ROLES, LoraSettings
 
 Side = Literal["below", "layers", "above"]
 """Where a parameter works: below the first decoder layer, in the decoder layers, or above the last one."""
@@ -41,6 +43,8 @@ class Portion:
     """Places along `dimension`, ascending; None where the portion is the whole parameter."""
     aliases: tuple[str, ...] = ()
     """Further names of the same parameter, where it is tied."""
+    label: str = ""
+    """The selector that asked for these rows of the vocabulary; empty for all else."""
 
     @property
     def whole(self) -> bool:
@@ -48,9 +52,17 @@ class Portion:
         return self.indices is None
 
     @property
+    def of_rows(self) -> bool:
+        """Whether the portion is some of the rows of the vocabulary."""
+        return not self.whole and self.role in ROW_ROLES
+
+    @property
     def name(self) -> str:
-        """`PARAMETER`, or `PARAMETER[ROLE]` for a portion of a fused one: unique within a model."""
-        return self.parameter if self.whole else f"{self.parameter}[{self.role}]"
+        """`PARAMETER`, or `PARAMETER[ROLE]` for a portion of a fused one: unique within a model.
+
+        For rows of the vocabulary `PARAMETER[embed[TOKENS]]`, and `PARAMETER[embed]` for all others.
+        """
+        return self.parameter if self.whole else f"{self.parameter}[{self.label or self.role}]"
 
     @property
     def portion_shape(self) -> tuple[int, ...]:
@@ -100,6 +112,10 @@ class ModelMap:
     """Name of the matrix that computes the logits, also where it is tied to the embeddings."""
     layout: str = ""
     """Class of the model and its heads: with equal shapes, its fused matrices may be divided in other ways."""
+    embedding_name: str | None = None
+    """Name of the matrix in which tokens are looked up."""
+    tokenizer: PreTrainedTokenizerBase | None = field(default=None, compare=False, repr=False)
+    """What tells the ids of tokens; None where selectors may name ids alone."""
 
     @property
     def values(self) -> int:
@@ -237,3 +253,18 @@ class FrozenCheck:
     """Number of values compared with their hash."""
     moved: tuple[str, ...]
     """Names of the frozen portions whose bytes changed; empty is what must be."""
+
+
+def as_ranges(places: Sequence[int]) -> tuple[range, ...]:
+    """Ascending places as few ranges: one if they are evenly spaced, else the runs of consecutive ones."""
+    steps = {second - first for first, second in pairwise(places)}
+    if len(steps) <= 1:
+        step = steps.pop() if steps else 1
+        return (range(places[0], places[-1] + 1, step),)
+    runs = [[places[0], places[0] + 1]]
+    for place in places[1:]:
+        if place == runs[-1][1]:
+            runs[-1][1] = place + 1
+        else:
+            runs.append([place, place + 1])
+    return tuple(range(start, stop) for start, stop in runs)

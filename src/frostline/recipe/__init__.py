@@ -25,6 +25,7 @@ from frostline.recipe.shipped import copy_recipe, shipped_recipes
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, RANDOM, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
+from frostline.recipe.token_rows import ROW_ROLES, TokenRange, TokenRows
 from frostline.recipe.training import (
     CheckpointSettings,
     MeasureSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "PLACE_FILE",
     "RANDOM",
     "ROLES",
+    "ROW_ROLES",
     "SIGNALS",
     "ArmSettings",
     "Best",
@@ -65,6 +67,8 @@ __all__ = [
     "RecipeSource",
     "SamplingSettings",
     "Selector",
+    "TokenRange",
+    "TokenRows",
     "TrainingSettings",
     "Variant",
     "WindowSettings",

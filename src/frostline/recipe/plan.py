@@ -206,7 +206,12 @@ def _canonical(lora: LoraSettings) -> LoraSettings:
 
 
 def _list_text(selectors: Sequence[Selector]) -> str:
-    return "[" + ", ".join(_quoted(selector.text) for selector in selectors) + "]"
+    return "[" + ", ".join(map(_selector_text, selectors)) + "]"
+
+
+def _selector_text(selector: Selector) -> str:
+    # Rows have brackets of their own, which a plan is not divided in.
+    return selector.text if selector.rows is not None else _quoted(selector.text)
 
 
 def _quoted(text: str) -> str:

@@ -1,5 +1,7 @@
 """What does a selector name? `ROLE`, `ROLE@LAYERS`, `name:GLOB` or `re:REGEX`, read into a value and written back.
 
+`embed[TOKENS]` and `head[TOKENS]` name rows of the vocabulary (`token_rows`).
+
 `top:SHARE% by SIGNAL` (or `bottom:`) names what a signal of the model ranks highest: it means nothing until `signals`
 has measured the signal and put selectors of the other kinds in its place.
 
@@ -25,6 +27,7 @@ import regex
 from frostline.errors import Key, PlanError, at, nearest
 from frostline.recipe.roles import LAYERED_ROLES, ROLES
 from frostline.recipe.signal_names import RANDOM, require_choosing_signal
+from frostline.recipe.token_rows import TokenRows, parse_rows, speaks_of_rows
 
 MAXIMUM_LENGTH = 250
 """Characters of a selector at most: no GLOB or REGEX of a parameter name needs more."""
@@ -163,6 +166,8 @@ class Selector:
     layers: LayerSlice | None = None
     choice: Choice | None = None
     """What is to be computed, where `kind` is `choice`."""
+    rows: TokenRows | None = None
+    """Which rows of the role's matrix; None for all of it."""
     keys: tuple[Key, ...] = field(default=(), compare=False, repr=False)
     """Where it was written in the settings that it was read from, such as `train`, 0; empty where from a text alone."""
 
@@ -173,12 +178,17 @@ class Selector:
             return self.choice.text
         if self.kind != "role":
             return f"{self.kind}:{self.pattern}"
+        if self.rows is not None:
+            return f"{self.pattern}[{self.rows.text}]"
         return self.pattern if self.layers is None else f"{self.pattern}@{self.layers.text}"
 
 
 def parse_selector(text: str) -> Selector:
     """Read one selector. Raises `PlanError` saying what is wrong with it."""
     text = text.strip()
+    if speaks_of_rows(text):
+        role, rows = parse_rows(text)
+        return Selector("role", role, rows=rows)
     if len(text) > MAXIMUM_LENGTH:
         raise PlanError(f"'{text[:30]}...' is longer than {MAXIMUM_LENGTH} characters.")
     kind, colon, pattern = text.partition(":")
