@@ -23,7 +23,7 @@ from frostline.engine.device import (
     settle_device,
     synchronize,
 )
-from frostline.engine.fast import FastForward
+from frostline.engine.fast import FastForward, untouched_depth
 from frostline.engine.filed_weights import (
     FILED_TYPES,
     cast_up,
@@ -32,9 +32,18 @@ from frostline.engine.filed_weights import (
     is_cast_up_in_use,
     may_stay_as_filed,
 )
-from frostline.engine.fit import SAME_BATCH_TOLERANCE, Fit, SharedParts, fit_model, run_head
+from frostline.engine.fit import (
+    SAME_BATCH_TOLERANCE,
+    Fit,
+    SharedParts,
+    fit_model,
+    prefix_depths,
+    run_head,
+    try_prefix,
+)
 from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
 from frostline.engine.head_loss import CHUNK_BYTES, chunked_loss, own_head_loss
+from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.low_bit import require_low_bit
 from frostline.engine.nf4_weights import BYTES_PER_WEIGHT as NF4_BYTES
 from frostline.engine.optimizer import make_optimizer, moments_bytes
@@ -125,6 +134,7 @@ __all__ = [
     "is_filled",
     "keep_freed_memory",
     "largest_part",
+    "learning_rate_at",
     "make_optimizer",
     "may_stay_as_filed",
     "measured_peak",
@@ -133,6 +143,7 @@ __all__ = [
     "next_token_loss",
     "on_device",
     "own_head_loss",
+    "prefix_depths",
     "random_devices",
     "read_state",
     "require_compiler",
@@ -151,7 +162,9 @@ __all__ = [
     "synchronize",
     "to_device",
     "trained_parameters",
+    "try_prefix",
     "turn_order",
+    "untouched_depth",
     "weights_of",
     "window_key",
     "with_hidden",

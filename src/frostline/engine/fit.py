@@ -272,7 +272,7 @@ def _try_everything(
         trial = PrefixTrial("its head cannot be told from its body")
     elif depths and body is not None:
         try:
-            trial, example = _try_prefix(applied, shared, body, device, precision, sample, running)
+            trial, example = try_prefix(applied, shared, body, device, precision, sample, running)
         except PROBE_ERRORS as error:
             # Its forward pass makes more of its layers than can be foreseen; as a whole it runs.
             if is_out_of_memory(error):
@@ -289,7 +289,7 @@ def prefix_depths(resolved: ResolvedPlan) -> list[int]:
     return sorted({phase.prefix_layers for phase in resolved.phases} - {0})
 
 
-def _try_prefix(
+def try_prefix(
     applied: AppliedPlan,
     shared: SharedParts,
     body: nn.Module,
@@ -298,7 +298,7 @@ def _try_prefix(
     sample: Batch,
     running: Sequence[int],
 ) -> tuple[PrefixTrial, object]:
-    """Whether the prefix can be stood in for at the plan's depths; time and size are those of the deepest.
+    """Whether the prefix of `sample` can be stood in for at the plan's depths; time and size are those of the deepest.
 
     The time is that of the layers that are `running`, taken for the others too. With it comes what a layer returned.
     """

@@ -36,14 +36,14 @@ class FrozenWeights:
         if self.precision != "bf16":
             return held
         ever_trained = trained_parameters(applied.resolved)
-        leaving = self._leaving(applied)
+        leaving, embedding = self._leaving(applied), _embedding(applied.model)
         for path, module in applied.model.named_modules():
             # An adapted matrix stands one level below its adapter.
             name = f"{path.removesuffix('.base_layer')}.weight"
             if not is_plain_linear(module) or name in ever_trained or module in leaving:
                 continue
             weight = module.get_parameter("weight")
-            if weight.requires_grad or weight.dtype == torch.bfloat16 or weight is _embedding(applied.model):
+            if weight.requires_grad or weight.dtype == torch.bfloat16 or weight is embedding:
                 continue
             held.replace(name, weight, self.converted(weight.data), weight.data)
         held.done()
@@ -128,6 +128,6 @@ def is_plain_linear(module: nn.Module) -> bool:
 
 
 def _embedding(model: PreTrainedModel) -> Tensor | None:
-    """The matrix of the input embeddings: a head tied to it stays in fp32 with it."""
+    """The matrix of the input embeddings, with which a head tied to it stays in fp32; None where some rows train."""
     found = model.get_input_embeddings()
-    return found.weight if isinstance(found, nn.Embedding) else None
+    return found.weight if isinstance(found, nn.Embedding) and not parametrize.is_parametrized(found) else None

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from frostline.engine.filed_weights import linear_product
+from frostline.engine.needed_rows import NeededRows, split_rows
 from frostline.plans import JoinedPortions, Portion, feature_dimension
 
 Places = slice | Tensor
@@ -27,6 +28,8 @@ State = tuple[nn.Parameter, int, int]
 
 def use_needed_gradients(model: nn.Module) -> list[str]:
     """Let every linear layer of `model` whose matrix is split compute the gradient of its trained portions alone.
+
+    Embeddings of which some rows train, too (`needed_rows`).
 
     Returns the names of these layers. The forward pass gives the same bits; the gradient of the input too, and that of
     a portion is the same sum over tokens (a BLAS may block it otherwise for fewer rows: rounding in the last bits).
@@ -41,6 +44,10 @@ def use_needed_gradients(model: nn.Module) -> list[str]:
         if _joined_portions(module) is not None and type(module).forward in (nn.Linear.forward, Conv1D.forward):
             assert isinstance(module, nn.Linear | Conv1D)
             vars(module)["forward"] = NeededGradients(module)
+            found.append(name)
+        elif split_rows(module) is not None:
+            assert isinstance(module, nn.Embedding)
+            vars(module)["forward"] = NeededRows(module)
             found.append(name)
     return found
 
