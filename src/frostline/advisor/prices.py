@@ -134,7 +134,13 @@ def price_of(model: PriceModel, prepared: Prepared, planned: PlannedArm) -> Pric
 def with_arms(prepared: Prepared, arms: dict[str, ArmSettings]) -> Prepared:
     """`prepared` with other arms, resolved. Raises `PlanError` naming the arm at fault."""
     recipe = prepared.recipe.model_copy(update={"arms": arms, "baseline": None, "save": ()})
-    return replace(prepared, recipe=recipe, arms=plan_arms(recipe, prepared.model), planned_by_seed={}, shared=None)
+    return replace(
+        prepared,
+        recipe=recipe,
+        arms=plan_arms(recipe, prepared.model, None, prepared.tokenizer),
+        planned_by_seed={},
+        shared=None,
+    )
 
 
 def _references(prepared: Prepared) -> dict[str, tuple[str, ...]]:

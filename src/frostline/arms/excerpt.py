@@ -30,6 +30,7 @@ from frostline.plans import (
     is_place_in_stack,
     layer_kinds,
     map_untouched,
+    without_rows,
 )
 from frostline.storage import let_go_of
 
@@ -190,7 +191,7 @@ def map_of_cut(whole: ModelMap, model: PreTrainedModel, layers: Sequence[int]) -
     names = {
         name: name if at is None else f"{path}.{layers[at[0]]}.{at[1]}" for name, at in _places(model, path).items()
     }
-    return _renamed(whole, model, names)
+    return _renamed(without_rows(whole), model, names)
 
 
 def _widened(found: ModelMap, model: PreTrainedModel, places: Sequence[int]) -> ModelMap | None:
@@ -237,4 +238,4 @@ def _renamed(known: ModelMap, model: PreTrainedModel, names: Mapping[str, str]) 
         for own in portions[names[name]]
     ]
     tied = tuple(tuple(group) for group in shared.values() if len(group) > 1)
-    return ModelMap(len(stack), tuple(renamed), tied, known.head_name, known.layout)
+    return replace(known, layers=len(stack), portions=tuple(renamed), tied=tied)

@@ -5,7 +5,7 @@ All that can be wrong with a recipe is found here, before a run folder exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,8 +35,10 @@ from frostline.plans import (
     plan_cost,
     require_peft,
     select_from,
+    with_rows,
+    without_rows,
 )
-from frostline.recipe import BEST, ArmSettings, Recipe, Variant
+from frostline.recipe import BEST, ArmSettings, Recipe, Variant, parse_selectors
 from frostline.signals import Chosen, RecipeChoices, asks_for_signals, resolve_recipe_choices, signal_inputs_of
 
 
@@ -165,9 +167,9 @@ def _prepare(variant: Variant, cache: Path, say: Say, reading: Reading | None, *
         inputs = signal_inputs_of(model, corpus, device=device, precision=precision, identity=untouched.identity)
         choices = resolve_recipe_choices(recipe, inputs, cache, corpus.tokens_sha256, say=say)
         recipe = choices.recipe
-    arms = plan_arms(recipe, model, untouched.excerpt)
+    arms = plan_arms(recipe, model, untouched.excerpt, untouched.tokenizer)
     planned_by_seed = {
-        seed: plan_arms(recipe.model_copy(update={"arms": drawn}), model, untouched.excerpt)
+        seed: plan_arms(recipe.model_copy(update={"arms": drawn}), model, untouched.excerpt, untouched.tokenizer)
         for seed, drawn in choices.arms_by_seed.items()
     }
     with at("measures", "watch"):
@@ -231,13 +233,20 @@ def _at_commit(recipe: Recipe, cache: Path) -> Recipe:
     return recipe.model_copy(update={"model": model})
 
 
-def plan_arms(recipe: Recipe, model: PreTrainedModel, excerpt: Excerpt | None = None) -> dict[str, PlannedArm]:
+def plan_arms(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    excerpt: Excerpt | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> dict[str, PlannedArm]:
     """Each arm of `recipe` as planned for `model`, in whose stead an `excerpt` may be looked into.
 
-    Raises `PlanError` naming the arm at fault.
+    `tokenizer` tells selectors of rows which tokens there are. Raises `PlanError` naming the arm at fault.
     """
     plans: dict[str, tuple[Plan, ResolvedPlan]] = {}
-    model_map = map_untouched(model) if excerpt is None else excerpt.map
+    model_map = replace(map_untouched(model) if excerpt is None else excerpt.map, tokenizer=tokenizer)
+    # What is watched is the same in every arm, whether its plan speaks of these rows or not.
+    model_map = with_rows(model_map, parse_selectors(recipe.measures.watch, "measures", "watch"))
     for name, arm in recipe.arms.items():
         with at("arms", name):
             plan = Plan.from_settings(arm)
@@ -250,7 +259,10 @@ def plan_arms(recipe: Recipe, model: PreTrainedModel, excerpt: Excerpt | None = 
         plans[name] = (plan, resolved)
     tokens, length = tokens_of_a_step(recipe), recipe.windows.length
     tried = model if excerpt is None else excerpt.model
-    places = places_of(model, next(iter(plans.values()))[1], tried) if plans else {}
+    places = {}
+    if plans:
+        _, first = next(iter(plans.values()))
+        places = places_of(model, replace(first, map=without_rows(first.map)), tried)
     return {
         name: PlannedArm(
             name=name,

@@ -15,7 +15,7 @@ from frostline.arms import FewerTokens, Prepared, cut_model, map_of_cut
 from frostline.engine import autocast, on_device
 from frostline.errors import ModelError
 from frostline.out_of_memory import is_out_of_memory
-from frostline.plans import PROBE_ERRORS, Plan, ResolvedPlan
+from frostline.plans import PROBE_ERRORS, Plan, Portion, ResolvedPlan
 from frostline.recipe import ArmSettings, LoraSettings
 
 Roles = frozenset[str]
@@ -83,7 +83,7 @@ def cut_prepared(
     """
     recipe, resolved = prepared.recipe, prepared.arms[name].resolved
     training = recipe.training.model_copy(update={"accumulation": 1})
-    settings = _cut_plan(resolved, layers)
+    settings = _cut_plan(resolved, layers, rows)
     cut = recipe.model_copy(update={"arms": {name: settings}, "training": training})
     model = on_device(cut_model(prepared.model, layers, rows), prepared.device)
     corpus = prepared.corpus if rows is None and length is None else FewerTokens(prepared.corpus, rows, length)
@@ -96,7 +96,7 @@ def cut_prepared(
     )
 
 
-def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
+def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int], rows: int | None) -> ArmSettings:
     lora = resolved.lora
     portions = resolved.targets if lora is not None else tuple(resolved.trained.values())
     selectors = [
@@ -104,8 +104,19 @@ def _cut_plan(resolved: ResolvedPlan, layers: Sequence[int]) -> ArmSettings:
         for index, layer in enumerate(layers)
         for role in sorted({portion.role for portion in portions if portion.layer == layer})
     ]
-    outside = {name for portion in portions if portion.layer is None for name in (portion.parameter, *portion.aliases)}
+    around = [portion for portion in portions if portion.layer is None]
+    outside = {name for portion in around if not portion.of_rows for name in (portion.parameter, *portion.aliases)}
     selectors += [f"name:{name}" for name in sorted(outside)]
+    selectors += _cut_rows([portion for portion in around if portion.of_rows], rows)
     if lora is not None:
         return ArmSettings(lora=LoraSettings(rank=lora.rank, alpha=lora.alpha, targets=tuple(selectors)))
     return ArmSettings(train=tuple(selectors))
+
+
+def _cut_rows(portions: Sequence[Portion], rows: int | None) -> list[str]:
+    """As many rows of the vocabulary as train, whichever: those of the model may not be there in the cut one."""
+    trained: dict[tuple[str, int], int] = {}
+    for portion in portions:
+        kept = portion.shape[0] if rows is None else rows
+        trained[portion.role, kept] = trained.get((portion.role, kept), 0) + portion.portion_shape[0]
+    return [f"{role}[:{max(1, min(count, kept - 1))}]" for (role, kept), count in trained.items()]

@@ -9,9 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from frostline.arms import PlannedArm, plan_arms, prepare
-from frostline.loading import load_model
+from frostline.loading import load_model, load_tokenizer
+from frostline.plans import Plan
 from frostline.readable import seconds
-from frostline.recipe import Recipe, variants_of
+from frostline.recipe import Recipe, parse_selectors, variants_of
 from frostline.signals import asks_for_signals
 
 
@@ -55,9 +56,18 @@ def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> l
                 first = prepared.recipe.seeds[0]
                 arms, drawn = prepared.arms, dict.fromkeys(prepared.planned_by_seed.get(first, {}), first)
             else:
-                arms = plan_arms(variant.recipe, load_model(variant.recipe.model, cache, as_filed="fp32"))
+                model = load_model(variant.recipe.model, cache, as_filed="fp32")
+                tokenizer = load_tokenizer(variant.recipe.model, cache) if _asks_tokenizer(variant.recipe) else None
+                arms = plan_arms(variant.recipe, model, None, tokenizer)
         planned.append(PlannedVariant(variant.label, variant.recipe.model.source, arms, drawn))
     return planned
+
+
+def _asks_tokenizer(recipe: Recipe) -> bool:
+    """Whether an arm, or what is watched, names tokens and not their ids."""
+    planned = [selector for arm in recipe.arms.values() for selector in Plan.from_settings(arm).selectors]
+    selectors = (*planned, *parse_selectors(recipe.measures.watch))
+    return any(selector.rows is not None and selector.rows.asks_tokenizer for selector in selectors)
 
 
 def _row(variant: str, arm: PlannedArm) -> dict[str, object]:

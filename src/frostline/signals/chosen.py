@@ -59,7 +59,7 @@ def resolve_recipe_choices(
     for name, arm in recipe.arms.items():  # before signals are measured, which takes its time
         with at("arms", name):
             for written in Plan.from_settings(arm).selectors:
-                if written.choice is None:
+                if written.choice is None and written.rows is None:  # of tokens, plans are told later
                     portions_of(written, inputs.map)
     known: dict[str, Signal] = {}
 
