@@ -17,6 +17,7 @@ from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
 
 if TYPE_CHECKING:
+    from frostline.integrations import prefix_rows as prefix_rows
     from frostline.plans import Plan as Plan
     from frostline.progress import NoProgress as NoProgress
     from frostline.progress import RunProgress as RunProgress
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from frostline.verbs import resume as resume
     from frostline.verbs import run as run
     from frostline.verbs import time as time
+    from frostline.verbs import training_arguments as training_arguments
     from frostline.verbs import verify as verify
     from frostline.verbs import write_report as write_report
 
@@ -50,6 +52,7 @@ _HOMES = {
     **dict.fromkeys(("Recipe", "copy_recipe", "load_recipe", "shipped_recipes"), "recipe"),
     "Plan": "plans",
     "open_run": "report",
+    "prefix_rows": "integrations",
 }
 """Rooms of what is no verb."""
 __all__ = [
@@ -73,12 +76,14 @@ __all__ = [
     "load_tokenizer",
     "open_run",
     "plan",
+    "prefix_rows",
     "read_blind",
     "read_corpus",
     "resume",
     "run",
     "shipped_recipes",
     "time",
+    "training_arguments",
     "verify",
     "write_report",
 ]

@@ -8,6 +8,7 @@ from frostline.verbs.export import apply_patch, export_arm
 from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, load_model, load_tokenizer
 from frostline.verbs.recipes import advise, estimate, plan, time
 from frostline.verbs.runs import RunOutcome, blind, read_blind, resume, run, verify, write_report
+from frostline.verbs.trainer import training_arguments
 from frostline.verbs.work import ProgressWanted
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "resume",
     "run",
     "time",
+    "training_arguments",
     "verify",
     "write_report",
 ]
