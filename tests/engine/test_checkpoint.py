@@ -26,6 +26,7 @@ PLANS = [
     "freeze: [attn@50%:]",
     GRADUAL,
     REFROZEN,
+    "train: [embed[0, 7:9], norm]; at 2 thaw: [embed[40:]]; at 4 freeze: [embed[7]]",
     "lora: rank 2, targets [attn.o@-2:]",
 ]
 STEPS = 6

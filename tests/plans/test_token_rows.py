@@ -13,6 +13,7 @@ from frostline.plans import Plan, map_model, plan_cost, select
 from tests.builders.models import HIDDEN, VOCABULARY, tiny_model
 from tests.builders.tokenizers import word_tokenizer
 from tests.plans.test_apply import TOKENS, logits, raw, train, weights
+from tests.plans.test_saved_in_training import trainer_of
 
 ROWS = [3, 10, 11, 12, 60]
 PLAN = Plan.parse("train: [embed[3, 10:13, 60], attn.q@-1]")
@@ -115,6 +116,18 @@ def test_outputs_are_those_of_the_whole_matrix_and_so_are_files_saved_in_trainin
     files = {folder: (tmp_path / folder / "model.safetensors").stat().st_size for folder in ("split", "plain")}
     assert files["split"] == files["plain"]
     assert (tmp_path / "split/model.safetensors").read_bytes() == (tmp_path / "released/model.safetensors").read_bytes()
+
+
+def test_the_trainer_goes_on_with_rows_of_a_tied_model_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    straight, stopped, resumed = (built("llama", True) for _ in range(3))
+    PLAN.apply(straight)
+    trainer_of(straight, tmp_path / "straight").train()
+    PLAN.apply(stopped)
+    trainer_of(stopped, tmp_path / "stopped", steps=2).train()
+    applied = PLAN.apply(resumed)
+    trainer_of(resumed, tmp_path / "stopped").train(resume_from_checkpoint=True)
+    assert raw(logits(resumed)) == raw(logits(straight))
+    assert applied.verify().moved == ()
 
 
 def test_rows_may_thaw_and_freeze_over_time() -> None:

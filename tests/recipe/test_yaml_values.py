@@ -192,6 +192,10 @@ def test_a_dumped_recipe_keeps_its_texts() -> None:
         (f"{ARMS}!!python/name:os.system name: a\n", "recipe:3: tags such as !!python/name:os.system are not read."),
         (f"{ARMS}seeds: [{'9' * 5000}]\n", "recipe:3: a number of 5,000 digits."),
         (f"{ARMS}---\n{ARMS}", "recipe:3: not valid YAML: another document begins."),
+        (
+            "arms: {full: {train: [embed[added]]}}\n",
+            "got '['. In a list on one line a selector with brackets is quoted: [\"embed[added]\"].",
+        ),
         (f"{ARMS}name: a\x00b\n", "recipe:3: not valid YAML: U+0000 stands there."),
         (f'{ARMS}name: "\\UFFFFFFFF"\n', "recipe: not valid YAML: there is no such character."),
         (f"{ARMS}name: &a b\nquestion: &a c\n", "recipe:4: not valid YAML: two anchors have one name."),

@@ -140,6 +140,8 @@ def _not_yaml(where: str, error: Exception) -> RecipeError:
         problem = "two anchors have one name"
     elif problem == "but found another document":
         problem, hint = "another document begins", "A recipe is one document: leave out all from '---' on."
+    elif problem.endswith(" or ']', but got '['"):
+        hint = 'In a list on one line a selector with brackets is quoted: ["embed[added]"].'
     if "'\\t'" in problem:
         problem, hint = "a tab stands where blanks belong", "Indent with blanks."
     return RecipeError(f"{where}{line}: not valid YAML: {problem}.", hint)

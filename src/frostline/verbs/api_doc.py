@@ -43,6 +43,8 @@ RETURNED = (
     "advisor.Inspection",
     "experiment.Finding",
     "plans.AppliedPlan",
+    "integrations.PrefixRows",
+    "integrations.TrainerArm",
 )
 """What verbs return, in the order in which one meets it, by the room whose door it stands behind."""
 INSIDE = {"FrostlineError": {"at", "during"}, "Recipe": {"source", "written_in", "locating_errors", "varied"}}
@@ -108,7 +110,7 @@ def _members(kind: type) -> Iterator[tuple[str, str]]:
                 assert member.returns is not None
                 yield name, f"`{name}: {ast.unparse(member.returns)}`{said}"
             else:
-                yield name, f"`{_signature(member)}`{said}"
+                yield name, f"`{_signature(member, longest=None)}`{said}"
 
 
 def _text_of(node: ast.stmt | None) -> str:
@@ -129,8 +131,8 @@ def _plain(annotation: str) -> str:
     return found[1] if found else annotation
 
 
-def _signature(function: ast.FunctionDef) -> str:
-    """Name, parameters as they are written, and what comes back; on lines of their own where they are many."""
+def _signature(function: ast.FunctionDef, longest: int | None = LONGEST_LINE) -> str:
+    """Name, parameters as they are written, and what comes back; on lines of their own where one would be too long."""
     of, parameters = function.args, []
     positional = [parameter for parameter in of.args if parameter.arg not in ("self", "cls")]
     without = [None] * (len(positional) - len(of.defaults))
@@ -141,7 +143,7 @@ def _signature(function: ast.FunctionDef) -> str:
     assert function.returns is not None
     back = f" -> {ast.unparse(function.returns)}"
     line = f"{function.name}({', '.join(parameters)}){back}"
-    if len(line) <= LONGEST_LINE:
+    if longest is None or len(line) <= longest:
         return line
     return f"{function.name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){back}"
 
