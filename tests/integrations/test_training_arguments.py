@@ -20,7 +20,10 @@ TRAINING = {
     "steps": STEPS, "batch": 2, "accumulation": 2, "learning_rate": 0.01, "weight_decay": 0.3, "warmup": 4,
     "decay": "cosine", "betas": [0.8, 0.95], "epsilon": 1e-6, "gradient_clipping": 0.5, "precision": "fp32",
 }  # fmt: skip
-ARMS = {"full": {"train": "all"}, "upper": {"train": ["attn.q@50%:", "norm", "re:bias|up_proj"], "learning_rate": 0.02}}
+ARMS = {
+    "full": {"train": "all"},
+    "upper": {"train": ["attn.q@50%:", "norm", 'embed["w5", 7:20]'], "learning_rate": 0.02},
+}
 
 
 def recipe_of(folder: Path, family: str, **training: object) -> Path:

@@ -194,7 +194,7 @@ def test_a_dumped_recipe_keeps_its_texts() -> None:
         (f"{ARMS}---\n{ARMS}", "recipe:3: not valid YAML: another document begins."),
         (
             "arms: {full: {train: [embed[added]]}}\n",
-            "got '['. In a list on one line a selector with brackets is quoted: [\"embed[added]\"].",
+            "recipe:1: not valid YAML: expected ',' or ']', but got '['. In a list on one line a selector",
         ),
         (f"{ARMS}name: a\x00b\n", "recipe:3: not valid YAML: U+0000 stands there."),
         (f'{ARMS}name: "\\UFFFFFFFF"\n', "recipe: not valid YAML: there is no such character."),

@@ -8,6 +8,7 @@ import pytest
 
 import frostline
 from frostline.errors import PlanError, RecipeError
+from frostline.terminal.plan import drawn_rows
 from tests.builders.experiments import write_experiment
 
 ARMS = {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@50%:"]}}
@@ -43,6 +44,16 @@ def test_each_model_that_varies_is_planned_and_each_corpus_is_not(recipe: Path) 
 def test_a_plan_that_matches_nothing_is_told_with_its_place(recipe: Path) -> None:
     with pytest.raises(PlanError, match=r"--set arms, key 'arms\.x\.train': 'name:nothing' matches nothing"):
         frostline.plan(recipe, set={"arms": {"x": {"train": ["name:nothing"]}}})
+
+
+def test_rows_of_the_vocabulary_are_planned_with_the_tokenizer_of_the_recipe(recipe: Path) -> None:
+    arms = {"whole": {"train": ["embed"]}, "rows": {"train": ['embed["w5", 20:30]']}}
+    changed = {"arms": arms, "measures.watch": ["embed[:8]"]}
+    (found,) = frostline.plan(recipe, set=changed)
+    assert found.frame()["trained_parameters"].to_list() == [97 * 32, 11 * 32]
+    assert drawn_rows(found.arms["rows"].resolved)[-1].cells["embed"] == "partly"
+    with pytest.raises(PlanError, match=r"key 'arms\.rows\.train': 'embed\[\"w5000\"\]': 'w5000' is no token"):
+        frostline.plan(recipe, set={"arms": {"rows": {"train": ['embed["w5000"]']}}})
 
 
 def test_times_and_an_estimate_come_as_tables(recipe: Path) -> None:
