@@ -455,3 +455,37 @@ def test_what_has_been_hashed_already_is_not_hashed_again(monkeypatch: pytest.Mo
     monkeypatch.setattr(AppliedPlan, "_hash", lambda self, name: pytest.fail(f"{name} was hashed"))
     applied = apply_plan(Plan.parse("train: [mlp@-1:]"), model, hashed=hashed)
     assert set(applied.frozen_sha256().values()) == {"ab" * 32}
+
+
+def test_standing_at_a_step_forgets_what_was_before() -> None:
+    model = tiny_model("llama")
+    applied = Plan.parse("train: [attn.q]; at 4 thaw: [mlp]; at 6 freeze: [attn.q]").apply(model)
+    applied.advance(6)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)  # as loading does
+    applied.set_step(3)
+    trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert (
+        trains
+        == {name for name, _ in applied.trainable_parameters()}
+        == {f"model.layers.{layer}.self_attn.q_proj.weight" for layer in range(4)}
+    )
+    assert applied.verify().moved == ()
+    assert len(applied.frozen_sha256()) == len(list(model.parameters())) - 4
+    change = applied.advance(4)
+    assert change is not None
+    assert len(change.thawed) == 12
+    assert applied.moved == []
+
+
+def test_all_phases_are_open_until_the_first_step() -> None:
+    model = tiny_model("llama")
+    applied = Plan.parse("train: [attn.q]; at 4 thaw: [mlp]").apply(model)
+    names = [name for name, _ in applied.open_all_phases()]
+    assert names == [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert len(names) == 4 + 12
+    assert applied.advance(0) is None
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == [
+        name for name, _ in applied.trainable_parameters()
+    ]

@@ -79,6 +79,9 @@ class AppliedPlan:
         self._portions = {portion.name: portion for portion in resolved.portions}
         self._phase = resolved.phases[0]
         self._moved: list[str] = []
+        self.released = False
+        """Whether `release` was called: the model is a plain one again."""
+        self._all_phases_open = False
         self._set_gradients()
         frozen = [own for name, own in self._portions.items() if name not in self._phase.trained]
         whole = [own for own in frozen if own.indices is None and own.parameter in hashed]
@@ -120,6 +123,32 @@ class AppliedPlan:
         trained = frozenset().union(*(phase.trained for phase in self.resolved.phases if phase.at <= step))
         return list(dict(self._holders[name] for name in self._portions if name in trained).items())
 
+    def open_all_phases(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that any step trains, in the model's order, each with `requires_grad` from now on.
+
+        For an optimizer, or a wrapper such as DDP, that is made once for all phases. `advance` or `set_step` close
+        again what does not train yet.
+        """
+        parameters = self.trained_until(self.resolved.phases[-1].at)
+        for _, parameter in parameters:
+            parameter.requires_grad_(True)
+        self._all_phases_open = True
+        return parameters
+
+    def set_step(self, step: int) -> None:
+        """Stand at `step` (counted from 0), wherever the plan stood: for weights that were loaded just now.
+
+        What is frozen there must keep the bytes that it has now, and loses its gradient; `frozen_sha256` gives their
+        sums, to be compared with those of the file that was loaded.
+        """
+        self._phase = self.resolved.phase_at(step)
+        self._moved = []
+        self._set_gradients()
+        frozen = [name for name in self._portions if name not in self._phase.trained]
+        self._hashes = self._hashes_of(frozen)
+        for name in frozen:
+            self._holders[name][1].grad = None
+
     def advance(self, step: int) -> PlanStep | None:
         """Do what the plan changes at `step` (counted from 0); call it before the step's forward pass.
 
@@ -129,6 +158,8 @@ class AppliedPlan:
         """
         before, after = self._phase, self.resolved.phase_at(step)
         self._phase = after
+        if self._all_phases_open:
+            self._set_gradients()
         if before.trained == after.trained:
             return None
         thawed = [name for name in self._portions if name in after.trained - before.trained]
@@ -206,6 +237,7 @@ class AppliedPlan:
         For the end of training: the optimizer's parameters are no longer the model's. Adapters stay
         (`merge_adapters` removes them). Does nothing the second time.
         """
+        self.released = True
         split = {self._portions[name].parameter for name, (holder, _) in self._holders.items() if holder.endswith("]")}
         for parameter in split:
             joined = join_parameter(self.model, parameter)
@@ -214,6 +246,7 @@ class AppliedPlan:
                     self._holders[portion.name] = (parameter, joined)
 
     def _set_gradients(self) -> None:
+        self._all_phases_open = False
         if self.plan.lora is not None:
             return  # adapters train, and nothing else: so they were injected
         for name, (_, parameter) in self._holders.items():
