@@ -120,7 +120,7 @@ class Processes:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1"},
         )
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n", "the server of processes did not start"

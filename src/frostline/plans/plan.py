@@ -6,8 +6,9 @@ applied = Plan.parse("train: [attn.qkv@50%:]").apply(model)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from frostline.plans.apply import AppliedPlan, apply_plan
 from frostline.plans.resolve import map_untouched, resolve_plan
@@ -54,3 +55,14 @@ class Plan(WrittenPlan):
         if resolved is None:
             resolved = self.resolve(model, tokenizer=tokenizer)
         return apply_plan(self, model, resolved=resolved, seed=seed)
+
+    def trainer_callback(self) -> TrainerCallback:
+        """A callback that makes a `transformers.Trainer`, or TRL's `SFTTrainer`, train by this plan.
+
+        `Trainer(model=..., callbacks=[plan.trainer_callback()])`: changes over time, checkpoints that resume with the
+        same bits and load with `from_pretrained`, and at the end of training a `FrostlineError` where something
+        frozen moved. Each Trainer wants one of its own; `frostline.integrations.transformers.PlanCallback`.
+        """
+        # Other people's loops stand above plans, and are looked up when they are asked for.
+        callback: TrainerCallback = import_module("frostline.integrations.transformers").PlanCallback(self)
+        return callback
