@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.optim import Optimizer
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -68,15 +75,16 @@ class PlanCallback(TrainerCallback, ExportableState):
             )
         return self._at_work
 
-    def apply(self, model: nn.Module) -> AppliedPlan:
+    def apply(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase | None = None) -> AppliedPlan:
         """Apply the plan to `model`, with all phases open. The Trainer does so itself, at the end of its making.
 
-        Call it before where an optimizer of your own is made of the model's parameters.
+        Call it before where an optimizer of your own is made of the model's parameters. A plan that names tokens
+        (`embed[added]`) wants the `tokenizer`; the Trainer gives its `processing_class`.
         """
         suitable = refuse_model(model)
         there = at_work_on(suitable)
         if there is None:
-            there = put_to_work(self.plan.apply(suitable))
+            there = put_to_work(self.plan.apply(suitable, tokenizer=tokenizer))
         elif there.applied.plan.text != self.plan.text:
             raise PlanError(
                 f"another plan is at work on this model: '{there.applied.plan.text}'.",
@@ -107,7 +115,8 @@ class PlanCallback(TrainerCallback, ExportableState):
             refuse_model_init(trainer)
             let_weights_rest(self.plan, trainer)
             self._check_checkpoints_of(trainer)
-        self.apply(model)
+        reads = kwargs.get("processing_class")
+        self.apply(model, reads if isinstance(reads, PreTrainedTokenizerBase) else None)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
