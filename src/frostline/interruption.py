@@ -44,11 +44,17 @@ class Interruption:
         self._deferring = 0
         self._received: int | None = None
         self._answered = False
+        self._listening = False
 
     @property
     def exit_code(self) -> int | None:
         """Exit code of a process that a signal has asked to stop; None where none has."""
         return None if self._received is None else 128 + self._received
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether signals are handled here, so that SIGTERM saves and stops."""
+        return self._listening
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -56,9 +62,11 @@ class Interruption:
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_reminder)
         unraisable_before, sys.unraisablehook = sys.unraisablehook, _without_stopped(sys.unraisablehook)
+        self._listening = True
         try:
             yield
         finally:
+            self._listening = False
             if self._received is not None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             sys.unraisablehook = unraisable_before

@@ -7,7 +7,7 @@ was stopped or killed goes on from what it left: the journal says what is done, 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -104,7 +104,7 @@ def run_experiment(
         variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh))
         variants.check()
         _make_folder(run_folder)
-        with run_lock(run_folder, progress.say):
+        with run_lock(run_folder, progress.say, stops=interruption.is_listening):
             _write_place(run_folder, recipe)
             _write_recipe(run_folder, recipe)
             return _work(variants, interruption)
@@ -132,7 +132,7 @@ def resume_experiment(
     """
     interruption = interruption or Interruption()
     try:
-        with run_lock(run_folder, progress.say):
+        with run_lock(run_folder, progress.say, stops=interruption.is_listening):
             if recipe is None:
                 recipe = recorded_recipe(run_folder)
             else:
@@ -219,7 +219,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
     began, saving = time.monotonic(), Saving()
     labels = [variant.label for variant in variants.all]
     with Journal(run_folder, labels, interruption) as journal, AtWork(run_folder) as at_work:
-        time_left = TimeLeft(progress.left, begins=at_work.begins)
+        time_left = TimeLeft(_telling(progress.left, at_work.expects), begins=at_work.begins)
         journal.cut_run_file(left.bytes_kept)
         status, exit_code = "finished", 0
         try:
@@ -269,6 +269,16 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             with suppress(OSError):
                 folder.rmdir()  # unless something lies there: trained models, checkpoints of failed arms
     return RunResult(run_folder, status, exit_code)
+
+
+def _telling(*those: Callable[[float], None]) -> Callable[[float], None]:
+    """Tells all of them how many seconds are left."""
+
+    def tell(seconds: float) -> None:
+        for one in those:
+            one(seconds)
+
+    return tell
 
 
 def _answer_kill(base: Replicate, at_work: AtWork) -> None:

@@ -9,7 +9,7 @@ from frostline.run_folder.advice_records import (
     TrialFinished,
 )
 from frostline.run_folder.arm_place import ArmPlace
-from frostline.run_folder.at_work import AtWork, Killed
+from frostline.run_folder.at_work import AtWork, Killed, WorkNow, work_now
 from frostline.run_folder.conditions import (
     DECIDING_FACTS,
     changes_of_machine,
@@ -34,6 +34,7 @@ from frostline.run_folder.folder import (
     saved_model_folder,
     usual_folder,
 )
+from frostline.run_folder.follow import CutBack, JournalFollower, JournalLine
 from frostline.run_folder.lock import run_lock
 from frostline.run_folder.rate_records import RateChosen, RateTried
 from frostline.run_folder.read import read_journal, read_lines, records_of
@@ -65,6 +66,7 @@ from frostline.run_folder.records import (
 from frostline.run_folder.sessions import begin_session, end_session
 from frostline.run_folder.text_records import Continuation, TextMeasures, TrueContinuation
 from frostline.run_folder.write import BEGINNING, ArmJournal, Journal, JournalPosition
+from frostline.run_folder.writer import Writer, ask_to_stop, resident_bytes, writer_of
 
 __all__ = [
     "BEGINNING",
@@ -90,11 +92,14 @@ __all__ = [
     "CandidateMade",
     "Continuation",
     "CorpusFacts",
+    "CutBack",
     "Evaluation",
     "FinalNorms",
     "FinalWeights",
     "FrozenChecked",
     "Journal",
+    "JournalFollower",
+    "JournalLine",
     "JournalPosition",
     "Killed",
     "LayerFilled",
@@ -117,6 +122,9 @@ __all__ = [
     "VariantPrepared",
     "WatchedMatrices",
     "WeightChange",
+    "WorkNow",
+    "Writer",
+    "ask_to_stop",
     "begin_session",
     "changes_of_machine",
     "end_session",
@@ -131,7 +139,10 @@ __all__ = [
     "refuse_existing",
     "require_can_be_made",
     "require_same_facts",
+    "resident_bytes",
     "run_lock",
     "saved_model_folder",
     "usual_folder",
+    "work_now",
+    "writer_of",
 ]

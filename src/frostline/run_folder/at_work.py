@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,38 @@ class Killed:
     times: int
 
 
+@dataclass(frozen=True)
+class WorkNow:
+    """What the process that writes into a run folder is at, as it has noted itself."""
+
+    place: ArmPlace
+    kind: str
+    """Kind of work: `step`, `evaluate`, `text`, ..."""
+    left: int
+    """Pieces of it that are left there."""
+    seconds_left: float | None
+    """Of the whole run, when that piece began; None where it is not known yet."""
+    began: float | None
+    """When the piece of work began, in seconds since 1970."""
+
+
+def work_now(run_folder: Path) -> WorkNow | None:
+    """What a process is at in `run_folder`, or was when it was killed; None where nothing is noted."""
+    try:
+        values: dict[str, Any] = json.loads((run_folder / AT_WORK_FILE).read_bytes())
+        variant, seed, arm, kind, left = values["at"]
+        seconds, began = values.get("seconds_left"), values.get("began")
+        return WorkNow(
+            ArmPlace(str(variant), int(seed), str(arm)),
+            str(kind),
+            int(left),
+            None if seconds is None else float(seconds),
+            None if began is None else float(began),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class AtWork:
     """The file of this process; `killed` is what the one before has left."""
 
@@ -42,8 +75,13 @@ class AtWork:
         self.killed = self._found()
         self._file: int | None = None
         self._length = 0
+        self._seconds_left: float | None = None
         with suppress(OSError):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+
+    def expects(self, seconds: float) -> None:
+        """The whole run will take about so long from now on; it is written with the next piece of work."""
+        self._seconds_left = seconds
 
     def begins(self, place: ArmPlace, kind: str, left: int) -> None:
         """A piece of work begins."""
@@ -57,6 +95,8 @@ class AtWork:
             "boot": self._boot,
             "killed": killed,
             "times": times,
+            "seconds_left": self._seconds_left,
+            "began": time.time(),
         }
         with suppress(OSError):  # nothing but a sentence depends on it
             # In one go, over all that was there: what is killed in between leaves the one or the other.

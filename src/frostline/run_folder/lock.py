@@ -17,11 +17,15 @@ from frostline.errors import RunFolderError
 from frostline.storage import LOCK_FILE, disk_trouble, take_lock
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+STOPS = "stops_on_sigterm"
+"""Key of the lock file: whether its process listens to signals, and saves and stops at SIGTERM."""
 
 
 @contextmanager
-def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+def run_lock(run_folder: Path, say: Callable[[str], None], *, stops: bool = False) -> Iterator[None]:
     """Hold the lock of `run_folder`; `say` is told whose it was, if that one did not end well.
+
+    `stops`: whether this process saves and stops at SIGTERM, for whoever would like it to.
 
     Raises `RunFolderError` where another process holds it, or it cannot be made.
     """
@@ -38,7 +42,7 @@ def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         if path.stat().st_size:
             say(f"Taking over from {_holder(path)}, which did not come to its end.")
-        values = {"process": os.getpid(), "boot": _boot_id(), "host": socket.gethostname()}
+        values = {"process": os.getpid(), "boot": boot_id(), "host": socket.gethostname(), STOPS: stops}
         try:
             path.write_text(json.dumps(values) + "\n", encoding="utf-8")
         except OSError as error:
@@ -49,7 +53,8 @@ def run_lock(run_folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _read_holder(path: Path) -> dict[str, object]:
+def read_holder(path: Path) -> dict[str, object]:
+    """What the lock file at `path` says of whoever holds it; {} where it says nothing."""
     try:
         values = json.loads(path.read_text(encoding="utf-8") or "{}")
     except (OSError, ValueError):
@@ -58,14 +63,15 @@ def _read_holder(path: Path) -> dict[str, object]:
 
 
 def _holder(path: Path) -> str:
-    held = _read_holder(path)
+    held = read_holder(path)
     if not held:
         return "a process whose number is not known"
-    rebooted = ", before the machine was started anew" if held.get("boot") != _boot_id() else ""
+    rebooted = ", before the machine was started anew" if held.get("boot") != boot_id() else ""
     return f"process {held.get('process')} on {held.get('host')}{rebooted}"
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """What this machine is called since it was started; '' where it does not say."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
