@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from frostline.verbs import time as time
     from frostline.verbs import training_arguments as training_arguments
     from frostline.verbs import verify as verify
+    from frostline.verbs import watch as watch
     from frostline.verbs import write_report as write_report
 
 __version__ = version("frostline")
@@ -85,6 +86,7 @@ __all__ = [
     "time",
     "training_arguments",
     "verify",
+    "watch",
     "write_report",
 ]
 

@@ -99,6 +99,9 @@ REFUSED = (
     "apply-patch model nowhere.safetensors",
     "apply-patch model text.txt",
     "apply-patch ./modle text.txt",
+    "watch nowhere",
+    "watch text.txt",
+    "watch there --port 0",
     # Advice and inspection.
     "advise recipe.yaml --budget tim=40%",
     "advise recipe.yaml --budget time=40",

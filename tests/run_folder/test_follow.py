@@ -82,7 +82,7 @@ def test_whenever_one_looks_and_wherever_a_run_goes_back_to_what_is_kept_is_the_
     with Journal(tmp_path) as journal:
         arm = journal.of(PLACE)
         places = [arm.position]
-        for turn in range(600):
+        for turn in range(300):
             if dice.random() < 0.03:
                 place = dice.choice(places)
                 arm.rewind(place)
@@ -136,6 +136,16 @@ def test_another_process_goes_on_where_the_first_one_stood(tmp_path: Path) -> No
         changes = list(JournalFollower(tmp_path, positions=positions).read_new())
         assert changes[0] == CutBack(FILE, 0)
         assert [change.sequence for change in changes if isinstance(change, JournalLine)] == [0]
+
+
+def test_a_file_can_be_read_anew(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(RunStarted("0", "", "now", {}))
+        journal.append(evaluation(0))
+    follower = JournalFollower(tmp_path)
+    both = list(follower.read_new())
+    follower.read_anew(FILE)
+    assert list(follower.read_new()) == both[1:]
 
 
 def test_only_wanted_kinds_are_given_and_their_numbers_stay(tmp_path: Path) -> None:

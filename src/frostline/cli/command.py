@@ -37,6 +37,9 @@ TrustedCode = Annotated[
         show_default=False,
     ),
 ]
+Watched = Annotated[
+    bool, typer.Option("--watch", help="Also serve a live page of the run, until it ends (extra 'watch').")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

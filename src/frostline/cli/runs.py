@@ -18,6 +18,7 @@ from frostline.cli.command import (
     RecipeFile,
     RunFolder,
     TrustedCode,
+    Watched,
     app,
     print_json,
 )
@@ -41,6 +42,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
+    watched: Watched = False,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,6 +59,7 @@ def run(
         trusted_code=trusted_code,
         progress=_progress(as_json),
         interruption=context.ensure_object(Interruption),
+        watch=_tell_plainly if watched else None,
     )
     _print_outcome(outcome, as_json)
 
@@ -79,6 +82,7 @@ def resume(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
     ] = None,
+    watched: Watched = False,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,8 +96,23 @@ def resume(
         trusted_code=trusted_code,
         progress=_progress(as_json),
         interruption=context.ensure_object(Interruption),
+        watch=_tell_plainly if watched else None,
     )
     _print_outcome(outcome, as_json)
+
+
+@app.command(epilog="Examples:  frostline watch  ·  frostline watch runs/demo  ·  frostline run demo.yaml --watch")
+def watch(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of runs.", show_default=True)
+    ] = Path("runs"),
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="The port to serve on.", show_default="a free one from 8377 on"),
+    ] = None,
+) -> None:
+    """Watch runs in a browser on this machine while they go on, or after; Ctrl+C ends it, and no run."""
+    verbs.watch(folder, port=port, tell=_tell_plainly)
 
 
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")
@@ -177,6 +196,11 @@ def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJ
         Console().print(draw_findings(findings))
     if any(finding.holds is False for finding in findings):
         raise typer.Exit(SOMETHING_FAILED)
+
+
+def _tell_plainly(line: str) -> None:
+    """Beside what a command prints, on standard error, so that JSON stays JSON."""
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _progress(as_json: bool) -> RunProgress:

@@ -9,6 +9,7 @@ from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, l
 from frostline.verbs.recipes import advise, estimate, plan, time
 from frostline.verbs.runs import RunOutcome, blind, read_blind, resume, run, verify, write_report
 from frostline.verbs.trainer import training_arguments
+from frostline.verbs.watching import watch
 from frostline.verbs.work import ProgressWanted
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "time",
     "training_arguments",
     "verify",
+    "watch",
     "write_report",
 ]

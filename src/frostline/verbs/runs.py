@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
+from frostline.verbs.watching import page_of_run
 from frostline.verbs.work import ProgressWanted, Work, at_work, meant
 
 if TYPE_CHECKING:
@@ -57,13 +58,15 @@ def run(
     cache: str | Path | None = None,
     progress: ProgressWanted = False,
     interruption: Interruption | None = None,
+    watch: Callable[[str], None] | None = None,
 ) -> RunOutcome:
     """Run the experiment `recipe` (a path, a mapping or a `Recipe`) and write its summary and report.
 
     `folder` is the run folder to make, `runs/NAME` unless given; with `resume="auto"` the run goes on where there is
     one. `set` overrides keys of the recipe: `{"training.steps": 40}`. An arm that an earlier run trained in exactly the
     same way is taken from there, unless `fresh`. `trusted_code` is the pin of code that comes with the model and may
-    run. `cache` is the cache folder, `progress` says who watches.
+    run. `cache` is the cache folder, `progress` says who watches. With `watch`, a process beside serves a live page of
+    the run until it ends, and `watch` is told its address.
 
     It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
     checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
@@ -87,7 +90,7 @@ def run(
             return run_experiment(wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption)
         return resume_experiment(run_folder, cache, progress, recipe=wanted, interruption=interruption)
 
-    with at_work(cache, progress) as work:
+    with page_of_run(run_folder, watch), at_work(cache, progress) as work:
         return _reported(run_folder, fill, work)
 
 
@@ -102,6 +105,7 @@ def resume(
     cache: str | Path | None = None,
     progress: ProgressWanted = False,
     interruption: Interruption | None = None,
+    watch: Callable[[str], None] | None = None,
 ) -> RunOutcome:
     """Go on with the run in `folder` that was stopped or killed; it ends as it would have ended, to the byte.
 
@@ -128,7 +132,7 @@ def resume(
             interruption=interruption,
         )
 
-    with at_work(cache, progress) as work:
+    with page_of_run(run_folder, watch), at_work(cache, progress) as work:
         return _reported(run_folder, go_on, work)
 
 
