@@ -22,7 +22,11 @@ def test_the_report_is_one_file_that_names_no_address_and_has_no_script(plain_pa
     found = Markup(plain_page)
     assert "http" not in plain_page.replace("http-equiv", "")
     assert not {"script", "link", "iframe", "object", "img", "base", "form"} & set(found.elements)
-    assert not [name for _, name, _ in found.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert not [name for _, name, _ in found.attributes if name in ("src", "xlink:href", "action")]
+    ids = {value for _, name, value in found.attributes if name == "id"}
+    links = [value for _, name, value in found.attributes if name == "href"]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= ids  # to its own sections
     assert "url(" not in plain_page.replace("url(#", "")
     assert "@import" not in plain_page
 
