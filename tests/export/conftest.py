@@ -29,6 +29,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "part": {"train": ["attn.q@50%:", "attn.v@-1"]},
         "embed": {"train": ["embed", "head"]},
         "lora": {"lora": {"rank": 2, "targets": ["attn.o"]}},
+        "rows": {"train": ["embed[3, 5:8]", "norm@-1"]},
     }
-    folder = tmp_path_factory.mktemp("fused")
-    return keep_run(folder, "gpt2", arms=arms, seeds=[0], save={"part": "all", "embed": "all", "lora": "model"})
+    save = {"part": "all", "embed": "all", "lora": "model", "rows": "all"}
+    return keep_run(tmp_path_factory.mktemp("fused"), "gpt2", arms=arms, seeds=[0], save=save)

@@ -26,6 +26,7 @@ def both(narrow: Path, fused: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = {}
     for name, run, arm, dtype in (
         ("narrow", narrow, "freeze", "base"), ("wide", narrow, "freeze", "float32"), ("fused", fused, "part", "base"),
+        ("rows", fused, "rows", "base"),
     ):  # fmt: skip
         found[name] = tmp_path_factory.mktemp(name)
         for kind in ("patch", "folder"):
@@ -38,7 +39,7 @@ def put(base: Path, patch: Path, out: Path) -> None:
     put_patch(ModelSettings(source=str(base)), patch, out, out.parent / "cache", say=lambda text: None)
 
 
-@pytest.mark.parametrize("name", ["narrow", "wide", "fused"])
+@pytest.mark.parametrize("name", ["narrow", "wide", "fused", "rows"])
 def test_a_patch_on_its_base_is_the_exported_folder_bit_for_bit(
     both: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
@@ -83,6 +84,19 @@ def test_a_patch_holds_what_trained_alone_and_says_where_it_belongs(both: dict[s
     }  # fmt: skip
     assert file.stat().st_size < (both["fused"] / "base" / "model.safetensors").stat().st_size / 4
     assert metadata(both["fused"] / "patch")["library_name"] == "frostline"
+
+
+def test_a_patch_of_tokens_holds_their_rows_alone(both: dict[str, Path]) -> None:
+    file = both["rows"] / "patch" / "patch.safetensors"
+    with safe_open(file, "pt") as patch:
+        rows = json.loads(patch.metadata()["rows"])
+    (name,) = rows
+    assert name.endswith("wte.weight")
+    assert load_file(file)[name].shape[0] == 4
+    base, out = (load_file(both["rows"] / kind / "model.safetensors")[name] for kind in ("base", "folder"))
+    moved = (base != out).any(1).nonzero().flatten().tolist()
+    assert moved
+    assert set(moved) <= {3, 5, 6, 7}
 
 
 def cut(file: Path) -> None:
