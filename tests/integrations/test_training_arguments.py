@@ -11,6 +11,7 @@ import frostline
 from frostline.arms import make_arm, prepare
 from frostline.errors import RecipeError
 from frostline.integrations import TrainerArm
+from frostline.integrations.transformers import PlanCallback
 from frostline.plans import AppliedPlan
 from frostline.recipe import load_recipe, variants_of
 from tests.builders.experiments import write_experiment
@@ -23,6 +24,11 @@ TRAINING = {
 ARMS = {
     "full": {"train": "all"},
     "upper": {"train": ["attn.q@50%:", "norm", 'embed["w5", 7:20]'], "learning_rate": 0.02},
+    "changing": {
+        "train": ["attn.q@50%:"],
+        "learning_rate": 0.05,
+        "changes": [{"at": 7, "thaw": ["mlp.up@-1:", "embed[3]"]}],
+    },
 }
 
 
@@ -39,14 +45,23 @@ def losses_of_a_run(recipe: Path, arm: str, seed: int) -> list[float]:
 
 
 def trained(arm: TrainerArm) -> tuple[AppliedPlan, list[float]]:
-    applied = arm.apply()
+    """By `apply`; a plan that changes by its callback, whose optimizer holds all that ever trains."""
+    callback = PlanCallback(arm.plan) if arm.plan.changes else None
+    applied = arm.apply() if callback is None else callback.apply(arm.model, arm.tokenizer)
     arm.arguments.disable_tqdm = True
-    trainer = Trainer(arm.model, arm.arguments, train_dataset=arm.train_dataset, optimizers=arm.optimizers(applied))
+    optimizers = arm.optimizers(applied)
+    callbacks = [] if callback is None else [callback]
+    trainer = Trainer(
+        arm.model, arm.arguments, train_dataset=arm.train_dataset, optimizers=optimizers, callbacks=callbacks
+    )
     trainer.train()
     return applied, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize(("family", "arm", "seed"), [("llama", "full", 0), ("gpt2", "full", 1), ("gpt2", "upper", 0)])
+@pytest.mark.parametrize(
+    ("family", "arm", "seed"),
+    [("llama", "full", 0), ("gpt2", "full", 1), ("gpt2", "upper", 0), ("llama", "changing", 0)],
+)
 def test_trainer_has_the_losses_of_a_run(family: str, arm: str, seed: int, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, family)
     (tmp_path / "cache").mkdir()
