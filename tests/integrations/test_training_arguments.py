@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 import frostline
 from frostline.arms import make_arm, prepare
@@ -50,7 +50,7 @@ def trained(arm: TrainerArm) -> tuple[AppliedPlan, list[float]]:
     applied = arm.apply() if callback is None else callback.apply(arm.model, arm.tokenizer)
     arm.arguments.disable_tqdm = True
     optimizers = arm.optimizers(applied)
-    callbacks = [] if callback is None else [callback]
+    callbacks: list[TrainerCallback] = [] if callback is None else [callback]
     trainer = Trainer(
         arm.model, arm.arguments, train_dataset=arm.train_dataset, optimizers=optimizers, callbacks=callbacks
     )
