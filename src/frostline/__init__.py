@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from frostline.recipe import Recipe as Recipe
     from frostline.recipe import copy_recipe as copy_recipe
     from frostline.recipe import load_recipe as load_recipe
+    from frostline.recipe import recipe_schema as recipe_schema
     from frostline.recipe import shipped_recipes as shipped_recipes
     from frostline.report import open_run as open_run
     from frostline.verbs import advise as advise
@@ -50,7 +51,7 @@ __version__ = version("frostline")
 
 _HOMES = {
     **dict.fromkeys(("NoProgress", "RunProgress"), "progress"),
-    **dict.fromkeys(("Recipe", "copy_recipe", "load_recipe", "shipped_recipes"), "recipe"),
+    **dict.fromkeys(("Recipe", "copy_recipe", "load_recipe", "recipe_schema", "shipped_recipes"), "recipe"),
     "Plan": "plans",
     "open_run": "report",
     "prefix_rows": "integrations",
@@ -80,6 +81,7 @@ __all__ = [
     "prefix_rows",
     "read_blind",
     "read_corpus",
+    "recipe_schema",
     "resume",
     "run",
     "shipped_recipes",

@@ -18,15 +18,33 @@ SHORTEST_RACE = 3
 """Steps of the last rung, at least; there is no other one then."""
 
 
-@app.command(epilog="Examples:  frostline init  ·  frostline init demo  ·  frostline init moby-dick --to recipes")
+def _recipe_names(incomplete: str) -> list[tuple[str, str]]:
+    """What a shell completes, with what it says beside it."""
+    from frostline.recipe import shipped_recipes
+
+    return [(recipe.name, recipe.summary) for recipe in shipped_recipes() if recipe.name.startswith(incomplete)]
+
+
+@app.command(
+    epilog="Examples:  frostline init  ·  frostline init demo  ·  frostline init moby-dick --to recipes  ·  "
+    "frostline init --schema > .frostline.schema.json"
+)
 def init(
-    name: Annotated[str | None, typer.Argument(help="The recipe to copy.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The recipe to copy.", show_default=False, autocompletion=_recipe_names)
+    ] = None,
     to: Annotated[Path, typer.Option("--to", help="Folder to copy it into.")] = Path(),
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of recipes, which an editor checks them by.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the shipped recipes, or copy one to change and run."""
-    from frostline.recipe import copy_recipe, shipped_recipes
+    from frostline.recipe import copy_recipe, schema_text, shipped_recipes
 
+    if schema:
+        print(schema_text(), end="")
+        return
     if name is not None:
         target = copy_recipe(name, to)
         if as_json:

@@ -21,7 +21,7 @@ from frostline.recipe.plan import PlanChange, WrittenPlan
 from frostline.recipe.roles import GROUP_ROLES, LEAF_ROLES, ROLES
 from frostline.recipe.selectors import Bound, Choice, LayerSlice, Selector, parse_selector, parse_selectors
 from frostline.recipe.settings import Recipe
-from frostline.recipe.shipped import copy_recipe, shipped_recipes
+from frostline.recipe.shipped import copy_recipe, recipe_schema, schema_text, shipped_recipes
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, RANDOM, SIGNALS, require_choosing_signal, require_signal
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import EMBEDDED, HUB_PREFIX, CorpusSettings, ModelSettings, is_template_file
@@ -86,10 +86,12 @@ __all__ = [
     "parse_selectors",
     "place_content",
     "recipe_hash",
+    "recipe_schema",
     "require_choosing_signal",
     "require_corpus",
     "require_model",
     "require_signal",
+    "schema_text",
     "shipped_recipes",
     "similar_name",
     "trusting",

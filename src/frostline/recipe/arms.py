@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from frostline.recipe.base import Settings
 from frostline.recipe.fields import (
@@ -16,10 +16,14 @@ from frostline.recipe.fields import (
     SomeSelectors,
     mistake,
 )
+from frostline.recipe.grammar import one_of
 
 
 class LoraSettings(Settings):
+    """Low-rank adapters beside frozen matrices (extra `lora`)."""
+
     rank: PositiveCount = 8
+    """Rank of the adapter."""
     alpha: PositiveNumber | None = None
     """Scale of the adapter; `2 * rank` unless set."""
     targets: SomeSelectors = ("attn.qkv",)
@@ -29,9 +33,14 @@ class LoraSettings(Settings):
 class ChangeSettings(Settings):
     """From step `at` on (counted from 0), `thaw` trains further selectors or `freeze` stops training some."""
 
-    at: int
+    model_config = ConfigDict(json_schema_extra=one_of("thaw", "freeze"))
+
+    at: Annotated[int, Field(json_schema_extra={"minimum": 1})]
+    """Step before which the change is made, 1 or later."""
     thaw: Selectors = ()
+    """Selectors of what trains from then on."""
     freeze: Selectors = ()
+    """Selectors of what is frozen from then on."""
 
     @field_validator("at")
     @classmethod
@@ -48,6 +57,10 @@ class ChangeSettings(Settings):
 
 
 class ArmSettings(Settings):
+    """One way to train: exactly one of `train`, `freeze` and `lora` says what trains."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("train", "freeze", "lora"))
+
     train: SomeSelectors | None = None
     """Selectors of what trains; everything else is frozen."""
     freeze: SomeSelectors | None = None
@@ -59,6 +72,7 @@ class ArmSettings(Settings):
     learning_rate: LearningRate | None = None
     """This arm's own learning rate: a frozen arm's best rate differs. `best` finds it, as in `training`."""
     weight_decay: NonNegativeNumber | None = None
+    """This arm's own weight decay; that of `training` unless set."""
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from frostline.errors import Key, PlanError
+from frostline.recipe.grammar import RATE, RATES, SELECTORS, SOME_SELECTORS, VARIED
 from frostline.recipe.selectors import parse_selector
 
 
@@ -106,9 +107,11 @@ def _not_computed(selectors: tuple[str, ...]) -> tuple[str, ...]:
     return selectors
 
 
-Selectors = Annotated[tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple)]
+Selectors = Annotated[
+    tuple[Annotated[str, BeforeValidator(_readable)], ...], BeforeValidator(_as_tuple), WithJsonSchema(SELECTORS)
+]
 """Selectors as they were written; each can be read."""
-SomeSelectors = Annotated[Selectors, AfterValidator(_some)]
+SomeSelectors = Annotated[Selectors, AfterValidator(_some), WithJsonSchema(SOME_SELECTORS)]
 WatchedSelectors = Annotated[Selectors, AfterValidator(_not_computed)]
 LARGEST_COUNT = 10**12
 """More of anything than there will ever be; products of a few counts stay far below what overflows."""
@@ -117,12 +120,12 @@ LARGEST_SEED = 2**63 - 1
 PositiveCount = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-VariedValue = Annotated[str | int | float, BeforeValidator(_text_or_number)]
+VariedValue = Annotated[str | int | float, BeforeValidator(_text_or_number), WithJsonSchema(VARIED)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Best = Literal["best"]
 BEST: Best = "best"
 """In place of a learning rate: the one that a race finds."""
-LearningRate = Annotated[float | Best, BeforeValidator(_rate)]
-RateGrid = Annotated[tuple[PositiveNumber, ...], AfterValidator(_grid)]
+LearningRate = Annotated[float | Best, BeforeValidator(_rate), WithJsonSchema(RATE)]
+RateGrid = Annotated[tuple[PositiveNumber, ...], AfterValidator(_grid), WithJsonSchema(RATES)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag, WithJsonSchema
 
 from frostline.errors import nearest
 from frostline.recipe.base import Settings
@@ -40,7 +40,9 @@ class PrimaryComparison(Settings):
     """An arm against the baseline in one measure, such as `{arm: freeze, measure: held_out_after}`."""
 
     arm: str
-    measure: Annotated[str, AfterValidator(_is_measure)] = "held_out_after"
+    """Name of the arm that is compared with the baseline."""
+    measure: Annotated[str, AfterValidator(_is_measure), WithJsonSchema({"enum": list(COMPARED)})] = "held_out_after"
+    """What the two are compared in."""
 
 
 def _member(written: object) -> str:
@@ -48,7 +50,7 @@ def _member(written: object) -> str:
 
 
 Primary = Annotated[
-    Annotated[str, AfterValidator(_is_claim), Tag("PrimaryClaim")]
+    Annotated[str, AfterValidator(_is_claim), WithJsonSchema({"enum": list(CLAIMS)}), Tag("PrimaryClaim")]
     | Annotated[PrimaryComparison, Tag("PrimaryComparison")],
     Discriminator(_member),
 ]

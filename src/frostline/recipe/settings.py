@@ -32,6 +32,7 @@ from frostline.recipe.fields import (
     as_yaml,
     mistake,
 )
+from frostline.recipe.grammar import ARM_NAME, varied_keys
 from frostline.recipe.place import Place
 from frostline.recipe.primary import Primary, PrimaryComparison
 from frostline.recipe.source import RecipeSource
@@ -40,7 +41,7 @@ from frostline.recipe.training import CheckpointSettings, MeasureSettings, Train
 
 VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source", "training.learning_rate")
 RATE_KEY = "training.learning_rate"
-_ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
+_ARM_NAME = re.compile(ARM_NAME)
 Saved = Literal["model", "all"]
 """What is kept of an arm: the model of its first replicate, or the trained tensors of all of them."""
 
@@ -49,24 +50,33 @@ class Recipe(Settings):
     """One experiment: one model, one corpus, some arms, some replicates."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "experiment"
+    """Name of the experiment; its run folder is `runs/NAME` unless another one is asked for."""
     question: str = ""
     """What the experiment asks, in the reader's words; the report opens with it."""
     model: ModelSettings = ModelSettings()
+    """Which model is trained."""
     corpus: CorpusSettings = CorpusSettings()
+    """Which text is read, and how."""
     retention: CorpusSettings | Literal["samples", "none"] | None = None
     """What forgetting is measured on: a second, general corpus, or `samples`, what the untouched model itself writes,
     which serve where nothing is named; `none` measures none."""
     windows: WindowSettings = WindowSettings()
+    """How the text is cut, and what of it is kept from training."""
     training: TrainingSettings = TrainingSettings()
-    arms: dict[str, ArmSettings] = Field(min_length=1)
+    """How every arm is trained."""
+    arms: dict[str, ArmSettings] = Field(
+        min_length=1, json_schema_extra={"propertyNames": {"pattern": f"^{ARM_NAME}$"}}
+    )
     """Arms by name. The same arm entered twice under two names gives a difference of exactly 0."""
     baseline: str | None = None
     """The arm that others are compared with; the first one unless named."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True})] = (0,)
     """One replicate each."""
     measures: MeasureSettings = MeasureSettings()
+    """What is recorded, and how often."""
     checkpoints: CheckpointSettings = CheckpointSettings()
-    vary: dict[str, tuple[VariedValue, ...]] = Field(default={})
+    """When the state of training is saved, so that a run that is killed goes on from there."""
+    vary: dict[str, tuple[VariedValue, ...]] = Field(default={}, json_schema_extra=varied_keys(VARIABLE_KEYS))
     """Repeat the experiment over the values of one key.
 
     `corpus.tokens`, `corpus.source`, `model.source` or `training.learning_rate`.

@@ -7,10 +7,11 @@ from datetime import date
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, PrivateAttr, field_validator, model_validator
 
 from frostline.recipe.base import PlacedSettings
 from frostline.recipe.fields import PositiveCount
+from frostline.recipe.grammar import CORPUS_RULES
 
 EMBEDDED = "embedded"
 HUB_PREFIX = "hub:"
@@ -25,6 +26,8 @@ def is_template_file(template: str) -> bool:
 
 
 class ModelSettings(PlacedSettings):
+    """Which model is trained."""
+
     source: str = EMBEDDED
     """`embedded`, a folder written by `save_pretrained`, or a hub id such as `EleutherAI/gpt-neo-125m`."""
     revision: str | None = None
@@ -61,6 +64,10 @@ def _holds_secret(address: str) -> bool:
 
 
 class CorpusSettings(PlacedSettings):
+    """Which text is read, and how."""
+
+    model_config = ConfigDict(json_schema_extra=CORPUS_RULES)
+
     source: str = EMBEDDED
     """`embedded`, a file, a folder, `hub:DATASET_ID`, or an `https://` address (then `sha256` is required)."""
     format: Literal["auto", "text", "jsonl", "json", "csv", "parquet", "arrow", "chat"] = "auto"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 from frostline.recipe.base import Settings
 from frostline.recipe.fields import (
@@ -20,10 +27,13 @@ from frostline.recipe.fields import (
     WatchedSelectors,
     mistake,
 )
+from frostline.recipe.grammar import BETAS, not_both
 from frostline.recipe.sources import ModelSettings
 
 
 class WindowSettings(Settings):
+    """How the text is cut, and what of it is kept from training."""
+
     length: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 256
     """Tokens of a window, its beginning included; each predicts `length - 1` next tokens."""
     held_out: PositiveCount = 16
@@ -60,6 +70,10 @@ class PrefixCacheSettings(Settings):
 
 
 class TrainingSettings(Settings):
+    """How every arm is trained."""
+
+    model_config = ConfigDict(json_schema_extra=not_both("steps", "seconds"))
+
     steps: PositiveCount = 40
     """Optimizer steps of every arm."""
     seconds: PositiveNumber | None = None
@@ -77,8 +91,11 @@ class TrainingSettings(Settings):
     decay: Literal["constant", "linear", "cosine"] = "constant"
     """What the learning rate does after the warm-up, ending at zero after the last step."""
     weight_decay: NonNegativeNumber = 0.01
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Weight decay of AdamW, of every weight that trains, norms and biases among them."""
+    betas: Annotated[tuple[Share, Share], WithJsonSchema(BETAS)] = (0.9, 0.999)
+    """AdamW's two rates of forgetting, for the mean of the gradient and of its square."""
     epsilon: PositiveNumber = 1e-8
+    """What AdamW adds to the denominator of a step."""
     gradient_clipping: PositiveNumber | None = 1.0
     """Largest norm of the gradient; null leaves it alone."""
     dropout: Share | None = None
@@ -86,9 +103,11 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where arms are trained; `auto` takes a GPU where there is one."""
     engine: Literal["fast", "reference"] = "fast"
     """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop it is tested against."""
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
+    """The stored output of the layers below the lowest one that trains."""
     frozen_weights: Literal["exact", "int8", "nf4"] = "exact"
     """`int8`, `nf4`: frozen matrices in a quarter, or a seventh, of the memory; inexact, for what would not fit."""
     optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
@@ -137,17 +156,25 @@ class TrainingSettings(Settings):
 
 
 class SamplingSettings(Settings):
+    """The texts that each trained model writes."""
+
     prompts: Count = 10
     """Number of prompts drawn by seed from the held-out windows; 0 samples nothing."""
     prompt_tokens: PositiveCount = 16
+    """Tokens of text in a prompt."""
     new_tokens: PositiveCount = 100
+    """Tokens that are written after it."""
     temperature: PositiveNumber = 1.0
+    """Temperature of sampling; 1 draws as the model says."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the probability, the likeliest tokens first, that tokens are drawn from."""
     draws: PositiveCount = 1
     """Texts that each trained model writes to each prompt, every one with dice of its own."""
 
 
 class MeasureSettings(Settings):
+    """What is recorded, and how often."""
+
     evaluate_every: Count = 10
     """Steps between evaluations on the held-out windows; 0 evaluates before and after training only."""
     weight_change_every: Count = 1
@@ -157,6 +184,7 @@ class MeasureSettings(Settings):
     common_tokens: PositiveCount = 100
     """Size of S, the corpus's most frequent tokens."""
     sampling: SamplingSettings = SamplingSettings()
+    """The texts that each trained model writes."""
     judge: ModelSettings | None = None
     """A model, no relative of the one that is trained, that judges generated text by its loss; null leaves that out."""
     memory: bool = True
