@@ -8,7 +8,7 @@ LOWEST_TESTS := $(addprefix tests/,recipe plans corpus stats storage run_folder 
 # Byte code is kept: of transformers alone it takes each of hundreds of processes a second to compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lowest soak lint picture clean
+.PHONY: help demo test lowest soak lint picture docs clean
 
 help:
 	@echo "make demo     install into .venv and run a real experiment on the embedded model (minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make soak     kill, signal and fuzz for an hour or two (200 kills, 50 signals, 10,000 cases each)"
 	@echo "make lint     check style and types"
 	@echo "make picture  render the newest report in runs/ to a picture (needs Chromium)"
+	@echo "make docs     build the documentation site into build/docs (installs the extra docs into .venv)"
 	@echo "make clean    remove .venv and caches; runs/ stays"
 
 demo: $(READY)
@@ -42,6 +43,12 @@ lint: $(READY)
 
 picture: $(READY)
 	@scripts/picture "$$(ls -td runs/*/ | head -n 1)"
+
+docs: $(READY)
+	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	@echo "build/docs/index.html"
 
 clean:
 	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis
