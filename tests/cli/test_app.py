@@ -38,6 +38,25 @@ def test_init_lists_and_copies(
     assert (tmp_path / "demo.yaml").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"), [("init mo", {"moby-dick", "moby-dick-small"}), ("re", {"report", "resume"})]
+)
+def test_a_shell_completes_commands_and_recipes(
+    words: str, completed: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # else the program is named after pytest
+    monkeypatch.setenv("_FROSTLINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"frostline {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    assert frostline(monkeypatch=monkeypatch) == 0
+    assert set(capsys.readouterr().out.split()) == completed
+
+
+def test_the_schema_is_printed_as_it_ships(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frostline("init", "--schema", monkeypatch=monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["arms"]["description"]
+
+
 def test_env_names_versions_and_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert frostline("env", "--json", monkeypatch=monkeypatch) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -18,11 +18,11 @@ SHORTEST_RACE = 3
 """Steps of the last rung, at least; there is no other one then."""
 
 
-def _recipe_names(incomplete: str) -> list[tuple[str, str]]:
-    """What a shell completes, with what it says beside it."""
+def _recipe_names(incomplete: str) -> list[str]:
+    """What a shell completes; summaries beside the names would be cut into lines that it takes for names."""
     from frostline.recipe import shipped_recipes
 
-    return [(recipe.name, recipe.summary) for recipe in shipped_recipes() if recipe.name.startswith(incomplete)]
+    return [recipe.name for recipe in shipped_recipes() if recipe.name.startswith(incomplete)]
 
 
 @app.command(
