@@ -21,7 +21,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check \
 
 # Any user may write here, so that --user works; mount a volume to keep models and tokens.
 ENV FROSTLINE_CACHE=/cache HF_HOME=/cache/huggingface
-USER frostline
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["frostline"]
 CMD ["--help"]

@@ -91,7 +91,7 @@ def test_the_image_has_a_pinned_base_no_cache_and_no_root() -> None:
     assert re.fullmatch(r"FROM python:\d+\.\d+\.\d+-slim-\w+", base)
     for line in lines:
         assert "pip install" not in line or "--no-cache-dir" in line
-    assert lines.index("USER frostline") < lines.index('ENTRYPOINT ["frostline"]')
+    assert lines.index("USER 1000") < lines.index('ENTRYPOINT ["frostline"]')
     copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
     sent = {line[1:] for line in Path(".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
     assert copied == sent

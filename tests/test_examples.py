@@ -52,9 +52,12 @@ def test_the_notebook_runs_cell_by_cell_and_keeps_no_outputs(tmp_path: Path, mon
     for cell in (cell for cell in cells if cell["cell_type"] == "code"):
         assert (cell["outputs"], cell["execution_count"]) == ([], None)
         statements = ast.parse("".join(cell["source"]))
-        last = statements.body.pop() if isinstance(statements.body[-1], ast.Expr) else None
-        exec(compile(statements, str(NOTEBOOK), "exec"), names)
-        if last is not None:  # what a notebook shows below a cell
-            value = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)  # noqa: S307
-            shown += bool(value._repr_mimebundle_() if hasattr(value, "_repr_mimebundle_") else value._repr_html_())
+        last = statements.body[-1]
+        if not isinstance(last, ast.Expr):
+            exec(compile(statements, str(NOTEBOOK), "exec"), names)
+            continue
+        exec(compile(ast.Module(statements.body[:-1], []), str(NOTEBOOK), "exec"), names)
+        value = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)  # noqa: S307
+        # What a notebook shows below a cell.
+        shown += bool(value._repr_mimebundle_() if hasattr(value, "_repr_mimebundle_") else value._repr_html_())
     assert shown == 9
