@@ -72,7 +72,8 @@ def test_shipped_recipes_are_right_by_it_also_with_every_default_written_out(nam
         f"{ARMS}training: {{learning_rate: best, rates: [1e-4, 3e-4], seconds: 3.5}}\nprimary: C8\n",
         f"{ARMS}primary: {{arm: freeze}}\nretention: none\nvary: {{training.learning_rate: [1e-4, 3e-4]}}\n",
         f"{ARMS}corpus: {{source: a.jsonl, prompt: q, response: a}}\nretention: {{source: embedded}}\n",
-        "arms: {a: {train: mlp@3, changes: [{at: 2, thaw: [norm]}], learning_rate: 1e-3}}\n",
+        "arms: {a: {train: mlp@3, changes: [{at: 2, thaw: [norm]}], learning_rate: 1e-3}}\nsave: {a: all}\n",
+        "arms:\n  a:\n    train:\n    - embed[added]\n    - 'embed[5, 9:20, \"<tool>\"]'\nsave: [a]\n",
     ],
 )
 def test_what_is_read_is_right_by_it(text: str) -> None:
@@ -117,6 +118,8 @@ def test_the_recipe_of_the_tests_is_right_by_it(tmp_path: Path) -> None:
         "arms: {a: {train: []}}\n",
         "arms: {a: {train: atn.q}}\n",
         "arms: {a: {train: [head@2:]}}\n",
+        "arms: {a: {train: ['mlp[5]']}}\n",
+        f"{ARMS}save: {{full: everything}}\n",
         "arms: {a: {train: [mlp@50%]}}\n",
         "arms: {a: {train: [top:5% by fishr]}}\n",
         "arms: {../a: {train: all}}\n",

@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 
 from frostline.recipe.roles import LAYERED_ROLES, ROLES
 from frostline.recipe.signal_names import CHOOSING_SIGNALS, RANDOM
+from frostline.recipe.token_rows import ROW_ROLES
 
 Schema = JsonDict
 
@@ -28,13 +29,13 @@ _SELECTOR = "|".join(
     (
         _any(ROLES),
         rf"{_any(LAYERED_ROLES)}\s*@\s*{_SLICE}",
-        r"(embed|head)\s*\[.+\]",  # rows of the vocabulary
+        rf"{_any(ROW_ROLES)}\s*\[.+\]",
         "(name|re):.+",
         rf"(top|bottom):\s*[0-9]{{1,3}}(\.[0-9]{{1,6}})?\s*%\s+by\s+({_any(CHOOSING_SIGNALS)}|{RANDOM}(-[0-9]+)?)",
     )
 )
 SELECTOR: Schema = {
-    "description": "ROLE, ROLE@LAYERS, name:GLOB, re:REGEX or top:SHARE% by SIGNAL.",
+    "description": "ROLE, ROLE@LAYERS, embed[TOKENS], name:GLOB, re:REGEX or top:SHARE% by SIGNAL.",
     "anyOf": [
         {"enum": list(ROLES)},  # editors offer these
         {"type": "string", "pattern": rf"^\s*({_SELECTOR})\s*$"},

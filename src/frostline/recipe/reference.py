@@ -26,9 +26,10 @@ marks mistakes, without a network. Nothing else reads it. For a recipe of your o
 .frostline.schema.json`, and `# yaml-language-server: $schema=.frostline.schema.json` as the first line.
 
 **Selectors** say which weights: a role (`attn.qkv`, `mlp`, `norm`, `all`, ...), a role at some layers (`mlp@-4:`,
-`attn@50%:`, `all@:4`, `attn@::2`, `mlp@3`), parameters by name (`name:*k_proj*`, `re:layers\\.[0-9]+\\.mlp`), or what a
-signal of the model ranks highest (`top:25% by gradient-norm`). One may stand alone, several in a list. Quotes spare
-surprises: `["attn@50%:"]`. The roles stand in the [README](../README.md#plans), the signals under [advice](advise.md).
+`attn@50%:`, `all@:4`, `attn@::2`, `mlp@3`), rows of the vocabulary (`embed[added]`), parameters by name
+(`name:*k_proj*`, `re:layers\\.[0-9]+\\.mlp`), or what a signal of the model ranks highest (`top:25% by gradient-norm`).
+One may stand alone, several in a list. Quotes spare surprises: `["attn@50%:"]`. The roles stand in the
+[README](../README.md#plans), the signals under [advice](advise.md).
 """
 _WORDS = {"string": "text", "boolean": "`true` or `false`", "null": "`null`", "integer": "whole number"}
 _PLURAL = re.compile(r"(?<=\bnumber)\b|(?<=\btext)\b")
