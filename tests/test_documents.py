@@ -17,7 +17,7 @@ from frostline.cli.command import app
 from frostline.recipe import WrittenPlan, parse_recipe
 
 PAGES = sorted([Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").rglob("*.md")])
-COMING = {"watch", "track", "watch.md", "trackers.md"}
+COMING = {"track", "trackers.md"}
 """Named already, and written at the same time: to be left out here as soon as they are there."""
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
