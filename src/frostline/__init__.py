@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from frostline.verbs import resume as resume
     from frostline.verbs import run as run
     from frostline.verbs import time as time
+    from frostline.verbs import track as track
     from frostline.verbs import training_arguments as training_arguments
     from frostline.verbs import verify as verify
     from frostline.verbs import watch as watch
@@ -86,6 +87,7 @@ __all__ = [
     "run",
     "shipped_recipes",
     "time",
+    "track",
     "training_arguments",
     "verify",
     "watch",

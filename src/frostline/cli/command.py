@@ -40,6 +40,14 @@ TrustedCode = Annotated[
 Watched = Annotated[
     bool, typer.Option("--watch", help="Also serve a live page of the run, until it ends (extra 'watch').")
 ]
+Tracked = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Also tell a tracker of the run: tensorboard, trackio, wandb or mlflow (extras of these names). Repeatable.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

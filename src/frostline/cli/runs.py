@@ -17,6 +17,7 @@ from frostline.cli.command import (
     Overrides,
     RecipeFile,
     RunFolder,
+    Tracked,
     TrustedCode,
     Watched,
     app,
@@ -43,6 +44,7 @@ def run(
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
     watched: Watched = False,
+    trackers: Tracked = None,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,6 +62,8 @@ def run(
         progress=_progress(as_json),
         interruption=context.ensure_object(Interruption),
         watch=_tell_plainly if watched else None,
+        track=trackers or (),
+        tell=_tell_plainly,
     )
     _print_outcome(outcome, as_json)
 
@@ -83,6 +87,7 @@ def resume(
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
     ] = None,
     watched: Watched = False,
+    trackers: Tracked = None,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +102,8 @@ def resume(
         progress=_progress(as_json),
         interruption=context.ensure_object(Interruption),
         watch=_tell_plainly if watched else None,
+        track=trackers or (),
+        tell=_tell_plainly,
     )
     _print_outcome(outcome, as_json)
 
@@ -113,6 +120,26 @@ def watch(
 ) -> None:
     """Watch runs in a browser on this machine while they go on, or after; Ctrl+C ends it, and no run."""
     verbs.watch(folder, port=port, tell=_tell_plainly)
+
+
+@app.command(epilog="Examples:  frostline track runs/demo --to tensorboard  ·  frostline run demo.yaml --track trackio")
+def track(
+    run_folder: RunFolder,
+    to: Annotated[
+        str, typer.Option("--to", metavar="TRACKER", help="tensorboard, trackio, wandb or mlflow.", show_default=False)
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", help="The folder that the tracker keeps it in.", show_default="beside the run"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a tracker of a run, all of it and each step once, while the run goes on or after."""
+    tracked = verbs.track(run_folder, to, dir=folder, tell=_tell_plainly)
+    if as_json:
+        print_json({**asdict(tracked), "folder": str(tracked.folder)})
+    else:
+        Console().print(f"{tracked.steps:,} steps told.", highlight=False)
 
 
 @app.command(epilog="Examples:  frostline report runs/demo  ·  frostline report runs/demo --figures figures")

@@ -9,7 +9,7 @@ from frostline.verbs.inside import inspect_model, inspect_run, inspect_target, l
 from frostline.verbs.recipes import advise, estimate, plan, time
 from frostline.verbs.runs import RunOutcome, blind, read_blind, resume, run, verify, write_report
 from frostline.verbs.trainer import training_arguments
-from frostline.verbs.watching import watch
+from frostline.verbs.watching import track, watch
 from frostline.verbs.work import ProgressWanted
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "resume",
     "run",
     "time",
+    "track",
     "training_arguments",
     "verify",
     "watch",

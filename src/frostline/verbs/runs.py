@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
-from frostline.verbs.watching import page_of_run
+from frostline.verbs.watching import followed_run
 from frostline.verbs.work import ProgressWanted, Work, at_work, meant
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def run(
     progress: ProgressWanted = False,
     interruption: Interruption | None = None,
     watch: Callable[[str], None] | None = None,
+    track: Sequence[str] = (),
+    tell: Callable[[str], None] = print,
 ) -> RunOutcome:
     """Run the experiment `recipe` (a path, a mapping or a `Recipe`) and write its summary and report.
 
@@ -66,7 +68,8 @@ def run(
     one. `set` overrides keys of the recipe: `{"training.steps": 40}`. An arm that an earlier run trained in exactly the
     same way is taken from there, unless `fresh`. `trusted_code` is the pin of code that comes with the model and may
     run. `cache` is the cache folder, `progress` says who watches. With `watch`, a process beside serves a live page of
-    the run until it ends, and `watch` is told its address.
+    the run until it ends, and `watch` is told its address. `track` names trackers, each of which a process beside tells
+    of the run as `track` does; `tell` is told where to look, and what goes wrong with one.
 
     It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
     checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
@@ -90,7 +93,7 @@ def run(
             return run_experiment(wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption)
         return resume_experiment(run_folder, cache, progress, recipe=wanted, interruption=interruption)
 
-    with page_of_run(run_folder, watch), at_work(cache, progress) as work:
+    with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
         return _reported(run_folder, fill, work)
 
 
@@ -106,6 +109,8 @@ def resume(
     progress: ProgressWanted = False,
     interruption: Interruption | None = None,
     watch: Callable[[str], None] | None = None,
+    track: Sequence[str] = (),
+    tell: Callable[[str], None] = print,
 ) -> RunOutcome:
     """Go on with the run in `folder` that was stopped or killed; it ends as it would have ended, to the byte.
 
@@ -132,7 +137,7 @@ def resume(
             interruption=interruption,
         )
 
-    with page_of_run(run_folder, watch), at_work(cache, progress) as work:
+    with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
         return _reported(run_folder, go_on, work)
 
 

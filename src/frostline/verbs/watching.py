@@ -1,11 +1,15 @@
-"""How does one watch runs in a browser? What `frostline watch` and `frostline run --watch` do."""
+"""How does one follow a run elsewhere? What `frostline watch` and `track` do, and `run --watch` and `--track`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frostline.trackers import Tracked
 
 
 def watch(
@@ -36,13 +40,37 @@ def watch(
         serve(watched, bound, token, lambda following: tell(f"For another browser: {address_of(number, following)}"))
 
 
-@contextmanager
-def page_of_run(folder: Path, tell: Callable[[str], None] | None) -> Iterator[None]:
-    """While the block lasts, a process beside serves the page of the run in `folder`, if `tell` is to hear of it."""
-    if tell is None:
-        yield
-        return
-    from frostline.live_page import page_beside
+def track(
+    folder: str | PathLike[str],
+    to: str,
+    *,
+    dir: str | PathLike[str] | None = None,
+    tell: Callable[[str], None] = print,
+) -> Tracked:
+    """Tell the tracker `to` of the run in `folder`: `tensorboard`, `trackio`, `wandb` or `mlflow`.
 
-    with page_beside(folder, tell):
+    A run that goes on is followed until it ends; one that is over is told at once. What the tracker knows already is not
+    told again. It keeps all in `dir`, a folder beside the run unless named, unless the environment names a server.
+    `tell` is told how to look at it. Runs are read, never written.
+    """
+    from frostline.trackers import track_run
+
+    return track_run(Path(folder), to, None if dir is None else Path(dir), tell)
+
+
+@contextmanager
+def followed_run(
+    folder: Path, watch: Callable[[str], None] | None, trackers: Sequence[str], tell: Callable[[str], None]
+) -> Iterator[None]:
+    """While the block lasts, processes beside follow the run in `folder`: its page, if `watch` is to hear of it, and
+    `trackers`."""
+    with ExitStack() as stack:
+        if watch is not None:
+            from frostline.live_page import page_beside
+
+            stack.enter_context(page_beside(folder, watch))
+        if trackers:
+            from frostline.trackers import trackers_beside
+
+            stack.enter_context(trackers_beside(folder, trackers, tell))
         yield
