@@ -45,7 +45,7 @@ Tracked = Annotated[
     typer.Option(
         "--track",
         metavar="TRACKER",
-        help="Also tell a tracker of the run: tensorboard, trackio, wandb or mlflow (extras of these names). Repeatable.",
+        help="Also tell a tracker of the run: tensorboard, trackio, wandb or mlflow. Repeatable.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -7,6 +7,8 @@ input ends is the end of the run. What it has to say are lines of JSON on its ou
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +24,8 @@ from frostline.trackers.kinds import TrackerKind, usable_tracker
 
 GRACE_SECONDS = 60.0
 """How long a tracker may take for what is left when a run has ended; then it is left, and told anew another time."""
+INTERRUPTED_SECONDS = 5.0
+"""How long it may take where a person does not want to wait for it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def track_run(run_folder: Path, name: str, folder: Path | None, tell: Callable[[
         for line in _lines(process):
             told |= line
     finally:
-        _end(process, GRACE_SECONDS)
+        _end(process, GRACE_SECONDS if told else INTERRUPTED_SECONDS)
     if "steps" not in told:
         raise FrostlineError(str(told.get("failed") or f"{name}: the process that told it has ended at once."))
     return Tracked(name, to, int(str(told["steps"])), kind.look(to))
@@ -133,9 +137,10 @@ def _begun(run_folder: Path, kind: TrackerKind, to: Path, *, beside: bool) -> su
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, object]]:
     output: IO[bytes] | None = process.stdout
     assert output is not None
-    for line in output:
-        with suppress(ValueError):
-            yield json.loads(line)
+    with output:
+        for line in output:
+            with suppress(ValueError):
+                yield json.loads(line)
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -146,9 +151,8 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> bool:
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return True
-    else:
-        return False
-    finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what the tracker has begun
         process.wait()
+        return True
+    return False

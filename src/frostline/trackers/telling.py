@@ -20,7 +20,7 @@ from filelock import BaseFileLock
 
 from frostline.errors import FrostlineError
 from frostline.run_folder import RECIPE_FILE, RUN_FILE, CutBack, JournalFollower, JournalLine
-from frostline.storage import take_lock
+from frostline.storage import LOCK_FILE, take_lock
 from frostline.trackers import verdicts
 from frostline.trackers.kinds import TrackerKind
 from frostline.trackers.rows import KINDS, ArmRows, begun_arm
@@ -89,6 +89,8 @@ class Telling:
                 self.told_rows += 1
             opened.end("finished")
         if self._lock is not None:
+            with suppress(OSError):
+                (self._lock_folder() / LOCK_FILE).unlink()  # whoever waits for it looks whether it is still there
             self._lock.release()
             with suppress(OSError):
                 self._lock_folder().rmdir()
@@ -122,7 +124,9 @@ class Telling:
 
     def _begin(self, experiment: Experiment) -> None:
         if self._experiment not in (None, experiment):
-            raise FrostlineError(f"{self._run_folder}: another run has begun there, and it is told no more of this one.")
+            raise FrostlineError(
+                f"{self._run_folder}: another run has begun there, and it is told no more of this one."
+            )
         self._experiment = experiment
 
     def _pass_on(self, file: str, arm: ArmRows) -> None:

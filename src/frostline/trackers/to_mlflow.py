@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from frostline.trackers.tracker import NOTHING, Row, Status, TrackedRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 DATABASE = "mlflow.db"
 KEY = "frostline.key"
@@ -23,14 +27,14 @@ LONGEST_PARAMETER = 500
 class MlflowRun:
     """One run of MLflow's."""
 
-    def __init__(self, client: Any, run_id: str, run: TrackedRun, told_until: int) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, run: TrackedRun, told_until: int) -> None:
         self._client, self._id, self._began = client, run_id, run.began
         self.told_until = told_until
 
     def tell(self, rows: Sequence[Row]) -> None:
         from mlflow.entities import Metric
 
-        batch: list[Any] = []
+        batch: list[Metric] = []
         for row in rows:
             for name, text in row.texts.items():
                 self._client.log_text(self._id, text, f"{name}.md")
@@ -50,7 +54,7 @@ class MlflowRun:
     def end(self, status: Status) -> None:
         self._client.set_terminated(self._id, STATUS[status])
 
-    def _log(self, batch: list[Any]) -> None:
+    def _log(self, batch: list[Metric]) -> None:
         if batch:
             self._client.log_batch(self._id, metrics=batch)
 
@@ -58,7 +62,7 @@ class MlflowRun:
 class Mlflow:
     """Where MLflow keeps its runs."""
 
-    def __init__(self, client: Any, artifacts: str | None) -> None:
+    def __init__(self, client: MlflowClient, artifacts: str | None) -> None:
         self._client, self._artifacts = client, artifacts
 
     def open(self, run: TrackedRun) -> MlflowRun:

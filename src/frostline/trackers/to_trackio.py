@@ -10,16 +10,37 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 from frostline.errors import FrostlineError
 from frostline.trackers.tracker import NOTHING, Row, Status, TrackedRun
 
 
+class _Run(Protocol):
+    """What is used of `trackio.Run`."""
+
+    _next_step: int
+    """One more than the last step that its database has, wherever that is."""
+
+    def log(self, metrics: dict[str, object], *, step: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class _Package(Protocol):
+    """What is used of `trackio`."""
+
+    def init(self, project: str, **options: object) -> _Run: ...
+
+    def Markdown(self, text: str) -> object: ...  # noqa: N802
+
+    def Table(self, *, columns: list[str], data: list[list[object]]) -> object: ...  # noqa: N802
+
+
 class TrackioRun:
     """One run of trackio's."""
 
-    def __init__(self, run: Any, trackio: Any, warned: list[str]) -> None:
+    def __init__(self, run: _Run, trackio: _Package, warned: list[str]) -> None:
         self._run, self._trackio, self._warned = run, trackio, warned
         self.told_until: int = run._next_step - 1
 
@@ -29,10 +50,8 @@ class TrackioRun:
             for name, markdown in row.texts.items():
                 content[name] = self._trackio.Markdown(markdown)
             for name, table in row.tables.items():
-                cells = [dict(zip(table.columns, cells, strict=True)) for cells in table.rows]
-                content[f"{name}_table"] = self._trackio.Table(
-                    columns=list(table.columns), data=[list(row.values()) for row in cells]
-                )
+                data: list[list[object]] = [list(cells) for cells in table.rows]
+                content[f"{name}_table"] = self._trackio.Table(columns=list(table.columns), data=data)
             self._run.log(content, step=row.step)
             self.told_until = row.step
         self._require_kept()
@@ -49,7 +68,7 @@ class TrackioRun:
 class Trackio:
     """Where trackio keeps its projects."""
 
-    def __init__(self, trackio: Any) -> None:
+    def __init__(self, trackio: _Package) -> None:
         self._trackio = trackio
         self._warned: list[str] = []
         warnings.simplefilter("ignore")
@@ -82,4 +101,4 @@ def opened(folder: Path) -> Trackio:
         os.environ["HF_HUB_OFFLINE"] = "1"
     import trackio
 
-    return Trackio(trackio)
+    return Trackio(cast("_Package", trackio))

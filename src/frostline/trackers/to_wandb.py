@@ -6,17 +6,42 @@ sync`. Where its server is told at once, that says how far.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 from frostline.trackers.tracker import NOTHING, Row, Status, TrackedRun
 
 MARK = "frostline.json"
 """Lies in the folder of a run of which all is told."""
+
+
+class _Run(Protocol):
+    """What is used of `wandb.Run`."""
+
+    dir: str
+    resumed: bool
+    starting_step: int
+
+    def log(self, data: dict[str, object], *, step: int) -> None: ...
+
+    def finish(self, exit_code: int) -> None: ...
+
+
+class _Package(Protocol):
+    """What is used of `wandb`."""
+
+    def init(self, **options: object) -> _Run: ...
+
+    def Settings(self, **options: object) -> object: ...  # noqa: N802
+
+    def Html(self, data: str, *, inject: bool) -> object: ...  # noqa: N802
+
+    def Table(self, *, columns: list[str], data: list[list[object]]) -> object: ...  # noqa: N802
 
 
 class WholeRun:
@@ -35,7 +60,7 @@ class WholeRun:
 class WandbRun:
     """One run of wandb's."""
 
-    def __init__(self, run: Any, wandb: Any, *, offline: bool) -> None:
+    def __init__(self, run: _Run, wandb: _Package, *, offline: bool) -> None:
         self._run, self._wandb, self._offline = run, wandb, offline
         self.told_until: int = run.starting_step - 1 if run.resumed and not offline else NOTHING
 
@@ -46,8 +71,8 @@ class WandbRun:
                 if name not in row.tables:
                     content[name] = self._wandb.Html(_preformatted(markdown), inject=False)
             for name, table in row.tables.items():
-                # A column has one type, and effects are numbers in whatever arm.
-                content[name] = self._wandb.Table(columns=list(table.columns), data=[list(cells) for cells in table.rows])
+                data: list[list[object]] = [list(cells) for cells in table.rows]
+                content[name] = self._wandb.Table(columns=list(table.columns), data=data)
             self._run.log(content, step=row.step)
             self.told_until = row.step
 
@@ -61,7 +86,7 @@ class WandbRun:
 class Wandb:
     """Where wandb keeps its runs."""
 
-    def __init__(self, wandb: Any, folder: Path) -> None:
+    def __init__(self, wandb: _Package, folder: Path) -> None:
         self._wandb, self._folder = wandb, folder
         self._offline = os.environ["WANDB_MODE"] == "offline"
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,10 +126,8 @@ def opened(folder: Path) -> Wandb:
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     import wandb
 
-    return Wandb(wandb, folder)
+    return Wandb(cast("_Package", wandb), folder)
 
 
 def _preformatted(text: str) -> str:
-    import html
-
     return f"<pre>{html.escape(text)}</pre>"

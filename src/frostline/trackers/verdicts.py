@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from frostline.stats import RunSummary, read_summary, summarise
 from frostline.run_folder import JOURNAL_FOLDER, RUN_FILE, SUMMARY_FILE
 from frostline.text import one_line
 from frostline.trackers.tracker import Row, Table
+
+if TYPE_CHECKING:
+    from frostline.stats import RunSummary
 
 NAME = "verdicts"
 COLUMNS = ("claim", "arm", "variant", "verdict", "effect", "low", "high", "unit", "p", "replicates", "sentence")
@@ -40,6 +43,8 @@ def verdict_row(run_folder: Path, step: int) -> Row:
 
 
 def _summary(run_folder: Path) -> RunSummary:
+    from frostline.stats import read_summary, summarise  # seconds of imports, which only an end needs
+
     written, journal = run_folder / SUMMARY_FILE, run_folder / JOURNAL_FOLDER / RUN_FILE
     if written.exists() and written.stat().st_mtime >= journal.stat().st_mtime:
         return read_summary(run_folder)

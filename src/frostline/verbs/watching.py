@@ -49,9 +49,9 @@ def track(
 ) -> Tracked:
     """Tell the tracker `to` of the run in `folder`: `tensorboard`, `trackio`, `wandb` or `mlflow`.
 
-    A run that goes on is followed until it ends; one that is over is told at once. What the tracker knows already is not
-    told again. It keeps all in `dir`, a folder beside the run unless named, unless the environment names a server.
-    `tell` is told how to look at it. Runs are read, never written.
+    A run that goes on is followed until it ends; one that is over is told at once. What the tracker knows
+    already is not told again. All is kept in `dir`, a folder beside the run unless named, or where the environment
+    says. `tell` is told how to look at it. Runs are read, never written.
     """
     from frostline.trackers import track_run
 
