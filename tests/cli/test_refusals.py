@@ -102,6 +102,11 @@ REFUSED = (
     "watch nowhere",
     "watch text.txt",
     "watch there --port 0",
+    "track nowhere --to tensorboard",
+    "track there --to tensorboard",
+    "track there",
+    "run recipe.yaml --out new --track tensorbord",
+    "run recipe.yaml --out new --track aim",
     # Advice and inspection.
     "advise recipe.yaml --budget tim=40%",
     "advise recipe.yaml --budget time=40",

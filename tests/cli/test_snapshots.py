@@ -103,6 +103,7 @@ WITH_JSON: dict[str, list[str]] = {
     "report": ["run"],
     "verify": ["run"],
     "blind": ["run"],
+    "track": ["run", "--to", "tensorboard"],
     "export": ["run", "--arm", "freeze"],
     "apply-patch": ["model", "patch/patch.safetensors"],
     "inspect": ["run", "--signal", "snr"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from frostline.stats import write_summary
 from tests.builders.experiments import run_tiny, write_experiment
 
 
@@ -13,4 +14,5 @@ from tests.builders.experiments import run_tiny, write_experiment
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracked")
     run_tiny(write_experiment(folder, seeds=[0]), folder / "run")
+    write_summary(folder / "run")
     return folder / "run"

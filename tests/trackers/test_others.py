@@ -7,6 +7,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -77,15 +78,16 @@ def test_wandb_keeps_one_whole_folder_of_each_run_and_sends_nothing(
 
 def read_wandb(path: Path) -> tuple[str, Points]:
     """Name and points of a run."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    record_of = import_module("wandb.proto.wandb_internal_pb2").Record.FromString
 
     name = ""
     found: Points = {}
     for content in wandb_records(path):
-        record = Record.FromString(content)
+        record = record_of(content)
         name = record.run.display_name or name
-        values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+        # Parts of texts and tables have a path of keys.
+        values = {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         for metric, value in values.items():
-            if isinstance(value, int | float) and not metric.startswith("_"):
+            if isinstance(value, int | float) and metric[0] != "_" and "." not in metric:
                 found.setdefault(metric, []).append((values["_step"], value))
     return name, found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from frostline.run_folder import JOURNAL_FOLDER, RUN_FILE, SUMMARY_FILE
 from frostline.text import one_line
 from frostline.trackers.tracker import Row, Table
-
-if TYPE_CHECKING:
-    from frostline.stats import RunSummary
 
 NAME = "verdicts"
 COLUMNS = ("claim", "arm", "variant", "verdict", "effect", "low", "high", "unit", "p", "replicates", "sentence")
@@ -19,36 +19,31 @@ COLUMNS = ("claim", "arm", "variant", "verdict", "effect", "low", "high", "unit"
 def verdict_row(run_folder: Path, step: int) -> Row:
     """The verdicts of a run that has ended, as its summary gives them, or would if it had been written."""
     summary = _summary(run_folder)
-    table = Table(
-        COLUMNS,
-        [
-            (
-                claim.id,
-                claim.arm,
-                claim.variant,
-                claim.verdict,
-                claim.effect.value,
-                claim.effect.low,
-                claim.effect.high,
-                claim.effect.unit,
-                claim.p_value,
-                claim.effect.n,
-                one_line(claim.sentence),
-            )
-            for claim in summary.claims
-        ],
+    table = Table(COLUMNS, [_cells(claim) for claim in summary["claims"]])
+    answer = "\n".join(f"- {one_line(sentence)}" for sentence in summary["answer"])
+    return Row(step, summary["seconds"] or 0.0, {}, {NAME: f"{answer}\n\n{_markdown(table)}"}, {NAME: table})
+
+
+def _cells(claim: dict[str, Any]) -> Sequence[str | int | float | None]:
+    effect = claim["effect"]
+    return (
+        *(claim[key] for key in ("id", "arm", "variant", "verdict")),
+        *(effect[key] for key in ("value", "low", "high", "unit")),
+        claim["p_value"],
+        effect["n"],
+        one_line(claim["sentence"]),
     )
-    answer = "\n".join(f"- {one_line(sentence)}" for sentence in summary.answer)
-    return Row(step, summary.seconds or 0.0, {}, {NAME: f"{answer}\n\n{_markdown(table)}"}, {NAME: table})
 
 
-def _summary(run_folder: Path) -> RunSummary:
-    from frostline.stats import read_summary, summarise  # seconds of imports, which only an end needs
-
+def _summary(run_folder: Path) -> dict[str, Any]:
+    """The content of `summary.json`, which is read as any script may: to judge anew takes seconds of imports."""
     written, journal = run_folder / SUMMARY_FILE, run_folder / JOURNAL_FOLDER / RUN_FILE
-    if written.exists() and written.stat().st_mtime >= journal.stat().st_mtime:
-        return read_summary(run_folder)
-    return summarise(run_folder)
+    if written.exists() and written.stat().st_mtime_ns >= journal.stat().st_mtime_ns:
+        values: dict[str, Any] = json.loads(written.read_bytes())
+        return values
+    from frostline.stats import summarise
+
+    return asdict(summarise(run_folder))
 
 
 def _markdown(table: Table) -> str:
