@@ -50,10 +50,12 @@ class Experiment:
         return hashlib.sha256(facts.encode(errors="backslashreplace")).hexdigest()[:16]
 
     def tracked(self, name: str, config: Mapping[str, str | int | float], *place: object) -> TrackedRun:
-        began = 0.0
+        began, when = 0.0, ""
         with suppress(ValueError):
-            began = datetime.fromisoformat(self.began_at).timestamp()
-        return TrackedRun(self.key(*place), name, self.project, f"{self.project} {self.began_at}", began, config)
+            moment = datetime.fromisoformat(self.began_at)
+            began, when = moment.timestamp(), f"{moment:%Y%m%dT%H%M%S}-"
+        group = f"{self.project}-{when}{self.key()[:6]}"  # the last, as two may begin in one second
+        return TrackedRun(self.key(*place), name, self.project, group, began, config)
 
 
 class Telling:

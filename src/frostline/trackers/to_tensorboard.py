@@ -62,8 +62,7 @@ class EventFolder:
         self._folder = folder
 
     def open(self, run: TrackedRun) -> EventFiles:
-        began = "".join(letter for letter in run.group.rsplit(" ", 1)[-1][:19] if letter.isdigit() or letter == "T")
-        return EventFiles(self._folder / f"{run.project}-{began}" / run.name, run.began)
+        return EventFiles(self._folder / run.group / run.name, run.began)
 
 
 def opened(folder: Path) -> EventFolder:

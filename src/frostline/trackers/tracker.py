@@ -26,7 +26,7 @@ class TrackedRun:
     project: str
     """The experiment's name, as far as a file may be called so."""
     group: str
-    """One run of the experiment: its name and when it began."""
+    """One run of the experiment, such as `demo-20260801T093000-1f3a5c`; a file may be called so."""
     began: float
     """When that was, in seconds since 1970."""
     config: Mapping[str, str | int | float] = field(default_factory=dict)
