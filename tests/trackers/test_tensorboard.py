@@ -90,7 +90,10 @@ def test_files_hold_the_journal_and_are_told_on_after_a_kill_in_a_record(run: Pa
 
 
 def test_a_run_that_is_killed_and_goes_on_is_tracked_whole(processes: Processes, tmp_path: Path) -> None:
-    recipe = write_experiment(tmp_path, seeds=[0], checkpoints={"every_steps": 2})
+    arms = {"full": {"train": "all"}, "reversed": {"freeze": ["attn@50%:"]}}
+    measures = {"evaluate_every": 3, "common_tokens": 5, "sampling": {"prompts": 0}, "memory": False}
+    few = {"layers": 2, "seeds": [0], "arms": arms, "measures": measures}
+    recipe = write_experiment(tmp_path, checkpoints={"every_steps": 2}, **few)  # type: ignore[arg-type]
     cache, printed, run = tmp_path / "cache", tmp_path / "printed", tmp_path / "runs" / "tiny"
     cache.mkdir()
     command = ["run", str(recipe), "--out", str(run), "--track", "tensorboard"]
