@@ -165,7 +165,10 @@ def test_an_experiment_with_trusted_code_runs_records_it_and_can_be_verified(
 
 def test_every_command_that_loads_a_model_has_the_option() -> None:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
-        loads = name in ("corpus", "plan", "run", "resume", "estimate", "time", "advise", "inspect", "verify")
+        loads = name in (
+            "corpus", "plan", "run", "resume", "estimate", "time", "advise", "inspect", "verify", "export",
+            "apply-patch",
+        )  # fmt: skip
         assert any("--trust-remote-code" in parameter.opts for parameter in command.params) == loads, name
 
 

@@ -30,6 +30,12 @@ def stand_in(folder: Path, name: str, code: str = "") -> None:
     (folder / name / "__init__.py").write_text(code, encoding="utf-8")
 
 
+def teller() -> psutil.Process:
+    """The process that tells: others of the tests may go on beside it."""
+    (found,) = [child for child in psutil.Process().children() if "frostline.trackers" in child.cmdline()]
+    return found
+
+
 def test_a_tracker_that_fails_is_told_of_once_and_the_run_goes_on(run: Path, stand_ins: Path) -> None:
     stand_in(stand_ins, "tensorboardX", "raise RuntimeError('the disk is on fire')")
     told: list[str] = []
@@ -49,7 +55,7 @@ def test_a_tracker_that_hangs_is_left_after_a_while(
     monkeypatch.setattr(beside, "GRACE_SECONDS", 0.2)
     told: list[str] = []
     with trackers_beside(run, ["tensorboard"], told.append):
-        (process,) = psutil.Process().children()
+        process = teller()
     assert [line for line in told[1:] if "has not taken all in time" in line] == told[1:]
     assert len(told) == 2
     assert not process.is_running()
@@ -59,7 +65,7 @@ def test_a_tracker_whose_process_is_killed_is_told_of(run: Path, stand_ins: Path
     stand_in(stand_ins, "tensorboardX", "import time\ntime.sleep(600)")
     told: list[str] = []
     with trackers_beside(run, ["tensorboard"], told.append):
-        (process,) = psutil.Process().children()
+        process = teller()
         process.send_signal(signal.SIGKILL)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
