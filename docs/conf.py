@@ -1,6 +1,6 @@
 """The documentation site: `make docs` builds it from these pages, which read as well on GitHub.
 
-Two things are done to a page before Sphinx sees it: links that lead out of `docs/` are made addresses of the
+Two things are done to a page before Sphinx sees it: links that lead out of `docs/` become the names of files in the
 repository, and the list of pages in `index.md` is what the site is ordered by.
 """
 
@@ -23,9 +23,8 @@ html_show_copyright = html_show_sphinx = False
 myst_heading_anchors = 3
 exclude_patterns = ["pictures"]
 
-REPOSITORY = "https://github.com/frostline-ml/frostline/blob/main/"
 _HERE = Path(__file__).parent.resolve()
-_OUTWARDS = re.compile(r"\]\((\.\./[^)#\s]+)")
+_OUTWARDS = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)[^)]*\)")
 _PAGE = re.compile(r"\]\(([\w/-]+)\.md\)")
 
 
@@ -34,8 +33,8 @@ def _read(_: Sphinx, page: str, source: list[str]) -> None:
     folder = (_HERE / page).parent
 
     def outwards(found: re.Match[str]) -> str:
-        target = (folder / found[1]).resolve()
-        return found[0] if target.is_relative_to(_HERE) else f"]({REPOSITORY}{target.relative_to(_HERE.parent)}"
+        target = (folder / found[2]).resolve()
+        return found[0] if target.is_relative_to(_HERE) else f"{found[1]} (`{target.relative_to(_HERE.parent)}`)"
 
     source[0] = _OUTWARDS.sub(outwards, source[0])
     if page == "index":
