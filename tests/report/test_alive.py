@@ -26,7 +26,7 @@ def test_pointing_at_a_point_tells_its_arm_and_its_loss(plain_run: Run, plain_pa
     points = plain_run.evaluations().filter(pl.col("corpus") == "held_out")
     mean = points.group_by("arm", "step").agg(pl.col("loss_nats").mean())
     for arm, step, loss in mean.select("arm", "step", "loss_nats").iter_rows():
-        assert f"step: {step}\nloss (nats per token): {loss:.4g}\narm: {arm}" in told
+        assert f"step: {step}\nloss (nats per token): {loss:.5g}\narm: {arm}" in told
 
 
 def test_a_mark_has_the_class_of_its_arm_whatever_the_arm_is_called(plain_run: Run) -> None:
@@ -38,6 +38,16 @@ def test_a_mark_has_the_class_of_its_arm_whatever_the_arm_is_called(plain_run: R
     hostile = svg.replace("arm: freeze", "arm: freeze; arm: full")
     classes = re.findall(r'class="(of-arm-[^"]*)"', inline_svg(hostile, "p-", "", arms=["full", "freeze; arm: full"]))
     assert set(classes) == {"of-arm-0", "of-arm-1"}
+
+
+def test_numbers_are_told_to_five_digits_and_names_as_they_are() -> None:
+    mark = '<path role="graphics-symbol" aria-roledescription="point" d="M0,0" aria-label="{}"/>'
+    for label, told in (
+        ("loss: \N{MINUS SIGN}0.0436179; arm: rate-0.1234567", "loss: \N{MINUS SIGN}0.043618\narm: rate-0.1234567"),
+        ("share: 40.7566249%; arm: 1.23456", "share: 40.757%\narm: 1.23456"),
+    ):
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg">{mark.format(label)}</svg>'
+        assert f"<title>{told}</title>" in inline_svg(svg, "p-", "")
 
 
 def test_a_drawing_for_phones_tells_nothing_and_keeps_nothing_unseen(plain_run: Run) -> None:

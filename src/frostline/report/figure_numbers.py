@@ -78,5 +78,5 @@ def _cell(value: object) -> str:
     if value is None:
         return numbers.MISSING
     if isinstance(value, float):
-        return numbers.number(value)
+        return f"{value:.5g}".replace("-", "\N{MINUS SIGN}")  # arms may differ in the fourth digit
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -38,7 +38,7 @@ _MARK = "graphics-symbol"
 """The renderer's role of what stands for data; it has a label with the names and values of what it shows."""
 _OF_ONE_VALUE = frozenset({"point", "circle", "bar", "rect mark", "tick"})
 """Kinds of marks whose label is of what they show; that of a line is of its first point."""
-_MANY_DIGITS = re.compile(r"\d+\.\d{3,}(?:[eE][-+]?\d+)?")
+_NUMBER_AT_END = re.compile(r": ([\N{MINUS SIGN}-]?)(\d+\.\d{3,}(?:[eE][-+]?\d+)?)(%?)$")
 
 
 def svg_of(chart: AnyChart) -> str:
@@ -118,12 +118,13 @@ def _arm_of(label: str, arms: Sequence[str]) -> int | None:
 
 
 def _told(label: str) -> str:
-    """The values of a mark, one on a line, to four digits."""
-    return _MANY_DIGITS.sub(_to_four_digits, label).replace("; ", "\n")
+    """The values of a mark, one on a line, numbers to five digits: names stay as they are."""
+    parts = label.split("; ")
+    return "\n".join(part if part.startswith("arm: ") else _NUMBER_AT_END.sub(_to_five_digits, part) for part in parts)
 
 
-def _to_four_digits(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.4g}"
+def _to_five_digits(found: re.Match[str]) -> str:
+    return f": {found[1]}{float(found[2]):.5g}{found[3]}"
 
 
 def _attributes(element: ElementTree.Element, name: str, ids: Mapping[str, str]) -> list[str]:

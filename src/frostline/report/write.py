@@ -56,7 +56,8 @@ def write_figures(run_folder: Path, target: Path) -> list[Path]:
 def write_data(run_folder: Path, target: Path) -> list[Path]:
     """Write the numbers of every figure that the run has data for as CSV and parquet into `target`; returns the files.
 
-    They are named as the figures are, a second table of a figure `NAME-2`, and `figures.csv` says what each holds. With
+    Of long curves it is the steps that are drawn: `Run.losses()` and the rest have all. Files are named as the figures
+    are, a second table of a figure `NAME-2`, and `figures.csv` says what each holds. With
     several variants each has a folder of its own, `variant-1` and so on. Raises `RunFolderError`.
     """
     run = open_run(run_folder)
