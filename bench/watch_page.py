@@ -1,11 +1,11 @@
 """Does a run take longer while somebody watches it? Step times with the live page open and without, in turns.
 
-    python -m bench.watch_page [ROUNDS] [--recipe RECIPE] [--steps N]
+    python -m bench.watch_page [ROUNDS] [--recipe RECIPE] [--steps N] [--reader chromium|events]
 
 In each round the same recipe runs twice, in an order that turns round: once alone, once with `--watch` and a page open
-on it (Chromium where it is there, else a reader of its events). Arms are trained anew each time. Printed are the
-ratio of the median step times, for each round and over all of them, and that of the whole runs. For a machine that does
-nothing else.
+on it: in Chromium, which draws on the same cores, or by a reader of its events, as where the browser stands on another
+machine. Arms are trained anew each time. Printed are the ratio of the median step times, for each round and over all of
+them, and that of the whole runs. For a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from frostline.machine import describe_machine
 from frostline.run_folder import StepTaken, read_journal, records_of
+
+Reader = Callable[[str, threading.Event], None]
 
 
 def main() -> None:
@@ -33,17 +35,19 @@ def main() -> None:
     parser.add_argument("rounds", nargs="?", type=int, default=5)
     parser.add_argument("--recipe", default="src/frostline/recipe/library/demo.yaml")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--reader", choices=("chromium", "events"), default="chromium" if _chromium() else "events")
     arguments = parser.parse_args()
+    look = _look_in_chromium if arguments.reader == "chromium" else _read_events
     for name, value in describe_machine().items():
         print(f"{name}: {value}")
-    print(f"watched by: {'Chromium' if _chromium() else 'a reader of its events'}")
+    print(f"watched by: {arguments.reader}")
     with tempfile.TemporaryDirectory() as folder:
         steps, runs = [], []
         for round_number in range(arguments.rounds):
             found: dict[bool, tuple[float, float]] = {}
             for watched in (False, True) if round_number % 2 == 0 else (True, False):
                 out = Path(folder) / f"{round_number}-{watched}"
-                found[watched] = _run(arguments.recipe, arguments.steps, out, watched)
+                found[watched] = _run(arguments.recipe, arguments.steps, out, look if watched else None)
             steps.append(found[True][0] / found[False][0])
             runs.append(found[True][1] / found[False][1])
             print(
@@ -56,7 +60,7 @@ def main() -> None:
     print(f"whole run, watched over alone: median {statistics.median(runs):.4f}, {min(runs):.4f} to {max(runs):.4f}")
 
 
-def _run(recipe: str, steps: int, out: Path, watched: bool) -> tuple[float, float]:
+def _run(recipe: str, steps: int, out: Path, look: Reader | None) -> tuple[float, float]:
     """Median over the arms of their median step time, and the seconds of the whole run."""
     settings = [f"training.steps={steps}", "training.learning_rate=2e-4", "seeds=[0]", "measures.memory=false"]
     command = [sys.executable, "-m", "frostline", "run", recipe, "--out", str(out), "--fresh", "--json"]
@@ -64,14 +68,14 @@ def _run(recipe: str, steps: int, out: Path, watched: bool) -> tuple[float, floa
         command += ["--set", setting]
     began = time.perf_counter()
     with subprocess.Popen(
-        [*command, *(["--watch"] if watched else [])],
+        [*command, *(["--watch"] if look else [])],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     ) as process:
         assert process.stderr is not None
-        with _page_open(process.stderr.readline().split()[-1]) if watched else nullcontext():
+        with _page_open(process.stderr.readline().split()[-1], look) if look else nullcontext():
             told = process.stderr.read()
             code = process.wait()
     if code:
@@ -93,10 +97,9 @@ def _chromium() -> str | None:
 
 
 @contextmanager
-def _page_open(address: str) -> Iterator[None]:
+def _page_open(address: str, look: Reader) -> Iterator[None]:
     """The page is open as long as the block lasts."""
     ending = threading.Event()
-    look = _look_in_chromium if _chromium() else _read_events
     thread = threading.Thread(target=look, args=(address, ending), daemon=True)
     thread.start()
     try:
