@@ -63,6 +63,7 @@ def main() -> None:
 def _run(recipe: str, steps: int, out: Path, look: Reader | None) -> tuple[float, float]:
     """Median over the arms of their median step time, and the seconds of the whole run."""
     settings = [f"training.steps={steps}", "training.learning_rate=2e-4", "seeds=[0]", "measures.memory=false"]
+    settings += ["measures.sampling.prompts=0", "measures.evaluate_every=0"]  # steps are what is timed
     command = [sys.executable, "-m", "frostline", "run", recipe, "--out", str(out), "--fresh", "--json"]
     for setting in settings:
         command += ["--set", setting]
