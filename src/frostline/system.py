@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from frostline.errors import FrostlineError
 
 _HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Environment variable of torch: 1 for huge pages, 0 for none."""
+LOWEST_PRIORITY = 19
 
 
 def require_supported_system() -> None:
@@ -35,3 +37,16 @@ def usable_cores() -> int:
     """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def make_way() -> None:
+    """Let this process, which looks on while another computes, wait for its turn rather than take it.
+
+    On as many cores as threads compute, all of these wait for the one that was put aside: a looker that wakes up does
+    not put one aside any more, and gets what they leave idle, or a slice now and then.
+    """
+    with suppress(OSError):
+        os.nice(LOWEST_PRIORITY)
+    if hasattr(os, "sched_setscheduler"):  # Linux alone
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

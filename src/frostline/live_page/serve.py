@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from frostline.errors import FrostlineError, MissingExtraError
 from frostline.live_page.folder import WatchedFolder
+from frostline.system import make_way
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 8377, 20
 """Where a free port is looked for if none is asked for."""
-NICENESS = 10
-"""The run that is watched comes first."""
 NOTICES_SECONDS = 0.2
 """How soon the server notices that it is to end."""
 
@@ -89,8 +87,7 @@ def serve(
     from frostline.live_page.application import Site, application
     from frostline.live_page.guard import Tickets
 
-    with suppress(OSError):
-        os.nice(NICENESS)
+    make_way()  # the run that is watched comes first
     ending = threading.Event() if end is None else end
     config = uvicorn.Config(
         application(Site(watched, ending.is_set), Tickets(bound.getsockname()[1], token, used)),

@@ -6,18 +6,16 @@ import json
 import os
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from frostline.errors import FrostlineError
 from frostline.run_folder import writer_of
+from frostline.system import make_way
 from frostline.text import one_line
 from frostline.trackers.beside import Order
 from frostline.trackers.kinds import TRACKERS
 from frostline.trackers.telling import Telling, follow
 
-NICENESS = 10
-"""The run that is told of comes first."""
 LOOK_SECONDS = 1.0
 
 
@@ -26,8 +24,7 @@ def main() -> None:
     order = Order(**json.loads(sys.stdin.readline()))
     said = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a tracker prints is not for whoever waits here
-    with suppress(OSError):
-        os.nice(NICENESS)
+    make_way()  # the run that is told of comes first
     ended = threading.Event()
 
     def wait_for_the_end() -> None:
