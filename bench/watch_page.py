@@ -1,11 +1,13 @@
-"""Does a run take longer while somebody watches it? Step times with the live page open and without, in turns.
+"""Does a run take longer while somebody watches it? Its step times with the live page at work and without, in turns.
 
-    python -m bench.watch_page [ROUNDS] [--recipe RECIPE] [--steps N] [--reader chromium|events]
+    python -m bench.watch_page [--blocks N] [--block-steps N] [--reader chromium|events] [--set KEY=VALUE ...]
 
-In each round the same recipe runs twice, in an order that turns round: once alone, once with `--watch` and a page open
-on it: in Chromium, which draws on the same cores, or by a reader of its events, as where the browser stands on another
-machine. Arms are trained anew each time. Printed are the ratio of the median step times, for each round and over all of
-them, and that of the whole runs. For a machine that does nothing else.
+One arm trains with `--watch` and somebody on the page: a reader of its events, as where the browser stands on another
+machine, or Chromium, which draws on the same cores. In every other block of steps the server of the page is stopped
+(SIGSTOP), so that blocks a few seconds apart are compared and a drift of the machine's speed hits both alike. The first
+steps of a block, in which it is stopped or goes on, are left out. Printed is the ratio of the median step times of
+neighbouring blocks, its median and a bootstrap interval over the pairs, and the processor time of the server. For a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import http.client
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,80 +24,108 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+import psutil
+
 from frostline.machine import describe_machine
-from frostline.run_folder import StepTaken, read_journal, records_of
+from frostline.run_folder import JournalFollower, JournalLine
 
 Reader = Callable[[str, threading.Event], None]
+LEFT_OUT = 3
+"""First steps of each block that are not compared."""
+SETTINGS = [
+    "training.learning_rate=2e-4", "seeds=[0]", "measures.memory=false", "measures.sampling.prompts=0",
+    "measures.evaluate_every=0", "windows.length=64", "training.batch=1", "baseline=full", "arms={full: {train: all}}",
+]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("rounds", nargs="?", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--block-steps", type=int, default=25)
     parser.add_argument("--recipe", default="src/frostline/recipe/library/demo.yaml")
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--reader", choices=("chromium", "events"), default="chromium" if _chromium() else "events")
+    parser.add_argument("--reader", choices=("chromium", "events"), default="events")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    look = _look_in_chromium if arguments.reader == "chromium" else _read_events
     for name, value in describe_machine().items():
         print(f"{name}: {value}")
-    print(f"watched by: {arguments.reader}")
+    look = _look_in_chromium if arguments.reader == "chromium" else _read_events
+    steps = arguments.blocks * arguments.block_steps
     with tempfile.TemporaryDirectory() as folder:
-        steps, runs = [], []
-        for round_number in range(arguments.rounds):
-            found: dict[bool, tuple[float, float]] = {}
-            for watched in (False, True) if round_number % 2 == 0 else (True, False):
-                out = Path(folder) / f"{round_number}-{watched}"
-                found[watched] = _run(arguments.recipe, arguments.steps, out, look if watched else None)
-            steps.append(found[True][0] / found[False][0])
-            runs.append(found[True][1] / found[False][1])
-            print(
-                f"round {round_number}: step {1000 * found[False][0]:.1f} ms alone, "
-                f"{1000 * found[True][0]:.1f} ms watched,"
-                f" ratio {steps[-1]:.4f}; whole run {found[False][1]:.1f} s, ratio {runs[-1]:.4f}",
-                flush=True,
-            )
-    print(f"step, watched over alone: median {statistics.median(steps):.4f}, {min(steps):.4f} to {max(steps):.4f}")
-    print(f"whole run, watched over alone: median {statistics.median(runs):.4f}, {min(runs):.4f} to {max(runs):.4f}")
+        blocks, share = _run(arguments, steps, Path(folder) / "run", look)
+    ratios = np.array([watched / alone for watched, alone in zip(blocks[::2], blocks[1::2], strict=True)])
+    resampled = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
+    low, high = np.quantile(np.median(resampled, axis=1), [0.025, 0.975])
+    print(f"watched by: {arguments.reader}; {len(ratios)} pairs of blocks of {arguments.block_steps} steps")
+    print(f"step alone: {1000 * statistics.median(blocks[1::2]):.1f} ms")
+    print(f"step watched over alone: median {np.median(ratios):.4f} [{low:.4f}, {high:.4f}]")
+    print(f"the server, where it is at work: {100 * share:.1f} % of a core")
 
 
-def _run(recipe: str, steps: int, out: Path, look: Reader | None) -> tuple[float, float]:
-    """Median over the arms of their median step time, and the seconds of the whole run."""
-    settings = [f"training.steps={steps}", "training.learning_rate=2e-4", "seeds=[0]", "measures.memory=false"]
-    settings += ["measures.sampling.prompts=0", "measures.evaluate_every=0"]  # steps are what is timed
-    command = [sys.executable, "-m", "frostline", "run", recipe, "--out", str(out), "--fresh", "--json"]
-    for setting in settings:
+def _run(arguments: argparse.Namespace, steps: int, out: Path, look: Reader) -> tuple[list[float], float]:
+    """Median step time of each block, the first of them watched; and the server's share of a core in the watched."""
+    command = [sys.executable, "-m", "frostline", "run", arguments.recipe, "--out", str(out), "--fresh", "--json"]
+    for setting in [*SETTINGS, f"training.steps={steps}", *arguments.set]:
         command += ["--set", setting]
-    began = time.perf_counter()
     with subprocess.Popen(
-        [*command, *(["--watch"] if look else [])],
+        [*command, "--watch"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     ) as process:
         assert process.stderr is not None
-        with _page_open(process.stderr.readline().split()[-1], look) if look else nullcontext():
-            told = process.stderr.read()
-            code = process.wait()
-    if code:
-        raise SystemExit(f"the run failed: {told[-500:]}")
-    took = time.perf_counter() - began
-    by_arm: dict[str, list[float]] = {}
-    for step in records_of(read_journal(out), StepTaken):
-        if not step.untimed:
-            by_arm.setdefault(step.arm, []).append(step.seconds)
-    return statistics.geometric_mean(statistics.median(own) for own in by_arm.values()), took
+        with _page_open(process.stderr.readline().split()[-1], look):
+            # What the run says is read all the time: it would wait for room otherwise.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            server = next(
+                own
+                for own in psutil.Process(process.pid).children()
+                if "frostline.live_page" in " ".join(own.cmdline())
+            )
+            seconds, at_work, used = _in_turns(process, server, out, arguments.block_steps)
+        process.wait()
+    if len(seconds) < steps:
+        raise SystemExit("the run failed")
+    blocks = [seconds[start : start + arguments.block_steps] for start in range(0, steps, arguments.block_steps)]
+    return [statistics.median(block[LEFT_OUT:]) for block in blocks], used / at_work
 
 
-def _chromium() -> str | None:
-    with suppress(ImportError):
-        import playwright  # noqa: F401
+def _in_turns(
+    process: subprocess.Popen[str], server: psutil.Process, out: Path, block_steps: int
+) -> tuple[list[float], float, float]:
+    """The seconds of every step; how long the server was at work, and for how long it used a processor."""
+    follower, seconds = JournalFollower(out, kinds={"StepTaken"}), list[float]()
+    runs, at_work, used = True, 0.0, 0.0
+    since, before = time.monotonic(), _processor_seconds(server)
+    while process.poll() is None:
+        for line in follower.read_new():
+            if isinstance(line, JournalLine):
+                seconds.append(float(str(line.values["seconds"])))
+        wanted = len(seconds) // block_steps % 2 == 0
+        if wanted != runs:
+            runs = wanted
+            if runs:
+                server.send_signal(signal.SIGCONT)
+                since, before = time.monotonic(), _processor_seconds(server)
+            else:
+                at_work += time.monotonic() - since
+                used += _processor_seconds(server) - before
+                server.send_signal(signal.SIGSTOP)
+        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        server.send_signal(signal.SIGCONT)
+    return seconds, at_work, used
 
-        return shutil.which("chromium")
-    return None
+
+def _processor_seconds(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 @contextmanager
@@ -114,7 +145,7 @@ def _look_in_chromium(address: str, ending: threading.Event) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(address)
         while not ending.wait(0.5):
