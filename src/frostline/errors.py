@@ -119,6 +119,22 @@ class DivergedError(TrainingError):
     """Loss or gradient are not finite any more: the learning rate is too high for the arm."""
 
 
+class TogetherError(FrostlineError):
+    """Several processes cannot compute arms together any more: it is not the arm's trouble, and ends the run."""
+
+
+class ProcessLostError(TogetherError):
+    """A process that computes arms together with this one has gone, or does not answer."""
+
+
+class ProcessesDifferError(TogetherError):
+    """The processes do not have, or did not compute, the same."""
+
+
+class ToldError(FrostlineError):
+    """Something went wrong in what several processes did together; all of them know, and rank 0 decides what follows."""
+
+
 class MissingExtraError(FrostlineError):
     """An optional package is needed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,7 +41,10 @@ class Interruption:
     library that was running when the signal came would otherwise have the last word.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, echo_seconds: float = 0.0) -> None:
+        """Signals less than `echo_seconds` after the first one are the same wish, passed on by a launcher."""
+        self._echo_seconds = echo_seconds
+        self._received_at = 0.0
         self._deferring = 0
         self._received: int | None = None
         self._answered = False
@@ -73,6 +77,13 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def ask(self, signal_number: int) -> None:
+        """Another process was asked to stop by this signal, and this one is to stop with it."""
+        if self._received is None:
+            self._received, self._received_at = signal_number, time.monotonic()
+            if self._listening:
+                signal.setitimer(signal.ITIMER_REAL, REMIND_SECONDS, REMIND_SECONDS)
+
     def answer(self) -> None:
         """`Stopped` has reached the code that ends the run; what it still does is not disturbed."""
         self._answered = True
@@ -88,12 +99,14 @@ class Interruption:
         self._raise_if_due()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None and time.monotonic() - self._received_at < self._echo_seconds:
+            return
         if self._received is not None:
             # The second one: whoever sent it does not want to wait. Checkpoints are whole or not there.
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), SHOW_CURSOR)
             os._exit(128 + number)
-        self._received = number
+        self._received, self._received_at = number, time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, REMIND_SECONDS, REMIND_SECONDS)
         self._raise_if_due()
 

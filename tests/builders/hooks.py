@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from frostline.corpus import Batch, tokenise
-from frostline.engine import Arm, StepOutcome, prefix_fill
+from frostline.engine import Arm, StepClock, StepOutcome, prefix_fill
 from frostline.engine.prefix_file import RowFile
 from frostline.run_folder import at_work
 from frostline.storage import disk
@@ -25,7 +25,7 @@ def install(names: str) -> None:
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
-    A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
+    `part:ARM:STEP` runs out of memory in a part of that step. A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
     step. `SIGKILL:full:2:3` waits for the third time that an arm of that name takes it: each trial of a race is one.
     """
     for name in names.split():
@@ -42,6 +42,8 @@ def _install(kind: str, rest: str) -> None:
         _kill_in_fill(int(rest))
     elif kind == "oom-kills":
         at_work.oom_kills = lambda: int(rest)
+    elif kind == "part":
+        _fail_in_part(*rest.split(":"))
     elif kind == "today":
         tokenise.today = lambda: datetime.date.fromisoformat(rest)  # type: ignore[assignment]
     else:
@@ -65,6 +67,17 @@ def _kill_in_fill(windows: int) -> None:
         keep(*arguments, **named)  # type: ignore[arg-type]
 
     prefix_fill._keep = killing
+
+
+def _fail_in_part(arm_name: str, at: str) -> None:
+    compute = Arm._compute_part
+
+    def failing(self: Arm, part: Batch, index: int, step: int, predictions: int, clock: StepClock) -> torch.Tensor:
+        if self.name == arm_name and step == int(at):
+            raise torch.OutOfMemoryError("injected: out of memory")
+        return compute(self, part, index, step, predictions, clock)
+
+    Arm._compute_part = failing  # type: ignore[method-assign]
 
 
 def _change_weights(file: Path, how: str) -> None:

@@ -29,13 +29,22 @@ class Processes:
         self._child = 0
         self._runs = False
 
-    def begin(self, arguments: Sequence[str], cache: Path, output: Path, hook: str = "", *, quick: bool = True) -> None:
+    def begin(
+        self,
+        arguments: Sequence[str],
+        cache: Path,
+        output: Path,
+        hook: str = "",
+        *,
+        quick: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Begin `frostline` with `arguments` and a cache folder; what it prints is appended to `output`.
 
         If `quick`, reports have no figures (drawing them takes seconds), and memory is measured in forks.
         """
         printed = str(output.absolute())
-        environment = {"FROSTLINE_CACHE": str(cache)}
+        environment = {**(environment or {}), "FROSTLINE_CACHE": str(cache)}
         command = ("-m", "frostline", *arguments)
         self._begin(Order(command, printed, printed, str(Path.cwd()), environment, hook, quick))
 

@@ -27,8 +27,8 @@ from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.signal_scores import steadiness_of
 from frostline.advisor.trial import deciding_windows
-from frostline.arms import doubt_of_repeats, facts_of, pinned, prepare, require_first_step
-from frostline.engine import settle_device
+from frostline.arms import doubt_of_repeats, facts_of, pinned, prepare, prepared_by_all, require_first_step
+from frostline.engine import ALONE, World, settle_device
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
@@ -74,7 +74,7 @@ class AdviceResult:
     folder: Path
     """Folder of the advice; `recommended.yaml` in it is the recipe that is recommended."""
     status: str
-    """`finished` or `interrupted`."""
+    """`finished` or `interrupted`; `followed` in a process that torchrun has started beside that of rank 0."""
     exit_code: int
     """Exit code of the command: 0; 1 where every trial failed; 130 or 143 where a signal stopped it."""
     recommendation: Recommendation | None = None
@@ -106,13 +106,14 @@ def advise(
     steps: int | None = None,
     signals: Sequence[str] = ADVISING,
     interruption: Interruption | None = None,
+    world: World = ALONE,
 ) -> AdviceResult:
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
     A signal that `interruption` listens to ends it at once (without one, none is handled); the trial that runs is tried
     again. Raises `FrostlineError` for what the user can fix, such as a budget that no plan keeps: then the nearest
     plan is named, and nothing recorded, so that another budget may follow in the same folder. Of `signals`, those that
-    can choose a plan do.
+    can choose a plan do. The processes of `world` compute trials together.
     """
     for name in signals:
         require_signal(name)
@@ -122,7 +123,7 @@ def advise(
     try:
         _make_folder(folder)
         with run_lock(folder, progress.say):
-            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals)
+            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals, world)
     except Stopped as stopped:
         interruption.answer()
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
@@ -143,6 +144,7 @@ def _advise(
     budget: Budget,
     last: int,
     names: Sequence[str],
+    world: World,
 ) -> AdviceResult:
     began = time.monotonic()
     full = full_training()
@@ -162,6 +164,7 @@ def _advise(
         begun = None if left is None else left.facts
         wanted = Variant("", own) if begun is None else pinned(Variant("", own), begun)
         prepared = prepare(wanted, cache, say=progress.say, reading=progress.reading)
+        prepared = prepared_by_all(prepared, world)
         require_first_step(prepared)
         deciding = deciding_windows(prepared, last)
     facts = facts_of(prepared)

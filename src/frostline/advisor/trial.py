@@ -11,7 +11,7 @@ from frostline.advisor.race import FEWEST_STEPS, RUNGS
 from frostline.arms import Prepared, make_arm
 from frostline.corpus import Batch
 from frostline.engine import cause_of
-from frostline.errors import CorpusError, ModelChangedError, RecipeError, TrainingError
+from frostline.errors import CorpusError, ModelChangedError, RecipeError, TogetherError, TrainingError
 from frostline.measures import window_losses
 from frostline.run_folder import TrialFinished
 from frostline.signals import joined
@@ -58,7 +58,7 @@ def run_trial(
         if moved := arm.applied.verify().moved:
             raise TrainingError(f"frozen weights moved ({moved[0]}).")
         arm.forward.finish()
-    except ModelChangedError:
+    except (ModelChangedError, TogetherError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is this trial's
         cause, decided, judged = cause_of(error), [], []

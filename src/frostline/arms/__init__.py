@@ -26,11 +26,13 @@ from frostline.arms.make import (
     lean,
     make_arm,
     make_arm_of_base,
+    make_ordered_arm,
     model_for_arm,
     shared_parts,
 )
 from frostline.arms.memory import mapped_weight_bytes, pages_of_steps, tensor_bytes
 from frostline.arms.memory_facts import MemoryFacts, vocabulary_of
+from frostline.arms.ordered import compared, prepare_ordered, prepared_by_all, require_same_weights
 from frostline.arms.own_text import OwnText
 from frostline.arms.peak_memory import STEPS, MemoryMeasure, measure_peak_memory
 from frostline.arms.prepared import (
@@ -91,6 +93,7 @@ __all__ = [
     "checkpoint_bytes",
     "choose_for",
     "choose_rate",
+    "compared",
     "cut_model",
     "dated",
     "doubt_of_repeats",
@@ -112,6 +115,7 @@ __all__ = [
     "low_share_advice",
     "make_arm",
     "make_arm_of_base",
+    "make_ordered_arm",
     "map_of_cut",
     "mapped_weight_bytes",
     "measure_peak_memory",
@@ -123,11 +127,14 @@ __all__ = [
     "pinned_beside",
     "plan_arms",
     "prepare",
+    "prepare_ordered",
+    "prepared_by_all",
     "process_bytes",
     "race_seed",
     "read_corpora",
     "require_fill",
     "require_first_step",
+    "require_same_weights",
     "run_bytes",
     "run_folder_bytes",
     "saved_bytes",

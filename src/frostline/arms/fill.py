@@ -18,6 +18,7 @@ from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.arms.rates import race_seed, trial_training
 from frostline.corpus import Batch
 from frostline.engine import (
+    ALONE,
     FilledLayer,
     FillWindow,
     Prefix,
@@ -119,7 +120,8 @@ def _depths(prepared: Prepared) -> list[int]:
 def _prefix(prepared: Prepared) -> Prefix:
     """The bottom of the arm that starts highest: below, it holds every layer as all arms do."""
     planned = _highest(prepared)
-    forward = make_arm_of_base(prepared, planned, prepared.recipe.seeds[0]).forward
+    # Each process fills for itself.
+    forward = make_arm_of_base(replace(prepared, world=ALONE), planned, prepared.recipe.seeds[0]).forward
     trial = forward.prefix_trial
     if forward.prefix is None or trial is None:
         refusal = forward.prefix_refusal or "the model has none that could be stored"

@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from frostline.arms.fits import arm_bytes, free_bytes
+from frostline.arms.ordered import as_ordered, order_of
 from frostline.arms.prepared import PlannedArm, Prepared
 from frostline.corpus import Batch
 from frostline.engine import (
@@ -25,6 +26,7 @@ from frostline.engine import (
     PrefixStore,
     PrefixTrial,
     SharedParts,
+    Values,
     cast_up,
     cast_up_trained,
     choose_prefix,
@@ -73,7 +75,7 @@ def alone(prepared: Prepared, planned: PlannedArm) -> Prepared:
     if prepared.shared is None:
         return prepared
     depths = _depths([planned])
-    return replace(prepared, shared=replace(prepared.shared, store=_memory_store(prepared), depths=depths))
+    return replace(prepared, shared=replace(prepared.shared, store=_memory_store(prepared), depths=depths, alone=True))
 
 
 def make_arm(
@@ -88,8 +90,28 @@ def make_arm(
     """The arm at its first step, by the engine that the recipe names; `say` is told what it can and cannot use.
 
     `model` is what `model_for_arm` gives, `hashed` what is known of its parameters (see `apply_plan`). Outside
-    `shared_parts` stored prefixes are the arm's own, in memory.
+    `shared_parts` stored prefixes are the arm's own, in memory. All processes of `prepared.world` make it.
     """
+    world = prepared.world
+    number = world.next_number()
+    order = {} if world.alone else order_of(prepared, planned, seed, number)
+    with world.doing(order):
+        arm = make_own_arm(prepared, planned, seed, number, model=model, hashed=hashed, say=say)
+    world.arms[number] = arm
+    return arm
+
+
+def make_own_arm(
+    prepared: Prepared,
+    planned: PlannedArm,
+    seed: int,
+    number: int,
+    *,
+    model: PreTrainedModel | None = None,
+    hashed: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Arm:
+    """What `make_arm` does in each process."""
     training = prepared.recipe.training.of_steps(planned.steps)
     device, precision = prepared.device, prepared.precision
     shared = prepared.shared or _parts(prepared, _memory_store(prepared), keep_base=True)
@@ -132,7 +154,18 @@ def make_arm(
         resolved=planned.resolved,
         hashed=hashed,
         forward=fast_forward if training.engine == "fast" else None,
+        world=prepared.world,
+        number=number,
     )
+
+
+def make_ordered_arm(prepared: Prepared, order: Values) -> Arm:
+    """The arm that rank 0 has ordered, in this process."""
+    prepared, planned = as_ordered(prepared, order)
+    if order["alone"]:
+        prepared = alone(prepared, planned)
+    seed, number, model = int(order["seed"]), int(order["arm"]), model_for_arm(prepared, planned)  # type: ignore[call-overload]
+    return make_own_arm(prepared, planned, seed, number, model=model, hashed=base_digests(prepared, model).by_name)
 
 
 def make_arm_of_base(prepared: Prepared, planned: PlannedArm, seed: int) -> Arm:

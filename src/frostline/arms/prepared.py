@@ -19,11 +19,12 @@ from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
-from frostline.engine import Fit, SharedParts, moments_bytes
+from frostline.engine import ALONE, Fit, SharedParts, World, moments_bytes
 from frostline.errors import PlanError, at
 from frostline.loading import commit_of, files_of, in_place_bytes, require_step
 from frostline.measures import Judge, ModelIdentity
 from frostline.plans import (
+    ModelMap,
     Plan,
     PlanCost,
     ResolvedPlan,
@@ -96,6 +97,8 @@ class Prepared:
     """What was found out about the model before the run, where that was needed."""
     shared: SharedParts | None = None
     """What the arms have in common while they train; see `arms.make`."""
+    world: World = ALONE
+    """The processes that compute its arms together."""
 
     def arms_of(self, seed: int) -> dict[str, PlannedArm]:
         """The arms of one replicate, in the recipe's order."""
@@ -244,9 +247,7 @@ def plan_arms(
     `tokenizer` tells selectors of rows which tokens there are. Raises `PlanError` naming the arm at fault.
     """
     plans: dict[str, tuple[Plan, ResolvedPlan]] = {}
-    model_map = replace(map_untouched(model) if excerpt is None else excerpt.map, tokenizer=tokenizer)
-    # What is watched is the same in every arm, whether its plan speaks of these rows or not.
-    model_map = with_rows(model_map, parse_selectors(recipe.measures.watch, "measures", "watch"))
+    model_map = map_for_plans(recipe, model, excerpt, tokenizer)
     for name, arm in recipe.arms.items():
         with at("arms", name):
             plan = Plan.from_settings(arm)
@@ -276,6 +277,18 @@ def plan_arms(
         )
         for name, (plan, resolved) in plans.items()
     }
+
+
+def map_for_plans(
+    recipe: Recipe,
+    model: PreTrainedModel,
+    excerpt: Excerpt | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> ModelMap:
+    """What the plans of `recipe` are resolved by; the parameters are as in `plan_arms`."""
+    model_map = replace(map_untouched(model) if excerpt is None else excerpt.map, tokenizer=tokenizer)
+    # What is watched is the same in every arm, whether its plan speaks of these rows or not.
+    return with_rows(model_map, parse_selectors(recipe.measures.watch, "measures", "watch"))
 
 
 def require_changes_in_time(recipe: Recipe, name: str, steps: int) -> None:

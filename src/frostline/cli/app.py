@@ -19,6 +19,7 @@ from frostline.cli.command import MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
 from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory, want_of_memory
+from frostline.started import ECHO_SECONDS, is_launched
 from frostline.system import ask_for_huge_pages, require_supported_system
 from frostline.text import visible
 
@@ -35,7 +36,7 @@ def main() -> None:
     _show_what_can_be_shown()
     # Where memory runs out, libraries in Rust may wait for ever for themselves while they draw a backtrace.
     os.environ.setdefault("RUST_BACKTRACE", "0")
-    interruption = Interruption()
+    interruption = Interruption(ECHO_SECONDS if is_launched() else 0.0)
     try:
         require_supported_system()
         ask_for_huge_pages()

@@ -158,7 +158,7 @@ def time_arms(
         trusted_code=trusted_code,
         progress=Sentences(Console(stderr=as_json)),
     )
-    if as_json:
+    if as_json and timings:
         print_json([asdict(timing) for timing in timings])
         return
 

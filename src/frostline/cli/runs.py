@@ -236,6 +236,8 @@ def _progress(as_json: bool) -> RunProgress:
 
 def _print_outcome(outcome: verbs.RunOutcome, as_json: bool) -> None:
     """The answer of a run; of one that a signal has stopped only where to go on, which it has told already."""
+    if outcome.status == "followed":  # by torchrun, and not as rank 0
+        return
     if as_json:
         report = None if outcome.report is None else str(outcome.report)
         values = {"run": str(outcome.folder), "report": report, "status": outcome.status}

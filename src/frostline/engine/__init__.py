@@ -5,8 +5,10 @@ from frostline.engine.arm import Arm, Beginning, StepOutcome, clip, next_token_l
 from frostline.engine.checkpoint import (
     SHARD_BYTES,
     ArmState,
+    ordered_state,
     read_state,
     restore,
+    restore_own,
     state_of,
     weights_of,
     write_state,
@@ -71,6 +73,7 @@ from frostline.engine.prefix_store import (
 )
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
+from frostline.engine.sent_batch import batch_of
 from frostline.engine.stand_in import (
     body_of,
     body_output,
@@ -79,8 +82,11 @@ from frostline.engine.stand_in import (
     with_hidden,
 )
 from frostline.engine.turns import cause_of, turn_order
+from frostline.engine.world import ALIVE, ALONE, Together, Values, World
 
 __all__ = [
+    "ALIVE",
+    "ALONE",
     "CHUNK_BYTES",
     "FILED_TYPES",
     "NF4_BYTES",
@@ -106,8 +112,12 @@ __all__ = [
     "SharedParts",
     "StepClock",
     "StepOutcome",
+    "Together",
+    "Values",
+    "World",
     "attention_kernels",
     "autocast",
+    "batch_of",
     "body_of",
     "body_output",
     "cast_up",
@@ -142,6 +152,7 @@ __all__ = [
     "moments_bytes",
     "next_token_loss",
     "on_device",
+    "ordered_state",
     "own_head_loss",
     "prefix_depths",
     "random_devices",
@@ -152,6 +163,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "restore",
+    "restore_own",
     "run_head",
     "saved_bytes",
     "set_dropout",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,10 +23,13 @@ from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.device import random_devices
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.optimizer import make_optimizer
+from frostline.engine.ordered_sum import OrderedSum
 from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
-from frostline.errors import DivergedError
+from frostline.engine.sent_batch import batch_tensors, batch_values
+from frostline.engine.world import ALONE, Together, Values, World
+from frostline.errors import DivergedError, ProcessesDifferError
 from frostline.plans import AppliedPlan, Forward, Plan, PlanStep, ResolvedPlan, apply_plan
 from frostline.recipe import TrainingSettings
 
@@ -159,10 +162,13 @@ class Arm:
         resolved: ResolvedPlan | None = None,
         hashed: Mapping[str, str] | None = None,
         forward: Callable[[AppliedPlan], ForwardPass] | None = None,
+        world: World = ALONE,
+        number: int = 0,
     ) -> None:
         """`resolved`, if given, is what `plan` means for `model`: the model is not looked into again.
 
-        Nor are parameters hashed again whose SHA-256 sums are in `hashed`, by name.
+        Nor are parameters hashed again whose SHA-256 sums are in `hashed`, by name. The processes of `world` compute
+        its steps together; they know it by its `number`.
         """
         self.name = name
         self.training = training
@@ -170,6 +176,7 @@ class Arm:
         self.seed = seed
         self.device = device
         self.precision = precision
+        self.world, self.number = world, number
         self.applied: AppliedPlan = apply_plan(
             plan, on_device(model, device).train(), resolved=resolved, seed=seed, hashed=hashed
         )
@@ -185,8 +192,25 @@ class Arm:
     def take_step(self, batch: Batch, step: int) -> StepOutcome:
         """Train on `batch` (all windows of the step, which go through the model in parts: see `engine.parts`).
 
-        Raises `DivergedError` when the loss or the gradient is not finite.
+        Where several processes compute the arm, each computes some of the parts, and the outcome has the same bits;
+        its seconds are those of the slowest. Raises `DivergedError` when the loss or the gradient is not finite.
         """
+        if self.world.alone:
+            return self._take_step(batch, step)
+        order: Values = {"do": "step", "arm": self.number, "step": step, **batch_values(batch)}
+        with self.world.doing(order, batch_tensors(batch) if self.world.rank == 0 else None) as together:
+            outcome = self._take_step(batch, step)
+            bits = [outcome.loss_nats.hex(), outcome.gradient_norm.hex()]
+            together.own = {"bits": bits, "phases": asdict(outcome.phases)}
+        if any(answer["bits"] != bits for answer in together.all):
+            raise ProcessesDifferError(
+                f"arm {self.name}, step {step}: the processes that compute it do not hold the same weights any more.",
+                "They must run on machines of one kind, with the same versions.",
+            )
+        slowest = max((PhaseSeconds(**answer["phases"]) for answer in together.all), key=lambda own: own.total)  # type: ignore[arg-type]
+        return replace(outcome, seconds=slowest.total, phases=slowest)
+
+    def _take_step(self, batch: Batch, step: int) -> StepOutcome:
         plan_step = self.follow_plan(step)
         parts = split_batch(batch, self.training.accumulation, self.device.type)
         predictions = int((batch.labels[:, 1:] != NOT_COUNTED).sum())
@@ -194,19 +218,11 @@ class Arm:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         parameters = [parameter for _, parameter in self.applied.trainable_parameters()]
-        loss_nats = torch.zeros((), device=self.device)
+        compute = self._compute_parts if self.world.alone else self._compute_own_parts
 
         with torch.random.fork_rng(devices=random_devices(self.device)):
             clock = StepClock(self.device)
-            for index, part in enumerate(parts):
-                # Dropout depends on seed, step and part alone: other arms, sampling and evaluation cannot shift it.
-                torch.manual_seed(dropout_seed(self.seed, step, index))
-                loss = self.forward(part, step, predictions, clock)
-                clock.ends("forward")
-                if loss.requires_grad:  # layer drop may leave out all that trains: then it is a step without gradients
-                    loss.backward()
-                loss_nats += loss.detach()
-                clock.ends("backward")
+            loss_nats = compute(parts, step, predictions, clock)
             gradient_norm = clip(parameters, self.training.gradient_clipping)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
@@ -230,6 +246,43 @@ class Arm:
         if not math.isfinite(outcome.gradient_norm):
             raise DivergedError(f"the gradient is not finite at step {step}.", "Try a lower learning rate.")
         return outcome
+
+    def _compute_parts(self, parts: Sequence[Batch], step: int, predictions: int, clock: StepClock) -> Tensor:
+        """The loss of the step; the gradients of its parts add up in the parameters, in the order of the parts."""
+        loss_nats = torch.zeros((), device=self.device)
+        for index, part in enumerate(parts):
+            loss_nats += self._compute_part(part, index, step, predictions, clock)
+        return loss_nats
+
+    def _compute_own_parts(self, parts: Sequence[Batch], step: int, predictions: int, clock: StepClock) -> Tensor:
+        """The same, where process r of W computes the parts r, r + W, ...: see `OrderedSum`."""
+        world, loss_nats = self.world, torch.zeros((), device=self.device)
+        gradients = OrderedSum(world, [parameter for _, parameter in self.applied.trainable_parameters()])
+        for first in range(0, len(parts), world.size):
+            together, index = Together(), first + world.rank
+            with world.agreeing(together):
+                if index < len(parts):
+                    loss = self._compute_part(parts[index], index, step, predictions, clock)
+                    together.own = {"loss": loss.item(), "missing": gradients.without_gradient()}
+            computed = together.all[: len(parts) - first]
+            for answer in computed:
+                loss_nats += answer["loss"]  # type: ignore[arg-type]  # a float, which JSON gives back as it was
+            gradients.add([answer["missing"] for answer in computed])  # type: ignore[misc]
+            clock.ends("exchange")
+        gradients.give()
+        clock.ends("exchange")
+        return loss_nats
+
+    def _compute_part(self, part: Batch, index: int, step: int, predictions: int, clock: StepClock) -> Tensor:
+        """The loss of one part, whose gradients are added to those of the parameters."""
+        # Dropout depends on seed, step and part alone: other arms, sampling and evaluation cannot shift it.
+        torch.manual_seed(dropout_seed(self.seed, step, index))
+        loss = self.forward(part, step, predictions, clock)
+        clock.ends("forward")
+        if loss.requires_grad:  # layer drop may leave out all that trains: then it is a step without gradients
+            loss.backward()
+        clock.ends("backward")
+        return loss.detach()
 
     def optimizer_bytes(self) -> int:
         """Bytes of the optimizer's state now; what its tensors share counts once."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from frostline.engine.arm import Arm
 from frostline.engine.optimizer import restore_state, saved_state
+from frostline.engine.world import Values
 from frostline.errors import RunFolderError
 from frostline.storage import write_file
 
@@ -79,7 +80,32 @@ def weights_of(arm: Arm, steps: int) -> ArmState:
 
 
 def restore(arm: Arm, state: ArmState) -> None:
-    """Bring `arm`, just made, to `state`. Raises `RunFolderError` where the state belongs to another arm."""
+    """Bring `arm`, just made, to `state`, in all processes that compute it.
+
+    Raises `RunFolderError` where the state belongs to another arm.
+    """
+    if arm.world.alone:
+        restore_own(arm, state)
+        return
+    order: Values = {
+        "do": "restore",
+        "arm": arm.number,
+        "steps": state.steps,
+        "frozen_sha256": state.frozen_sha256,
+        "moved": state.moved,
+    }
+    with arm.world.doing(order, state.tensors):
+        restore_own(arm, state)
+
+
+def ordered_state(order: Values, tensors: dict[str, Tensor]) -> ArmState:
+    """The state that another process restores."""
+    facts = _StateFile.model_validate({key: order[key] for key in _StateFile.model_fields})
+    return ArmState(facts.steps, tensors, facts.frozen_sha256, facts.moved)
+
+
+def restore_own(arm: Arm, state: ArmState) -> None:
+    """What `restore` does in each process."""
     last_step = state.steps - 1
     arm.follow_plan(last_step)
     weights = dict(arm.applied.trained_until(last_step))

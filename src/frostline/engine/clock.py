@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 
-PhaseName = Literal["prefix", "forward", "backward", "optimizer"]
+PhaseName = Literal["prefix", "forward", "backward", "exchange", "optimizer"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class PhaseSeconds:
     backward: float
     optimizer: float
     """Clipping and the update."""
+    exchange: float = 0.0
+    """Waiting for other processes, and adding up gradients with them; 0 where one computes alone."""
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.prefix + self.forward + self.backward + self.exchange + self.optimizer
 
 
 @runtime_checkable
@@ -43,7 +50,7 @@ class StepClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._phases: dict[PhaseName, float] = {"prefix": 0.0, "forward": 0.0, "backward": 0.0, "optimizer": 0.0}
+        self._phases: dict[PhaseName, float] = dict.fromkeys(get_args(PhaseName), 0.0)
         self._on_gpu = device.type == "cuda"
         self._waiting: list[tuple[PhaseName, _Mark]] = []
         self._last_mark = _mark() if self._on_gpu else None

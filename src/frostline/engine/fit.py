@@ -145,6 +145,8 @@ class SharedParts:
     """Whether rows are made before training, layer by layer (`prefix_fill`)."""
     fits: dict[str, Fit] = field(default_factory=dict)
     """What fits the model under each plan, or under all that begin alike, so that it is tried once."""
+    alone: bool = False
+    """Whether the store is one arm's, and its frozen weights are shared with others all the same."""
 
 
 @dataclass(frozen=True)

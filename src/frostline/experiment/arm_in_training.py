@@ -15,7 +15,7 @@ import torch
 
 from frostline.arms import PlannedArm, base_digests, make_arm, model_for_arm
 from frostline.engine import Arm, cause_of, give_back_device_memory, give_back_freed_memory, restore, state_of
-from frostline.errors import FrostlineError, ModelChangedError, RunFolderError
+from frostline.errors import FrostlineError, ModelChangedError, RunFolderError, TogetherError
 from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
 from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
 from frostline.experiment.replicate import Replicate, how_complete
@@ -126,12 +126,12 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
 def on_its_own(replicate: Replicate, name: str, arm: ArmInTraining | None = None) -> Iterator[None]:
     """Whatever goes wrong in the block is the arm's alone: it is marked and recorded as failed, and the others go on.
 
-    `arm` is None while it is made. Trouble with the disk, or with the model's files, is everyone's: `RunFolderError`
-    and `ModelChangedError` pass.
+    `arm` is None while it is made. Trouble with the disk, with the model's files or with other processes is everyone's:
+    such errors pass.
     """
     try:
         yield
-    except (RunFolderError, ModelChangedError):
+    except (RunFolderError, ModelChangedError, TogetherError):
         raise
     except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
         if arm is not None:

@@ -48,8 +48,9 @@ class Filling:
                     )
                 )
                 self.journalled[layer.layer] = layer.seconds
+        with self.prepared.world.doing({"do": "fill"}):
+            self.done = True  # the others find on the disk what they share it with, and make the rest
         self.time_left.forget(place)
-        self.done = True
 
     def seconds_below(self, layers: int) -> float:
         """What filling the lowest `layers` took, shared by the replicates: it goes with an arm that is kept."""

@@ -29,7 +29,7 @@ from frostline.arms import (
     trial_training,
 )
 from frostline.engine import Arm, cause_of
-from frostline.errors import CacheError, DivergedError, ModelChangedError, RunFolderError, TrainingError
+from frostline.errors import CacheError, DivergedError, ModelChangedError, RunFolderError, TogetherError, TrainingError
 from frostline.experiment.arm_store import RACE, ArmStore
 from frostline.experiment.time_left import TimeLeft, Work, of_the_race
 from frostline.measures import EVALUATION_WINDOWS, evaluate_loss
@@ -87,7 +87,7 @@ def settle_rates(race: Race, given_up: Sequence[str] = ()) -> Raced:
             continue
         try:
             rates[planned.name] = _race(race, planned)
-        except (RunFolderError, CacheError, ModelChangedError):  # trouble with the disk, or the model, is everyone's
+        except (RunFolderError, CacheError, ModelChangedError, TogetherError):  # everyone's trouble
             raise
         except Exception as error:  # noqa: BLE001  # an arm of the user's experiment, not the experiment, has failed
             failed[planned.name] = cause_of(error)

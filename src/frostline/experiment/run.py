@@ -23,6 +23,7 @@ from frostline.arms import (
     pinned,
     pinned_beside,
     prepare,
+    prepared_by_all,
     require_fill,
     require_first_step,
     run_folder_bytes,
@@ -30,7 +31,7 @@ from frostline.arms import (
     shared_parts,
     with_steps,
 )
-from frostline.engine import give_back_freed_memory, settle_device
+from frostline.engine import ALONE, World, give_back_freed_memory, settle_device
 from frostline.experiment.arm_in_training import fail_before_training, fail_where_killed
 from frostline.experiment.arm_store import open_arm_store
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
@@ -89,19 +90,20 @@ def run_experiment(
     *,
     fresh: bool = False,
     interruption: Interruption | None = None,
+    world: World = ALONE,
 ) -> RunResult:
     """Run `recipe` and leave its journal in `run_folder`, which must not exist.
 
     An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`. Signals that
     `interruption` listens to save and end the run cleanly; without one, none is handled, so that a run may go on in
-    any thread. Raises `FrostlineError` for what the user can fix.
+    any thread. The processes of `world` compute arms together. Raises `FrostlineError` for what the user can fix.
     """
     if run_folder.exists() and (run_folder / RECIPE_FILE).exists():
         refuse_existing(run_folder)
     standing(run_folder)
     interruption = interruption or Interruption()
     try:
-        variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh))
+        variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh), world)
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say, stops=interruption.is_listening):
@@ -123,12 +125,13 @@ def resume_experiment(
     retry_failed: bool = False,
     accept_changes: bool = False,
     interruption: Interruption | None = None,
+    world: World = ALONE,
 ) -> RunResult:
     """Go on with the run in `run_folder`; `recipe`, if given, must be the one that it was begun with.
 
     Only settings of checkpoints may be others. Finished arms are not touched, failed ones tried again only if
-    `retry_failed`. Signals as in `run_experiment`. Raises `FrostlineError` where it is no run, another process writes
-    there, or conditions have changed in a way that is refused; see `experiment.resume`.
+    `retry_failed`. Signals and `world` as in `run_experiment`. Raises `FrostlineError` where it is no run, another
+    process writes there, or conditions have changed in a way that is refused; see `experiment.resume`.
     """
     interruption = interruption or Interruption()
     try:
@@ -143,7 +146,7 @@ def resume_experiment(
             settle_device(recipe.training.device)
             left = read_left(run_folder)
             require_accepted(run_folder, left.changes, accept_changes)
-            variants = _Variants(recipe, cache, progress, run_folder, left)
+            variants = _Variants(recipe, cache, progress, run_folder, left, world)
             variants.check()
             _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
@@ -156,8 +159,10 @@ def resume_experiment(
 class _Variants:
     """The variants of a run, each loaded and checked when it is asked for; the one before it is let go of then."""
 
-    def __init__(self, recipe: Recipe, cache: Path, progress: RunProgress, run_folder: Path, left: Left) -> None:
-        self.all = variants_of(recipe)
+    def __init__(
+        self, recipe: Recipe, cache: Path, progress: RunProgress, run_folder: Path, left: Left, world: World
+    ) -> None:
+        self.all, self.world = variants_of(recipe), world
         self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
         self.changes = list(left.changes)
         """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""
@@ -181,6 +186,7 @@ class _Variants:
     def _prepare(self, variant: Variant) -> Prepared:
         then = self.left.variants.get(variant.label)
         prepared = prepare(self._as_begun(variant), self.cache, say=self.progress.say, reading=self.progress.reading)
+        prepared = prepared_by_all(prepared, self.world)
         if then is None:
             require_first_step(prepared)
         prepared = with_steps(prepared, self._steps(prepared))

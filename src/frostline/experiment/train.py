@@ -10,7 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from frostline.arms import PlannedArm, bring_rows, checkpoint_bytes, forget_other_windows, lean, speed_of
+from frostline.arms import (
+    PlannedArm,
+    bring_rows,
+    checkpoint_bytes,
+    forget_other_windows,
+    lean,
+    require_same_weights,
+    speed_of,
+)
 from frostline.engine import StepOutcome, give_back_device_memory, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
@@ -216,6 +224,7 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     with time_left.doing(journal.place, Work("text")):
         record_continuations(prepared, arm.arm.model, journal)
     final_sha256 = weights_sha256(applied.trainable_parameters())
+    require_same_weights(arm.arm, final_sha256)
     optimizer_bytes = arm.arm.optimizer_bytes()
     # Exporting the model ends the arm: from here to its last line there is no going back.
     with replicate.journal.interruption.deferred():

@@ -19,11 +19,12 @@ from frostline.arms import (
     measure_peak_memory,
     needed_flops,
     prepare,
+    prepared_by_all,
     require_first_step,
     take_turns,
     tokens_of_a_step,
 )
-from frostline.engine import StepOutcome, measured_peak
+from frostline.engine import ALONE, StepOutcome, World, measured_peak
 from frostline.errors import TrainingError
 from frostline.plans import ceiling_sentence
 from frostline.recipe import Recipe, Variant, variants_of
@@ -136,8 +137,11 @@ def time_recipe(
     rounds: int = LATER_VISITS,
     memory: bool = True,
     say: Callable[[str], None],
+    world: World = ALONE,
 ) -> list[Timing]:
     """Time every arm of `recipe`, once for each model that it varies over. Raises `FrostlineError`.
+
+    The processes of `world` compute the arms together, and a step takes as long as the slowest of them.
 
     A plan that changes over time is timed as it begins.
     """
@@ -147,7 +151,7 @@ def time_recipe(
         if variant.recipe.model in seen_models:
             continue  # the corpus varies, and its length has no part in the time of a step
         seen_models.add(variant.recipe.model)
-        prepared = _prepare(variant, cache, say)
+        prepared = prepared_by_all(_prepare(variant, cache, say), world)
         require_first_step(prepared)
         visits = take_turns(prepared, rounds, say)
         prepared = leave_device(prepared)

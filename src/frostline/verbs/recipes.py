@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostline.interruption import Interruption
-from frostline.verbs.runs import SOMETHING_FAILED
+from frostline.verbs.runs import FOLLOWED, SOMETHING_FAILED
+from frostline.verbs.together import led, meant_for
 from frostline.verbs.work import ProgressWanted, at_work, meant
 
 if TYPE_CHECKING:
     from frostline.advisor import AdviceResult
+    from frostline.engine import World
     from frostline.forecast import PlannedVariant, RunEstimate, Timing
     from frostline.recipe import GivenRecipe, Overrides
 
@@ -73,12 +75,18 @@ def time(
     `rounds` are the timed steps of each arm; `memory` measures each arm's peak too, in a process of its own. The other
     parameters are as in `run`.
     """
-    wanted = meant(recipe, set, trusted_code)
 
-    from frostline.forecast import time_recipe
+    def do(world: World | None) -> list[Timing]:
+        wanted = meant_for(recipe, set, trusted_code, world)
 
-    with at_work(cache, progress) as work:
-        return time_recipe(wanted, work.cache, rounds=rounds, memory=memory, say=work.progress.say)
+        from frostline.engine import ALONE
+        from frostline.forecast import time_recipe
+
+        with at_work(cache, progress) as work:
+            say = work.progress.say
+            return time_recipe(wanted, work.cache, rounds=rounds, memory=memory, say=say, world=world or ALONE)
+
+    return led(do, cache, followed=list)
 
 
 def advise(
@@ -105,31 +113,43 @@ def advise(
 
     for name in signals or ():
         require_signal(name)
-    wanted = meant(recipe, set, trusted_code)
 
-    from frostline.advisor import advise as find_advice
-    from frostline.advisor import parse_budget
-    from frostline.loading import model_title
-    from frostline.report import write_advice
-    from frostline.run_folder import usual_folder
-    from frostline.signals import ADVISING
+    def do(world: World | None) -> AdviceResult:
+        wanted = meant_for(recipe, set, trusted_code, world)
 
-    limits = parse_budget([budget] if isinstance(budget, str) else budget)
-    usual = usual_folder(wanted.name)
-    advice_folder = usual.with_name(f"{usual.name}-advice") if folder is None else Path(folder)
-    with at_work(cache, progress) as work:
-        result = find_advice(
-            wanted,
-            advice_folder,
-            work.cache,
-            work.progress,
-            budget=limits,
-            steps=steps,
-            signals=tuple(dict.fromkeys(signals)) if signals else ADVISING,
-            interruption=interruption,
-        )
-        if result.exit_code:
-            return result
-        work.progress.say("Writing the page")
-        page = write_advice(advice_folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
-    return replace(result, page=page, exit_code=SOMETHING_FAILED if result.recommendation is None else 0)
+        from frostline.advisor import advise as find_advice
+        from frostline.advisor import parse_budget
+        from frostline.engine import ALONE
+        from frostline.loading import model_title
+        from frostline.report import write_advice
+        from frostline.run_folder import usual_folder
+        from frostline.signals import ADVISING
+
+        limits = parse_budget([budget] if isinstance(budget, str) else budget)
+        usual = usual_folder(wanted.name)
+        advice_folder = usual.with_name(f"{usual.name}-advice") if folder is None else Path(folder)
+        with at_work(cache, progress) as work:
+            result = find_advice(
+                wanted,
+                advice_folder,
+                work.cache,
+                work.progress,
+                budget=limits,
+                steps=steps,
+                signals=tuple(dict.fromkeys(signals)) if signals else ADVISING,
+                interruption=interruption,
+                world=world or ALONE,
+            )
+            if result.exit_code:
+                return result
+            work.progress.say("Writing the page")
+            page = write_advice(advice_folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
+        return replace(result, page=page, exit_code=SOMETHING_FAILED if result.recommendation is None else 0)
+
+    return led(do, cache, interruption, followed=_followed)
+
+
+def _followed() -> AdviceResult:
+    from frostline.advisor import AdviceResult
+
+    return AdviceResult(Path(), FOLLOWED, 0)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
+from frostline.verbs.together import led, meant_for, require_shares
 from frostline.verbs.watching import followed_run
-from frostline.verbs.work import ProgressWanted, Work, at_work, meant
+from frostline.verbs.work import ProgressWanted, Work, at_work
 
 if TYPE_CHECKING:
+    from frostline.engine import World
     from frostline.experiment import Finding, RunResult
     from frostline.recipe import GivenRecipe, Overrides
     from frostline.report import Run
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 SOMETHING_FAILED = 1
 """Exit code of a run that came to its end, but not whole."""
+FOLLOWED = "followed"
+"""Status in a process that torchrun has started beside that of rank 0, which does the work."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RunOutcome:
     folder: Path
     """The run folder."""
     status: str
-    """`finished` or `interrupted`."""
+    """`finished` or `interrupted`; `followed` in a process that torchrun has started beside that of rank 0."""
     exit_code: int
     """Exit code of the command: 0; 1 where something failed; 130 or 143 where a signal stopped it."""
     report: Path | None
@@ -74,27 +78,36 @@ def run(
     It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
     checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
     """
-    wanted = meant(recipe, set, trusted_code)
 
-    from frostline.run_folder import refuse_existing, require_can_be_made, usual_folder
+    def do(world: World | None) -> RunOutcome:
+        wanted = meant_for(recipe, set, trusted_code, world)
 
-    run_folder = usual_folder(wanted.name) if folder is None else Path(folder)
-    if resume not in ("never", "auto"):
-        raise FrostlineError(f"resume='{resume}' is not understood.", "Use 'never' or 'auto'.")
-    if resume == "never":
-        refuse_existing(run_folder)
-    require_can_be_made(run_folder)
+        from frostline.run_folder import refuse_existing, require_can_be_made, usual_folder
 
-    def fill(work: Work) -> RunResult:
-        from frostline.experiment import resume_experiment, run_experiment, standing
+        run_folder = usual_folder(wanted.name) if folder is None else Path(folder)
+        if resume not in ("never", "auto"):
+            raise FrostlineError(f"resume='{resume}' is not understood.", "Use 'never' or 'auto'.")
+        if resume == "never":
+            refuse_existing(run_folder)
+        require_can_be_made(run_folder)
 
-        cache, progress = work.cache, work.progress
-        if standing(run_folder) == "nothing":
-            return run_experiment(wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption)
-        return resume_experiment(run_folder, cache, progress, recipe=wanted, interruption=interruption)
+        def fill(work: Work) -> RunResult:
+            from frostline.engine import ALONE
+            from frostline.experiment import resume_experiment, run_experiment, standing
 
-    with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
-        return _reported(run_folder, fill, work)
+            cache, progress = work.cache, work.progress
+            if standing(run_folder) == "nothing":
+                return run_experiment(
+                    wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption, world=world or ALONE
+                )
+            return resume_experiment(
+                run_folder, cache, progress, recipe=wanted, interruption=interruption, world=world or ALONE
+            )
+
+        with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
+            return _reported(run_folder, fill, work)
+
+    return led(do, cache, interruption, followed=_followed)
 
 
 def resume(
@@ -118,27 +131,34 @@ def resume(
     although versions or threads have changed; then the report says so. `recipe_folder` is where the
     folder of the recipe is now, if the two were not moved together. The rest is as in `run`.
     """
-    from frostline.experiment import recorded_recipe, require_files, resume_experiment
-    from frostline.recipe import trusting
 
-    run_folder = Path(folder)
-    recipe = recorded_recipe(run_folder, set, None if recipe_folder is None else Path(recipe_folder))
-    require_files(run_folder, recipe)
-    wanted = trusting(recipe, trusted_code)
+    def do(world: World | None) -> RunOutcome:
+        from frostline.engine import ALONE
+        from frostline.experiment import recorded_recipe, require_files, resume_experiment
+        from frostline.recipe import trusting
 
-    def go_on(work: Work) -> RunResult:
-        return resume_experiment(
-            run_folder,
-            work.cache,
-            work.progress,
-            recipe=wanted,
-            retry_failed=retry_failed,
-            accept_changes=accept_changes,
-            interruption=interruption,
-        )
+        run_folder = Path(folder)
+        recipe = recorded_recipe(run_folder, set, None if recipe_folder is None else Path(recipe_folder))
+        require_files(run_folder, recipe)
+        wanted = trusting(recipe, trusted_code)
+        require_shares(wanted, world)
 
-    with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
-        return _reported(run_folder, go_on, work)
+        def go_on(work: Work) -> RunResult:
+            return resume_experiment(
+                run_folder,
+                work.cache,
+                work.progress,
+                recipe=wanted,
+                retry_failed=retry_failed,
+                accept_changes=accept_changes,
+                interruption=interruption,
+                world=world or ALONE,
+            )
+
+        with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
+            return _reported(run_folder, go_on, work)
+
+    return led(do, cache, interruption, followed=_followed)
 
 
 def verify(
@@ -212,6 +232,10 @@ def read_blind(folder: str | PathLike[str], choices: str | PathLike[str]) -> Bli
     from frostline.stats import read_choices
 
     return read_choices(Path(folder), Path(choices))
+
+
+def _followed() -> RunOutcome:
+    return RunOutcome(Path(), FOLLOWED, 0, None)
 
 
 def _reported(run_folder: Path, do: Callable[[Work], RunResult], work: Work) -> RunOutcome:

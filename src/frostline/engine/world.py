@@ -1,0 +1,184 @@
+"""Which processes compute an arm together, and how do they agree? One process, or several of which rank 0 leads.
+
+Rank 0 runs the experiment as if it were alone. What it does with an arm it orders the others to do as well (`doing`):
+make it, restore it, take a step with it. They follow (`launch.follow`), so that every decision is made once, wherever
+it comes from: a journal, a clock, a disk. Nothing is pickled: orders are JSON and the bytes of tensors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from frostline.engine.turns import cause_of
+from frostline.errors import ProcessLostError, ToldError, TogetherError, TrainingError
+
+if TYPE_CHECKING:
+    from frostline.engine.arm import Arm
+
+Values = dict[str, object]
+"""What JSON can say, by name."""
+ALIVE = "alive"
+"""In every order: the numbers of the arms that rank 0 still holds. The others let go of the rest."""
+
+
+@dataclass
+class Together:
+    """What the processes tell one another at the end of what they did together."""
+
+    own: Values = field(default_factory=dict)
+    """What this process tells."""
+    all: list[Values] = field(default_factory=list)
+    """What all have told, by rank; empty until then."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The processes that compute arms together, as one of them sees it."""
+
+    rank: int = 0
+    size: int = 1
+    orders: dist.ProcessGroup | None = None
+    """On which the others wait for the next order, for as long as it takes."""
+    answers: dist.ProcessGroup | None = None
+    """On which all of them agree, within a time limit."""
+    gradients: dist.ProcessGroup | None = None
+    """On which gradients travel: from device to device where there are GPUs, within a time limit."""
+    deferred: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A block that no signal cuts in two."""
+    stop_asked: Callable[[], int | None] = lambda: None
+    """The signal that has asked this process to stop, if one has."""
+    stop: Callable[[int], None] = lambda signal_number: None
+    """Another process was asked to stop by this signal: so is this one."""
+    arms: WeakValueDictionary[int, Arm] = field(default_factory=WeakValueDictionary)
+    """The arms that rank 0 has made and holds, by number."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process computes arms alone."""
+        return self.size == 1
+
+    def next_number(self) -> int:
+        """A number for an arm that rank 0 is about to make."""
+        return next(self._numbers)
+
+    @contextmanager
+    def doing(self, order: Values, tensors: Mapping[str, Tensor] | None = None) -> Iterator[Together]:
+        """What is done in the block, all processes do: rank 0 orders it here, the others are in it by that order.
+
+        What goes wrong in one goes wrong in all: rank 0 raises its own error, or a `TrainingError` that names that of
+        another, and the others a `ToldError`. Raises `ProcessLostError` where a process has gone. Alone, it is the
+        block and nothing else.
+        """
+        together = Together()
+        if self.alone:
+            yield together
+            together.all = [together.own]
+            return
+        with self.deferred():
+            if self.rank == 0:
+                self._tell({**order, ALIVE: sorted(self.arms)}, tensors or {})
+            with self.agreeing(together):
+                yield together
+
+    @contextmanager
+    def agreeing(self, together: Together) -> Iterator[None]:
+        """At the end of the block all tell one another what is in `together.own`, or what went wrong."""
+        failed: Exception | None = None
+        try:
+            yield
+        except TogetherError:
+            raise
+        except Exception as error:  # noqa: BLE001  # raised again below, once all know of it
+            failed = error
+        cause = None if failed is None else cause_of(failed)
+        together.all = self._gather({**together.own, "failed": cause, "stop": self.stop_asked()})
+        for rank, answer in enumerate(together.all):
+            if rank != self.rank and isinstance(signal_number := answer["stop"], int):
+                self.stop(signal_number)
+        causes = {rank: answer["failed"] for rank, answer in enumerate(together.all) if answer["failed"] is not None}
+        if self.rank == 0 and failed is not None:
+            raise failed
+        for rank, other in causes.items():
+            if self.rank == 0:
+                raise TrainingError(f"in process {rank} of {self.size}: {other}")
+            raise ToldError(str(other)) from failed
+
+    def order(self) -> tuple[Values, dict[str, Tensor]]:
+        """The next order of rank 0 and its tensors, on the CPU, for which a process waits that follows."""
+        with reaching():
+            values = json.loads(self._receive_bytes())
+            tensors = {}
+            for name, shape, dtype in values.pop("tensors"):
+                own = torch.empty(shape, dtype=getattr(torch, dtype))
+                dist.broadcast(_bytes_of(own), src=0, group=self.orders)
+                tensors[name] = own
+        return values, tensors
+
+    def end(self) -> None:
+        """Rank 0 has no more orders: those that follow return."""
+        if not self.alone and self.rank == 0:
+            self._tell({"do": "end", ALIVE: []}, {})
+
+    def _tell(self, values: Values, tensors: Mapping[str, Tensor]) -> None:
+        held = {name: own.detach().cpu().contiguous() for name, own in tensors.items()}
+        described = [(name, list(own.shape), str(own.dtype).removeprefix("torch.")) for name, own in held.items()]
+        content = json.dumps({**values, "tensors": described}).encode()
+        with reaching():
+            dist.broadcast(torch.tensor([len(content)]), src=0, group=self.orders)
+            dist.broadcast(_tensor_of(content), src=0, group=self.orders)
+            for own in held.values():
+                dist.broadcast(_bytes_of(own), src=0, group=self.orders)
+
+    def _receive_bytes(self) -> bytes:
+        length = torch.zeros(1, dtype=torch.int64)
+        dist.broadcast(length, src=0, group=self.orders)
+        content = torch.empty(int(length), dtype=torch.uint8)
+        dist.broadcast(content, src=0, group=self.orders)
+        return content.numpy().tobytes()
+
+    def _gather(self, values: Values) -> list[Values]:
+        content = json.dumps(values).encode()
+        with reaching():
+            lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+            dist.all_gather(lengths, torch.tensor([len(content)]), group=self.answers)
+            longest = max(int(length) for length in lengths)
+            padded = _tensor_of(content.ljust(longest, b" "))
+            found = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
+            dist.all_gather(found, padded, group=self.answers)
+        return [json.loads(own.numpy().tobytes()) for own in found]
+
+
+ALONE = World()
+"""One process, which computes arms as it always does."""
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """What the libraries that connect processes raise, as an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:  # all that they know
+        raise ProcessLostError(
+            "a process that computes this run together with this one has gone, or does not answer.",
+            "Go on from the last checkpoint with 'frostline resume', on as many processes as there are.",
+        ) from error
+
+
+def _tensor_of(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def _bytes_of(tensor: Tensor) -> Tensor:
+    """The memory of a contiguous tensor, as bytes."""
+    return tensor.reshape(-1).view(torch.uint8)

@@ -1,0 +1,47 @@
+"""Was this process started alone, or by torchrun as one of several? Told by the environment, without PyTorch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from frostline.errors import FrostlineError
+
+ECHO_SECONDS = 5.0
+"""Ctrl+C reaches such a process from the terminal, and soon after once more from torchrun."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """How torchrun has started this process."""
+
+    rank: int
+    """Its number among all processes, from 0."""
+    size: int
+    """Number of processes; 1 where it was started alone."""
+    local_rank: int
+    """Its number among those on this machine."""
+    local_size: int
+    """Number of processes on this machine."""
+
+
+def how_started() -> Started:
+    """How this process was started. Raises `FrostlineError` where the environment makes no sense."""
+    size = _number("WORLD_SIZE", 1)
+    if size == 1:
+        return Started(0, 1, 0, 1)
+    return Started(_number("RANK", 0), size, _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", size))
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that were started to compute together."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _number(variable: str, otherwise: int) -> int:
+    written = os.environ.get(variable, "")
+    if not written:
+        return otherwise
+    if not written.isdecimal():
+        raise FrostlineError(f"the environment has {variable}={written}, which is no number.", "Start with torchrun.")
+    return int(written)

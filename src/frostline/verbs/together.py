@@ -1,0 +1,57 @@
+"""What does a verb do in processes that torchrun has started? Rank 0 does it, the others follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from frostline.interruption import Interruption
+from frostline.started import is_launched
+from frostline.verbs.work import at_work, meant
+
+if TYPE_CHECKING:
+    from frostline.engine import World
+    from frostline.recipe import GivenRecipe, Overrides, Recipe
+
+Outcome = TypeVar("Outcome")
+
+
+def led(
+    do: Callable[[World | None], Outcome],
+    cache: str | Path | None,
+    interruption: Interruption | None = None,
+    *,
+    followed: Callable[[], Outcome],
+) -> Outcome:
+    """What `do` returns; what `followed` does in a process that follows another one, which does it.
+
+    `do` is given the processes that compute arms together, None where this one was started alone.
+    """
+    if not is_launched():
+        return do(None)
+    from frostline.launch import follow, launched_world
+
+    listening = interruption or Interruption()
+    with launched_world(listening) as world:
+        if world.rank == 0:
+            return do(world)
+        # A signal to one of those that follow is told to rank 0 with its next answer, which stops all.
+        with at_work(cache, False) as work, listening.deferred():
+            follow(world, work.cache)
+    return followed()
+
+
+def meant_for(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None, world: World | None) -> Recipe:
+    """The recipe that a verb is given, whose steps the processes can share. Raises as `meant`, and `RecipeError`."""
+    wanted = meant(recipe, overrides, trusted_code)
+    require_shares(wanted, world)
+    return wanted
+
+
+def require_shares(recipe: Recipe, world: World | None) -> None:
+    """Raise `RecipeError` where the processes cannot share the steps of `recipe`."""
+    if world is not None:
+        from frostline.launch import require_parts
+
+        require_parts(recipe, world)
