@@ -38,7 +38,7 @@ def prepared_by_all(prepared: Prepared, world: World) -> Prepared:
         "dates": [_iso(recipe.corpus.template_date), None if retention is None else _iso(retention.template_date)],
         "own_text": prepared.retention.windows if isinstance(prepared.retention, OwnText) else (),
     }
-    with world.doing(order) as together:
+    with world.doing(order, patient=True) as together:  # it may read a corpus
         together.own = {"facts": _facts(prepared)}
     first, *others = (answer["facts"] for answer in together.all)
     for rank, facts in enumerate(others, start=1):

@@ -55,7 +55,7 @@ def speed_of(prepared: Prepared, planned: PlannedArm, seconds: Sequence[float], 
         return None
     usual = median(seconds)
     try:
-        peak = measured_peak(prepared.device, prepared.precision, size=SIZE)
+        peak = prepared.world.size * measured_peak(prepared.device, prepared.precision, size=SIZE)
     except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise

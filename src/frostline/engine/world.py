@@ -73,12 +73,14 @@ class World:
         return next(self._numbers)
 
     @contextmanager
-    def doing(self, order: Values, tensors: Mapping[str, Tensor] | None = None) -> Iterator[Together]:
+    def doing(
+        self, order: Values, tensors: Mapping[str, Tensor] | None = None, *, patient: bool = False
+    ) -> Iterator[Together]:
         """What is done in the block, all processes do: rank 0 orders it here, the others are in it by that order.
 
         What goes wrong in one goes wrong in all: rank 0 raises its own error, or a `TrainingError` that names that of
-        another, and the others a `ToldError`. Raises `ProcessLostError` where a process has gone. Alone, it is the
-        block and nothing else.
+        another, and the others a `ToldError`. Raises `ProcessLostError` where a process has gone, or keeps the
+        others waiting too long, unless they are `patient`. Alone, it is the block and nothing else.
         """
         together = Together()
         if self.alone:
@@ -88,11 +90,11 @@ class World:
         with self.deferred():
             if self.rank == 0:
                 self._tell({**order, ALIVE: sorted(self.arms)}, tensors or {})
-            with self.agreeing(together):
+            with self.agreeing(together, patient=patient):
                 yield together
 
     @contextmanager
-    def agreeing(self, together: Together) -> Iterator[None]:
+    def agreeing(self, together: Together, *, patient: bool = False) -> Iterator[None]:
         """At the end of the block all tell one another what is in `together.own`, or what went wrong."""
         failed: Exception | None = None
         try:
@@ -102,7 +104,8 @@ class World:
         except Exception as error:  # noqa: BLE001  # raised again below, once all know of it
             failed = error
         cause = None if failed is None else cause_of(failed)
-        together.all = self._gather({**together.own, "failed": cause, "stop": self.stop_asked()})
+        answer = {**together.own, "failed": cause, "stop": self.stop_asked()}
+        together.all = self._gather(answer, self.orders if patient else self.answers)
         for rank, answer in enumerate(together.all):
             if rank != self.rank and isinstance(signal_number := answer["stop"], int):
                 self.stop(signal_number)
@@ -147,15 +150,15 @@ class World:
         dist.broadcast(content, src=0, group=self.orders)
         return content.numpy().tobytes()
 
-    def _gather(self, values: Values) -> list[Values]:
+    def _gather(self, values: Values, group: dist.ProcessGroup | None) -> list[Values]:
         content = json.dumps(values).encode()
         with reaching():
             lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-            dist.all_gather(lengths, torch.tensor([len(content)]), group=self.answers)
+            dist.all_gather(lengths, torch.tensor([len(content)]), group=group)
             longest = max(int(length) for length in lengths)
             padded = _tensor_of(content.ljust(longest, b" "))
             found = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
-            dist.all_gather(found, padded, group=self.answers)
+            dist.all_gather(found, padded, group=group)
         return [json.loads(own.numpy().tobytes()) for own in found]
 
 

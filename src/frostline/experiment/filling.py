@@ -48,7 +48,7 @@ class Filling:
                     )
                 )
                 self.journalled[layer.layer] = layer.seconds
-        with self.prepared.world.doing({"do": "fill"}):
+        with self.prepared.world.doing({"do": "fill"}, patient=True):
             self.done = True  # the others find on the disk what they share it with, and make the rest
         self.time_left.forget(place)
 

@@ -232,7 +232,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             started = left.started
             if started is None:
                 sha256 = recipe_hash(variants.recipe)
-                started = RunStarted(__version__, sha256, _now(), describe_machine(), left.fresh)
+                started = RunStarted(__version__, sha256, _now(), _environment(variants.world), left.fresh)
                 journal.append(started)
             if variants.changes:
                 journal.append(RunResumed(_now(), list(variants.changes)))
@@ -395,6 +395,11 @@ def _write_recipe(run_folder: Path, recipe: Recipe) -> None:
         replace_file(run_folder / RECIPE_FILE, dump_recipe(recipe).encode())
     except OSError as error:
         raise disk_trouble(error, run_folder) from error
+
+
+def _environment(world: World) -> dict[str, str]:
+    """The machine, and the processes if there are several: no bit of a result depends on their number, seconds do."""
+    return describe_machine() | ({} if world.alone else {"processes": str(world.size)})
 
 
 def _now() -> str:

@@ -44,6 +44,8 @@ class MeanSeconds:
     forward: float
     backward: float
     optimizer: float
+    exchange: float = 0.0
+    """Waiting for other processes, and adding up gradients with them; 0 where one computes alone."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _peak_memory(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> dic
 
 def _timing(prepared: Prepared, visits: dict[str, Visits], rounds: int, peaks: dict[str, int]) -> Timing:
     recipe = prepared.recipe
-    peak = measured_peak(prepared.device, prepared.precision)
+    peak = prepared.world.size * measured_peak(prepared.device, prepared.precision)
     arms = []
     for name, own in visits.items():
         planned = prepared.arms[name]
@@ -235,6 +237,7 @@ def _mean_seconds(visits: Visits) -> MeanSeconds:
         forward=mean(phase.forward for phase in phases),
         backward=mean(phase.backward for phase in phases),
         optimizer=mean(phase.optimizer for phase in phases),
+        exchange=mean(phase.exchange for phase in phases),
     )
 
 

@@ -74,14 +74,14 @@ class Follower:
         """Do what `order` says, together with all other processes."""
         match order["do"]:
             case "prepare":
-                with self.world.doing(order) as together:
+                with self.world.doing(order, patient=True) as together:
                     self._closing.close()
                     self._arms.clear()
                     self._sharing = None
                     prepared, together.own = prepare_ordered(order, self.world, self.cache)
                     self._sharing = self._closing.enter_context(shared_parts(prepared, self.cache))
             case "fill":
-                with self.world.doing(order):
+                with self.world.doing(order, patient=True):
                     for _ in fill(replace(self.sharing, world=ALONE)):
                         pass
             case "make":

@@ -70,15 +70,14 @@ def _table(timing: Timing) -> Table:
 
 
 def _phases(timing: Timing) -> Table:
-    table = empty_table("arm", "data", "prefix", "forward", "backward", "optimizer", "first visit")
+    phases = ["data", "prefix", "forward", "backward", "optimizer"]
+    if any(arm.phases.exchange for arm in timing.arms):  # several processes compute them together
+        phases.insert(4, "exchange")
+    table = empty_table("arm", *phases, "first visit")
     for arm in timing.arms:
-        own = arm.phases
         table.add_row(
             Text(one_line(arm.arm)),
-            *(
-                numbers.seconds(value or None)
-                for value in (own.data, own.prefix, own.forward, own.backward, own.optimizer)
-            ),
+            *(numbers.seconds(getattr(arm.phases, phase) or None) for phase in phases),
             numbers.seconds(arm.first_visit_seconds),
         )
     return table
