@@ -152,3 +152,28 @@ def test_what_other_destructors_raise_is_still_told(monkeypatch: pytest.MonkeyPa
         del failing
     assert [str(one.exc_value) for one in told] == ["a real error"]
     assert sys.unraisablehook == told.append
+
+
+def test_what_a_launcher_passes_on_is_no_second_signal() -> None:
+    interruption = Interruption(echo_seconds=60)
+    done = []
+    with pytest.raises(Stopped), interruption.listening(), interruption.deferred():
+        interrupt()
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("block")
+    assert (done, interruption.exit_code) == (["block"], 130)
+
+
+def test_another_process_may_ask_for_the_stop() -> None:
+    interruption, done = Interruption(), []
+    with pytest.raises(Stopped), interruption.listening(), interruption.deferred():
+        interruption.ask(signal.SIGTERM)
+        done.append("block")
+    assert (done, interruption.exit_code) == (["block"], 143)
+
+
+def test_asked_where_nobody_listens_it_is_raised_after_the_block() -> None:
+    interruption = Interruption()
+    with pytest.raises(Stopped), interruption.deferred():
+        interruption.ask(signal.SIGTERM)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -21,11 +21,12 @@ from frostline.storage import disk
 
 def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
-    `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is).
+    `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is), `threads:NUMBER` (of torch).
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
-    `part:ARM:STEP` runs out of memory in a part of that step. A kind is `memory`, `defect`, `nan`, or signals, such as `SIGINT+SIGTERM`, that the process sends itself in that
+    `part:ARM:STEP` runs out of memory in a part of that step. A kind is `memory`, `defect`, `nan`, or signals, such as
+    `SIGINT+SIGTERM`, that the process sends itself in that
     step. `SIGKILL:full:2:3` waits for the third time that an arm of that name takes it: each trial of a race is one.
     """
     for name in names.split():
@@ -42,6 +43,8 @@ def _install(kind: str, rest: str) -> None:
         _kill_in_fill(int(rest))
     elif kind == "oom-kills":
         at_work.oom_kills = lambda: int(rest)
+    elif kind == "threads":
+        torch.set_num_threads(int(rest))
     elif kind == "part":
         _fail_in_part(*rest.split(":"))
     elif kind == "today":

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from frostline.engine.turns import cause_of
-from frostline.errors import ProcessLostError, ToldError, TogetherError, TrainingError
+from frostline.errors import ProcessLostError, TogetherError, ToldError, TrainingError
 
 if TYPE_CHECKING:
     from frostline.engine.arm import Arm
