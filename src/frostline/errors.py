@@ -132,7 +132,7 @@ class ProcessesDifferError(TogetherError):
 
 
 class ToldError(FrostlineError):
-    """Something went wrong in what several processes did together; all of them know, and rank 0 decides what follows."""
+    """Something went wrong in what several processes did together: all know of it, and rank 0 decides what follows."""
 
 
 class MissingExtraError(FrostlineError):
