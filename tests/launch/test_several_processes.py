@@ -13,52 +13,57 @@ import pytest
 
 from tests.builders.experiments import write_experiment
 from tests.builders.ranks import Ranks
-from tests.builders.tokenizers import words
-from tests.survival.killing import EACH_STEP, FILLED, GRADUAL, KINDS, RACED, TRAINING, snapshot
+from tests.experiment.test_pairs import write_pairs_experiment
+from tests.survival.killing import EACH_STEP, FILLED, GRADUAL, RACED, TRAINING, snapshot
+from tests.survival.killing import KINDS as EARLIER_KINDS
 
+MANY = "FROSTLINE_KILLS" in os.environ
+"""Whether a kill is tried in every step, and not in a few."""
 PARTS = {**TRAINING, "batch": 1, "accumulation": 4}
-PLANS: dict[str, dict[str, object]] = {
-    "full training": {"arms": {"full": {"train": "all"}}},
-    "suffix with a stored prefix": {
-        "arms": {"top": {"train": ["all@-1:"]}},
-        "training": {**PARTS, "steps": 12, "prefix_cache": {"use": "always"}},
-    },
-    "split matrices, dropout, bf16": {
-        "arms": {"half": {"train": ["attn.qkv@50%:"]}},
-        "training": {**PARTS, "precision": "bf16", "dropout": 0.1, "decay": "cosine"},
-    },
-    "changes over time, adapters": {
-        "arms": {"gradual": GRADUAL, "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}}},
+SIX_PLANS = {
+    "full": {"train": "all"},
+    "top": {"train": ["all@-1:"]},
+    "half": {"train": ["attn.qkv@50%:"]},
+    "gradual": GRADUAL,
+    "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}},
+    "rows": {"train": ["embed[5, 10:20]", "norm"]},
+}
+KINDS: dict[str, dict[str, object]] = {
+    "six plans, stored prefixes": {
+        "arms": SIX_PLANS,
+        "training": {**PARTS, "steps": 8, "prefix_cache": {"use": "always"}},
+        "windows": {"length": 64, "held_out": 4},  # they come back within the eight steps
         "save": {"gradual": "all", "lora": "model"},
     },
-    "rows of the vocabulary": {"arms": {"rows": {"train": ["embed[5, 10:20]"]}, "norms": {"train": ["norm"]}}},
-    "conversations of uneven width": {},
-    "reference loop": {"training": {**PARTS, "engine": "reference"}, "arms": {"full": {"train": "all"}}},
-    "random offsets": {
+    "split matrices, dropout, bf16": {
+        "arms": {name: SIX_PLANS[name] for name in ("full", "half", "lora")},
+        "training": {**PARTS, "precision": "bf16", "dropout": 0.1, "decay": "cosine"},
+    },
+    "pairs of uneven width": {},
+    "the plain loop on random offsets, variants": {
         "windows": {"length": 16, "held_out": 4, "order": "random"},
-        "training": {**PARTS, "schedule": "one-by-one"},
+        "training": {**PARTS, "engine": "reference", "schedule": "one-by-one"},
+        "arms": {"full": {"train": "all"}},
+        "vary": {"corpus.tokens": [600, 1200]},
+        "retention": {"source": "text.txt"},
     },
     FILLED: {
         "training": {**PARTS, "steps": 4, "prefix_cache": {"fill": "always"}},
         "arms": {"full": {"train": "all"}, "freeze": {"train": ["attn.qkv@-1:"]}},
     },
     RACED: {
-        **KINDS[RACED],
+        **EARLIER_KINDS[RACED],
         "training": {**PARTS, "steps": 4, "learning_rate": "best", "rates": [0.003, 0.01, 0.03]},
     },
-    "variants": {"vary": {"corpus.tokens": [600, 1200]}, "retention": {"source": "text.txt"}},
 }
 
 
 def written(folder: Path, kind: str) -> Path:
-    settings: dict[str, object] = {"training": PARTS, "checkpoints": EACH_STEP, "seeds": [0], **PLANS[kind]}
+    settings: dict[str, object] = {"training": PARTS, "checkpoints": EACH_STEP, "seeds": [0], **KINDS[kind]}
+    if kind.startswith("pairs"):
+        return write_pairs_experiment(folder / "pairs", PARTS)
     family = "gpt2" if kind.startswith("split") else "llama"
-    recipe = write_experiment(folder, family, layers=4 if kind == FILLED else 2, **settings)  # type: ignore[arg-type]
-    if kind.startswith("conversations"):
-        rows = [{"prompt": words([i % 7, 3]), "completion": words(range(i % 11 + 1))} for i in range(40)]
-        (folder / "text.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-        recipe.write_text(recipe.read_text().replace("text.txt", "text.jsonl"))
-    return recipe
+    return write_experiment(folder, family, layers=4 if kind == FILLED else 2, **settings)
 
 
 def run_in(ranks: Ranks, size: int, recipe: Path, name: str, hooks: dict[int, str] | None = None) -> list[int]:
@@ -80,17 +85,14 @@ def result(ranks: Ranks, size: int, recipe: Path, name: str) -> dict[str, object
     return snapshot(recipe.parent / name / "run")
 
 
-@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_give_the_bits_of_one(ranks: Ranks, tmp_path: Path, kind: str) -> None:
     recipe = written(tmp_path, kind)
-    assert result(ranks, 2, recipe, "two") == result(ranks, 1, recipe, "one")
+    alone = result(ranks, 1, recipe, "one")
+    assert result(ranks, 2, recipe, "two") == alone
     assert not printed(recipe, "two", 1)  # one of them speaks
-
-
-@pytest.mark.parametrize("kind", ["suffix with a stored prefix", "changes over time, adapters"])
-def test_four_processes_give_the_bits_of_one(ranks: Ranks, tmp_path: Path, kind: str) -> None:
-    recipe = written(tmp_path, kind)
-    assert result(ranks, 4, recipe, "four") == result(ranks, 1, recipe, "one")
+    if "six" in kind or MANY:
+        assert result(ranks, 4, recipe, "four") == alone
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +109,10 @@ def ten_steps(ranks: Ranks, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return recipe, result(ranks, 1, recipe, "one")
 
 
-KILLS = range(10) if os.environ.get("FROSTLINE_KILLS") else (0, 3, 9)
-
-
-@pytest.mark.parametrize("step", KILLS)
-@pytest.mark.parametrize(("killed", "going_on"), [(1, 1), (1, 2), (0, 2)])
+@pytest.mark.parametrize(
+    ("step", "killed", "going_on"),
+    [(step, *who) for step in range(10) for who in ((1, 1), (1, 2), (0, 2))] if MANY else [(3, 1, 1), (9, 0, 2)],
+)
 def test_a_process_that_is_killed_ends_the_run_and_any_number_goes_on(
     ranks: Ranks, ten_steps: tuple[Path, dict[str, object]], step: int, killed: int, going_on: int
 ) -> None:
@@ -125,7 +126,7 @@ def test_a_process_that_is_killed_ends_the_run_and_any_number_goes_on(
     assert result(ranks, going_on, recipe, name) == expected
 
 
-@pytest.mark.parametrize("asked", [0, 1])
+@pytest.mark.parametrize("asked", [0, 1] if MANY else [1])
 def test_a_stop_of_any_process_stops_all_after_the_step(
     ranks: Ranks, ten_steps: tuple[Path, dict[str, object]], asked: int
 ) -> None:

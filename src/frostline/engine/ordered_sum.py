@@ -72,7 +72,7 @@ class OrderedSum:
         for bucket in self._buckets:
             whole = bucket.total.new_empty(self.world.size * bucket.piece)
             with reaching():
-                dist.all_gather_into_tensor(whole, bucket.total, group=self.world.gradients)
+                dist.all_gather(list(whole.view(self.world.size, -1)), bucket.total, group=self.world.gradients)
             for place, start, end in self._places(bucket):
                 if self._has_gradient[place]:
                     parameter = self.parameters[place]
