@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,9 +20,6 @@ from torch import Tensor
 
 from frostline.engine.turns import cause_of
 from frostline.errors import ProcessLostError, TogetherError, ToldError, TrainingError
-
-if TYPE_CHECKING:
-    from frostline.engine.arm import Arm
 
 Values = dict[str, object]
 """What JSON can say, by name."""
@@ -59,7 +55,7 @@ class World:
     """The signal that has asked this process to stop, if one has."""
     stop: Callable[[int], None] = lambda signal_number: None
     """Another process was asked to stop by this signal: so is this one."""
-    arms: WeakValueDictionary[int, Arm] = field(default_factory=WeakValueDictionary)
+    arms: WeakValueDictionary[int, object] = field(default_factory=WeakValueDictionary)
     """The arms that rank 0 has made and holds, by number."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from frostline.arms import Prepared, lean
 from frostline.corpus import FREQUENCY_CLASSES
-from frostline.engine import Arm, Beginning
+from frostline.engine import Arm, Beginning, Values
 from frostline.measures import (
     EVALUATION_WINDOWS,
     LossMeasure,
@@ -42,10 +42,18 @@ class UntouchedLosses:
         beginning = arm.forward.untouched_beginning(model)
         depth = 0 if beginning is None else arm.forward.evaluated_depth(0)
         if depth not in self._by_depth:
-            self._by_depth[depth] = evaluate_everywhere(
-                self._prepared, model, trained=self._trained, beginning=beginning
-            )
+            order: Values = {"do": "evaluate untouched", "arm": arm.number, "trained": self._trained}
+            with arm.world.doing(order, patient=True):
+                self._by_depth[depth] = evaluate_everywhere(
+                    self._prepared, model, trained=self._trained, beginning=beginning
+                )
         return self._by_depth[depth]
+
+
+def evaluate_arm(prepared: Prepared, arm: Arm, steps: int, *, trained: bool = False) -> dict[str, LossMeasure]:
+    """What `evaluate_everywhere` gives for `arm` after `steps` steps; all processes that compute it share the work."""
+    with arm.world.doing({"do": "evaluate", "arm": arm.number, "steps": steps, "trained": trained}, patient=True):
+        return evaluate_everywhere(prepared, arm.model, trained=trained, beginning=arm.forward.beginning(steps))
 
 
 def evaluate_everywhere(
@@ -54,6 +62,7 @@ def evaluate_everywhere(
     """Loss on the held-out windows, on those of the retention corpus if there is one, by corpus.
 
     `trained` adds a fixed sample of training windows, as many as are held out; `beginning` stands in for first layers.
+    All processes of `prepared.world` call it together.
     """
     batches = {"held_out": prepared.corpus.held_out_batches(EVALUATION_WINDOWS)}
     if prepared.retention is not None:
@@ -70,6 +79,7 @@ def evaluate_everywhere(
                 precision=prepared.precision,
                 classes=classes if name == "held_out" else None,
                 beginning=beginning,
+                world=prepared.world,
             )
             for name, own in batches.items()
         }

@@ -24,7 +24,7 @@ from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_it
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
 from frostline.experiment.measuring import (
     UNTOUCHED,
-    evaluate_everywhere,
+    evaluate_arm,
     reads_an_epoch,
     record_by_frequency,
     record_continuations,
@@ -180,7 +180,7 @@ def _evaluate_if_due(replicate: Replicate, arm: ArmInTraining) -> None:
     if not every or steps == 0 or steps % every or steps >= arm.steps_in_all or arm.evaluated:
         return
     with replicate.time_left.doing(arm.journal.place, Work("evaluate")):
-        measured = evaluate_everywhere(replicate.prepared, arm.arm.model, beginning=arm.arm.forward.beginning(steps))
+        measured = evaluate_arm(replicate.prepared, arm.arm, steps)
     with replicate.journal.interruption.deferred():
         record_evaluations(arm.journal, steps, measured)
         arm.evaluated = True
@@ -214,8 +214,7 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
         replicate.progress.say(f"Arm {arm.name}: {speed.sentence}")
     with time_left.doing(journal.place, Work("evaluate")):
         trained = reads_an_epoch(prepared, arm.name)
-        beginning = arm.arm.forward.beginning(arm.steps)
-        measured = evaluate_everywhere(prepared, arm.arm.model, trained=trained, beginning=beginning)
+        measured = evaluate_arm(prepared, arm.arm, arm.steps, trained=trained)
         record_evaluations(journal, arm.steps, measured)
         record_by_frequency(journal, arm.steps, measured)
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))

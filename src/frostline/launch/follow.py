@@ -35,6 +35,7 @@ from frostline.engine import (
     restore_own,
 )
 from frostline.errors import ProcessesDifferError, ToldError
+from frostline.experiment import UntouchedLosses, evaluate_arm
 
 
 def follow(world: World, cache: Path) -> None:
@@ -93,6 +94,11 @@ class Follower:
             case "compare":
                 with self.world.doing(order) as together:
                     together.own = compared(self._arms[_number(order)])
+            case "evaluate":
+                arm, steps = self._arms[_number(order)], int(order["steps"])  # type: ignore[call-overload]
+                evaluate_arm(self.sharing, arm, steps, trained=bool(order["trained"]))
+            case "evaluate untouched":
+                UntouchedLosses(self.sharing, trained=bool(order["trained"])).of(self._arms[_number(order)])
             case "step":
                 batch = batch_of(order, tensors)
                 forget_other_windows(self.sharing, batch)

@@ -6,8 +6,10 @@ A mean of batch means would weigh the tokens of a short batch more, and make arm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import FREQUENCY_CLASSES, NOT_COUNTED, Batch
-from frostline.engine import Beginning
+from frostline.engine import ALONE, Beginning, Together, World
 from frostline.measures.forward import untouched_forward
 from frostline.measures.head import few_windows, token_losses
 
@@ -41,6 +43,17 @@ class LossMeasure:
     """[windows, classes] tokens counted in each."""
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What one forward pass has measured: sums, and values of its windows in order."""
+
+    total: float
+    window_losses: list[float]
+    window_predictions: list[int]
+    class_loss_sums: list[list[float]]
+    class_predictions: list[list[int]]
+
+
 def evaluate_loss(
     model: PreTrainedModel,
     batches: Iterable[Batch],
@@ -49,39 +62,61 @@ def evaluate_loss(
     precision: str,
     classes: NDArray[np.int64] | None = None,
     beginning: Beginning | None = None,
+    world: World = ALONE,
 ) -> LossMeasure:
     """L = -(1/N) sum log P(y_i given x_i) over the N counted next tokens of `batches`, in nats per token.
 
     `precision` is `fp32` or `bf16`. `classes` gives the place of each token in `FREQUENCY_CLASSES`, [vocabulary], where
-    sums are wanted by class; `beginning` spares the model its first layers. Model mode and global random state are
-    afterwards what they were.
+    sums are wanted by class; `beginning` spares the model its first layers. Processes of `world` that all call this,
+    each with a model of the same weights, share the forward passes: the sums are taken in their order, and have the
+    same bits. Model mode and global random state are afterwards what they were.
     """
-    total = 0.0
-    window_losses: list[float] = []
-    window_predictions: list[int] = []
-    class_loss_sums: list[list[float]] = []
-    class_predictions: list[list[int]] = []
     class_of = None if classes is None else torch.from_numpy(classes).to(device)
-    with untouched_forward(model, device, precision):
-        for batch in (part for given in batches for part in few_windows(given)):
-            labels = torch.from_numpy(batch.labels).to(device)
-            losses = token_losses(model, batch, device=device, precision=precision, beginning=beginning)
-            total += losses.sum(dtype=torch.float64).item()
-            counted = (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)
-            window_losses += (losses.sum(dim=-1, dtype=torch.float64) / counted).tolist()
-            window_predictions += counted.tolist()
-            if class_of is not None:
-                sums, counts = _by_class(losses, labels[:, 1:], class_of)
-                class_loss_sums += sums.tolist()
-                class_predictions += counts.tolist()
-    predictions = sum(window_predictions)
+    together, own = Together(), list[_Pass]()
+    with world.agreeing(together, patient=True) if not world.alone else nullcontext():
+        with untouched_forward(model, device, precision):
+            parts = (part for given in batches for part in few_windows(given))
+            for batch in islice(parts, world.rank, None, world.size):
+                losses = token_losses(model, batch, device=device, precision=precision, beginning=beginning)
+                own.append(_measured(losses, torch.from_numpy(batch.labels).to(device), class_of))
+        together.own = {"passes": [] if world.alone else [asdict(one) for one in own]}
+    return _merged(own if world.alone else _in_order([answer["passes"] for answer in together.all]))
+
+
+def _measured(
+    losses: Float[Tensor, "batch positions"], labels: Int[Tensor, "batch sequence"], class_of: Tensor | None
+) -> _Pass:
+    counted = (labels[:, 1:] != NOT_COUNTED).sum(dim=-1)
+    sums, counts = (
+        ([], []) if class_of is None else (own.tolist() for own in _by_class(losses, labels[:, 1:], class_of))
+    )
+    return _Pass(
+        losses.sum(dtype=torch.float64).item(),
+        (losses.sum(dim=-1, dtype=torch.float64) / counted).tolist(),
+        counted.tolist(),
+        sums,
+        counts,
+    )
+
+
+def _in_order(by_rank: Sequence[object]) -> list[_Pass]:
+    """The passes of all processes, of which process r of W has made those with the numbers r, r + W, ..."""
+    told = [[_Pass(**values) for values in own] for own in by_rank]  # type: ignore[attr-defined]  # what `asdict` made
+    return [own[number] for number in range(len(told[0])) for own in told if number < len(own)]
+
+
+def _merged(passes: Sequence[_Pass]) -> LossMeasure:
+    total = 0.0
+    for one in passes:
+        total += one.total
+    predictions = sum(counted for one in passes for counted in one.window_predictions)
     return LossMeasure(
         total / predictions if predictions else math.nan,
         predictions,
-        window_losses,
-        window_predictions,
-        class_loss_sums,
-        class_predictions,
+        [loss for one in passes for loss in one.window_losses],
+        [counted for one in passes for counted in one.window_predictions],
+        [sums for one in passes for sums in one.class_loss_sums],
+        [counts for one in passes for counts in one.class_predictions],
     )
 
 
