@@ -172,3 +172,9 @@ def test_on_a_gpu_the_base_is_there_already_and_counts_once(
     assert base < least < len(everything)
     assert schedule(least - base, DEVICE) == "lock-step"
     assert schedule(least - base - 1, DEVICE) == "one-by-one"
+
+
+def test_weights_on_the_current_gpu_are_counted_by_its_number(gpu: StandInGpu) -> None:
+    model = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=torch.device("cuda", 1), nbytes=8)])
+    assert prepared._bytes_on(DEVICE, model) == 8  # type: ignore[arg-type]
+    assert prepared._bytes_on(torch.device("cuda", 0), model) == 0  # type: ignore[arg-type]

@@ -30,6 +30,8 @@ class StandInGpu:
     free_bytes: int = 8_000
     allocated_bytes: int = 1_000
     reserved_bytes: int = 3_000
+    count: int = 2
+    current: int = 1
 
     def work(self, milliseconds: float) -> None:
         """Be given something to do that takes so long."""
@@ -57,8 +59,9 @@ def stand_in_gpu(patch: pytest.MonkeyPatch) -> StandInGpu:
     answers: dict[str, object] = {
         "is_available": lambda: True,
         "is_bf16_supported": lambda including_emulation=True: True,
-        "current_device": lambda: 1,
-        "device_count": lambda: 2,
+        "current_device": lambda: gpu.current,
+        "set_device": lambda device: setattr(gpu, "current", torch.device(device).index),
+        "device_count": lambda: gpu.count,
         "get_device_name": lambda index=0: ("another", "Stand-In 9000")[index],
         "synchronize": lambda device=None: gpu.asked.append("wait for all"),
         "empty_cache": lambda: gpu.asked.append("empty the cache"),

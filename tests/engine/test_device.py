@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
 
-from frostline.engine import give_back_device_memory, resolve_device, resolve_precision
+from frostline.engine import (
+    give_back_device_memory,
+    is_same_device,
+    resolve_device,
+    resolve_local_device,
+    resolve_precision,
+)
 from frostline.engine.device import attention_kernels, free_device_bytes, random_devices, synchronize
 from frostline.engine.precision import autocast
 from frostline.errors import RecipeError
@@ -31,6 +37,55 @@ def test_auto_takes_the_gpu_where_there_is_one(gpu: StandInGpu) -> None:
     assert resolve_device("auto") == resolve_device("cuda") == DEVICE
     assert resolve_device("cpu") == CPU
     assert resolve_precision("auto", DEVICE) == "bf16"
+
+
+def test_a_gpu_by_its_number_is_the_current_one_from_then_on(gpu: StandInGpu) -> None:
+    device = resolve_device("cuda:0")
+    assert device == torch.device("cuda", 0)
+    assert gpu.current == 0
+    assert torch.are_deterministic_algorithms_enabled()
+    assert describe_machine()["gpu"].startswith("another, driver")
+    assert resolve_device("cuda:1").index == 1
+    assert describe_machine()["gpu"].startswith("Stand-In 9000, driver")
+
+
+@pytest.mark.parametrize(("count", "found"), [(1, "one CUDA device, 'cuda:0'"), (3, "3 CUDA devices, 'cuda:0' to")])
+def test_a_gpu_whose_number_is_too_high_is_refused_with_how_many_there_are(
+    gpu: StandInGpu, count: int, found: str
+) -> None:
+    gpu.count = count
+    with pytest.raises(RecipeError, match=rf"training\.device: there is no 'cuda:3': this process sees {found}"):
+        resolve_device("cuda:3")
+    assert gpu.current == 1
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_processes_that_share_a_run_take_a_gpu_each(gpu: StandInGpu) -> None:
+    for wanted in ("auto", "cuda"):
+        assert [resolve_local_device(wanted, rank) for rank in range(2)] == [
+            torch.device("cuda", 0), torch.device("cuda", 1)
+        ]  # fmt: skip
+        assert gpu.current == 1
+        with pytest.raises(RecipeError, match="there is no 'cuda:2': this process sees 2 CUDA devices"):
+            resolve_local_device(wanted, 2)
+    with pytest.raises(RecipeError, match="'cuda:1' names one GPU, and every process"):
+        resolve_local_device("cuda:1", 1)
+    assert resolve_local_device("cpu", 5) == CPU
+
+
+def test_processes_that_share_a_run_share_the_cpu_where_there_is_no_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    assert resolve_local_device("auto", 3) == CPU
+    with pytest.raises(RecipeError, match="no CUDA device"):
+        resolve_local_device("cuda", 0)
+
+
+def test_the_current_gpu_is_the_same_device_as_that_gpu_by_its_number(gpu: StandInGpu) -> None:
+    assert is_same_device(DEVICE, torch.device("cuda", 1))
+    assert not is_same_device(DEVICE, torch.device("cuda", 0))
+    assert not is_same_device(DEVICE, CPU)
+    assert is_same_device(CPU, CPU)
 
 
 def test_on_a_gpu_torch_computes_deterministically_and_in_the_precision_that_it_is_told(gpu: StandInGpu) -> None:

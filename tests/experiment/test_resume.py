@@ -108,6 +108,18 @@ def test_checkpoints_may_be_set_otherwise(half_done: Path) -> None:
     assert resume_here(half_done, ("checkpoints.keep=1",)).status == "finished"
 
 
+def test_a_run_on_a_gpu_may_go_on_on_another_one(half_done: Path) -> None:
+    recipe = half_done / "run" / "experiment.yaml"
+    recipe.write_text(recipe.read_text().replace("device: auto", "device: cuda"), encoding="utf-8")
+    begun = load_recipe(recipe)
+    for device in ("cuda", "cuda:1"):
+        training = begun.training.model_copy(update={"device": device})
+        resume.require_same_recipe(half_done / "run", begun.model_copy(update={"training": training}))
+    with pytest.raises(RunFolderError, match=r"'training\.device' differs"):
+        training = begun.training.model_copy(update={"device": "cpu"})
+        resume.require_same_recipe(half_done / "run", begun.model_copy(update={"training": training}))
+
+
 @pytest.mark.parametrize(
     ("fact", "value"),
     [("torch", "1.0"), ("torch threads", "64"), ("frostline", "0.0.1"), ("processor", "another"), ("gpu", "some")],

@@ -18,6 +18,7 @@ from frostline.measures import ModelIdentity, forward_conditions, identify
 from frostline.measures import identity as identity_module
 from frostline.recipe import ModelSettings
 from frostline.run_folder import DECIDING_FACTS
+from tests.builders.gpu import StandInGpu
 from tests.builders.models import FAMILIES, ROUTER_BIAS_FAMILIES, tiny_model
 
 CPU = torch.device("cpu")
@@ -185,3 +186,11 @@ def test_device_and_precision_count(own: ModelIdentity) -> None:
         forward_conditions(own, *under) for under in ((CPU, "fp32"), (CPU, "bf16"), (torch.device("cuda"), "fp32"))
     ]
     assert found[0] != found[1] != found[2] != found[0]
+
+
+def test_which_of_several_gpus_does_not_count_but_its_kind_does(own: ModelIdentity, gpu: StandInGpu) -> None:
+    gpu.current = 0
+    unnumbered, first = (forward_conditions(own, torch.device(name), "fp32") for name in ("cuda", "cuda:0"))
+    gpu.current = 1
+    assert unnumbered == first
+    assert forward_conditions(own, torch.device("cuda:1"), "fp32") != first, "the second one is of another kind"

@@ -45,6 +45,30 @@ def test_scientific_notation_is_a_number_however_it_is_written(written: str, val
     assert recipe.training.learning_rate == value
 
 
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_is_a_word_or_a_gpu_by_its_number(device: str) -> None:
+    assert parse_recipe(MINIMAL, [f"training.device={device}"]).training.device == device
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:1000", "cuda:1,2", "cuda 1", "1", "cpu:0"]
+)
+def test_another_device_is_refused_where_it_stands(tmp_path: Path, device: str) -> None:
+    path = write(tmp_path, f"training:\n  device: '{device}'\n{MINIMAL}")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert f"{path}:2, key 'training.device': auto, cpu, cuda or cuda:N, such as cuda:1, belongs here" in str(
+        caught.value
+    )
+
+
+def test_which_of_several_gpus_is_no_part_of_a_recipes_hash() -> None:
+    hashes = {
+        name: recipe_hash(parse_recipe(MINIMAL, [f"training.device={name}"])) for name in ("cuda", "cuda:1", "cpu")
+    }
+    assert hashes["cuda"] == hashes["cuda:1"] != hashes["cpu"]
+
+
 def test_override_wins_over_the_file() -> None:
     recipe = parse_recipe(f"training: {{steps: 5}}\n{MINIMAL}", ["training.steps=9", "arms.freeze.learning_rate=1e-3"])
     assert recipe.training.steps == 9

@@ -33,7 +33,7 @@ def facts_of(prepared: Prepared) -> VariantPrepared:
         corpus=_corpus_facts(prepared.corpus, prepared.tokenizer),
         retention=_retention_facts(prepared),
         precision=prepared.precision,
-        device=str(prepared.device),
+        device=prepared.device.type,
         schedule=prepared.schedule,
         common_tokens=[str(prepared.tokenizer.decode(token)) for token in common.tolist()],
         common_share_of_corpus=prepared.corpus.share_of(common),

@@ -19,7 +19,7 @@ from frostline.arms.rates import start_rate
 from frostline.arms.trained import trained_values
 from frostline.arms.untouched import Reading, Say, load_judge, load_untouched, open_retention, open_text
 from frostline.corpus import Corpus
-from frostline.engine import ALONE, Fit, SharedParts, World, moments_bytes
+from frostline.engine import ALONE, Fit, SharedParts, World, is_same_device, moments_bytes
 from frostline.errors import PlanError, at
 from frostline.loading import commit_of, files_of, in_place_bytes, require_step
 from frostline.measures import Judge, ModelIdentity
@@ -329,4 +329,4 @@ def _resolve_schedule(recipe: Recipe, model: PreTrainedModel, arms: dict[str, Pl
 
 def _bytes_on(device: torch.device, model: PreTrainedModel) -> int:
     """Bytes of the parameters of `model` that lie on `device`."""
-    return sum(parameter.nbytes for parameter in model.parameters() if parameter.device == device)
+    return sum(parameter.nbytes for parameter in model.parameters() if is_same_device(parameter.device, device))

@@ -33,18 +33,45 @@ _TF32 = "NVIDIA_TF32_OVERRIDE"
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """`auto` takes CUDA where there is one; a process that gets it computes deterministically from then on.
+    """`auto` takes CUDA where there is one, `cuda:1` the second GPU, which is torch's current one from then on.
 
-    Raises `RecipeError` for a device that is not there, or on which the environment rules that out.
+    A process that gets one computes deterministically from then on. Raises `RecipeError` for a device that is not
+    there, or on which the environment rules that out.
     """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise RecipeError("this machine has no CUDA device.", "Use 'cpu' or 'auto'.").at("training", "device")
-    device = torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
     if device.type == "cuda":
+        _require_there(device)
         _set_environment()
+        if device.index is not None:
+            # Kernels of other packages are launched on the current device, wherever their tensors lie.
+            torch.cuda.set_device(device)
         _compute_deterministically()
     return device
+
+
+def resolve_local_device(wanted: str, local_rank: int) -> torch.device:
+    """As `resolve_device`, for process `local_rank` of those that share the work of one run on this machine.
+
+    `auto` and `cuda` take the GPU of that number, so that no two processes share one. Raises `RecipeError` where there
+    are fewer GPUs than processes, and for a GPU by its number, which would be that of all processes.
+    """
+    if wanted == "auto" and not torch.cuda.is_available():
+        wanted = "cpu"
+    if wanted == "cpu":
+        return resolve_device(wanted)
+    if wanted not in ("auto", "cuda"):
+        raise RecipeError(
+            f"'{wanted}' names one GPU, and every process of a run on several devices takes its own.",
+            "Use 'auto' or 'cuda'; CUDA_VISIBLE_DEVICES chooses among the GPUs.",
+        ).at("training", "device")
+    return resolve_device(f"cuda:{local_rank}")
+
+
+def is_same_device(device: torch.device, other: torch.device) -> bool:
+    """Whether both are one device: torch tells `cuda`, the current GPU, from the same GPU by its number."""
+    return _numbered(device) == _numbered(other)
 
 
 def settle_device(wanted: str) -> None:
@@ -89,6 +116,26 @@ def free_device_bytes(device: torch.device) -> int:
 def random_devices(device: torch.device) -> list[torch.device]:
     """What `torch.random.fork_rng` must save beside the generator of the CPU."""
     return [device] if device.type == "cuda" else []
+
+
+def _require_there(device: torch.device) -> None:
+    """Raise `RecipeError` unless this process sees the GPU `device`."""
+    if not torch.cuda.is_available():
+        raise RecipeError("this machine has no CUDA device.", "Use 'cpu' or 'auto'.").at("training", "device")
+    count = torch.cuda.device_count()
+    if device.index is None or device.index < count:
+        return
+    found = "one CUDA device, 'cuda:0'" if count == 1 else f"{count} CUDA devices, 'cuda:0' to 'cuda:{count - 1}'"
+    raise RecipeError(
+        f"there is no '{device}': this process sees {found}.",
+        "Name one of these or use 'auto'; CUDA_VISIBLE_DEVICES decides which a process sees.",
+    ).at("training", "device")
+
+
+def _numbered(device: torch.device) -> torch.device:
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _set_environment() -> None:

@@ -25,6 +25,7 @@ from frostline.recipe import (
     require_corpus,
     variants_of,
     with_absolute_paths,
+    without_number,
 )
 from frostline.run_folder import (
     RECIPE_FILE,
@@ -170,9 +171,12 @@ def _moved(run_folder: Path, what: str, source: str, recipe: Recipe) -> RunFolde
 
 
 def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
-    """Raise `RunFolderError`, naming a key, unless the run was begun with `wanted`, `checkpoints` left aside."""
-    begun = _without_checkpoints(recorded_recipe(run_folder))
-    wanted = _without_checkpoints(wanted)
+    """Raise `RunFolderError`, naming a key, unless the run was begun with `wanted`.
+
+    `checkpoints` are left aside, and which GPU of several.
+    """
+    begun = _deciding(recorded_recipe(run_folder))
+    wanted = _deciding(wanted)
     # Runs of 0.1.0 have recorded absolute paths.
     hashes = (recipe_hash(begun), recipe_hash(with_absolute_paths(begun)))
     if recipe_hash(wanted) in hashes or recipe_hash(with_absolute_paths(wanted)) in hashes:
@@ -193,8 +197,9 @@ def require_accepted(run_folder: Path, changes: Sequence[str], accepted: bool) -
         )
 
 
-def _without_checkpoints(recipe: Recipe) -> Recipe:
-    return recipe.model_copy(update={"checkpoints": CheckpointSettings()})
+def _deciding(recipe: Recipe) -> Recipe:
+    training = recipe.training.model_copy(update={"device": without_number(recipe.training.device)})
+    return recipe.model_copy(update={"checkpoints": CheckpointSettings(), "training": training})
 
 
 def _first_difference(then: object, now: object, path: str = "") -> str:

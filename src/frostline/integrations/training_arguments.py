@@ -93,6 +93,7 @@ def trainer_arm(prepared: Prepared, name: str, seed: int, output_dir: str | Path
     """The arm `name` of the replicate `seed`. Raises `RecipeError` for what a run would have to find out first."""
     planned = prepared.arms_of(seed)[name]
     _require_settled(planned)
+    _require_first_gpu(prepared)
     training = prepared.recipe.training.of_steps(planned.steps)
     windows = training.batch * training.accumulation
     return TrainerArm(
@@ -120,6 +121,14 @@ def _require_settled(planned: PlannedArm) -> None:
             "the steps of an arm follow from timing it, at the beginning of a run.",
             "Name them: set={'training.seconds': None, 'training.steps': 100}.",
         ).at("training", "seconds")
+
+
+def _require_first_gpu(prepared: Prepared) -> None:
+    if prepared.device.index:
+        raise RecipeError(
+            f"'{prepared.device}' is another GPU than the first, which transformers' Trainer takes.",
+            f"Use 'cuda', and let it see that one alone: CUDA_VISIBLE_DEVICES={prepared.device.index}.",
+        ).at("training", "device")
 
 
 def _arguments(

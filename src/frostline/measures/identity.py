@@ -70,12 +70,15 @@ def identify(model: PreTrainedModel, trusted_code: str | None = None) -> ModelId
 
 
 def forward_conditions(identity: ModelIdentity, device: torch.device, precision: str) -> dict[str, object]:
-    """All that may change a bit of a forward pass over given tokens, as JSON values by name."""
+    """All that may change a bit of a forward pass over given tokens, as JSON values by name.
+
+    Of a GPU it is the kind (`gpu` of the machine) and not the number.
+    """
     machine = describe_machine()
     return {
         "weights": identity.sha256,
         "configuration": identity.configuration_sha256,
-        "device": str(device),
+        "device": device.type,
         "precision": precision,
         "machine": {name: machine[name] for name in DECIDING_FACTS},
     }

@@ -14,6 +14,7 @@ from frostline.recipe.load import (
     trusting,
     variants_of,
     with_absolute_paths,
+    without_number,
 )
 from frostline.recipe.model_source import loading_judge, model_folder, require_corpus, require_model, similar_name
 from frostline.recipe.place import PLACE_FILE, Place, place_content
@@ -97,4 +98,5 @@ __all__ = [
     "trusting",
     "variants_of",
     "with_absolute_paths",
+    "without_number",
 ]

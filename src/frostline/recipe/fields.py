@@ -7,6 +7,7 @@ the text as it was written.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -15,7 +16,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from frostline.errors import Key, PlanError
-from frostline.recipe.grammar import RATE, RATES, SELECTORS, SOME_SELECTORS, VARIED
+from frostline.recipe.grammar import (
+    DEVICE,
+    DEVICES,
+    GPU_BY_NUMBER,
+    RATE,
+    RATES,
+    SELECTORS,
+    SOME_SELECTORS,
+    VARIED,
+)
 from frostline.recipe.selectors import parse_selector
 
 
@@ -55,6 +65,12 @@ def _rate(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value != BEST and not (number and 0 < float(str(value)) < math.inf):
         raise mistake(f"a number greater than 0 or the word best belongs here{as_found(value)}.")
+    return value
+
+
+def _device(value: object) -> object:
+    if not isinstance(value, str) or not (value in DEVICES or re.fullmatch(GPU_BY_NUMBER, value)):
+        raise mistake(f"auto, cpu, cuda or cuda:N, such as cuda:1, belongs here{as_found(value)}.")
     return value
 
 
@@ -125,6 +141,8 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Best = Literal["best"]
 BEST: Best = "best"
 """In place of a learning rate: the one that a race finds."""
+Device = Annotated[str, BeforeValidator(_device), WithJsonSchema(DEVICE)]
+"""A word, or a GPU by its number."""
 LearningRate = Annotated[float | Best, BeforeValidator(_rate), WithJsonSchema(RATE)]
 RateGrid = Annotated[tuple[PositiveNumber, ...], AfterValidator(_grid), WithJsonSchema(RATES)]
 NonNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False)]

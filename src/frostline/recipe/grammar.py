@@ -61,6 +61,9 @@ BETAS: Schema = {
     "maxItems": 2,
 }
 VARIED: Schema = {"type": ["string", "number"]}
+DEVICES = ("auto", "cpu", "cuda")
+GPU_BY_NUMBER = "cuda:(0|[1-9][0-9]{0,2})"
+DEVICE: Schema = {"anyOf": [{"enum": list(DEVICES)}, {"type": "string", "pattern": f"^{GPU_BY_NUMBER}$"}]}
 
 
 def varied_keys(keys: tuple[str, ...]) -> Schema:

@@ -100,6 +100,7 @@ def recipe_hash(recipe: Recipe) -> str:
         for name, usual in later.items():
             if values[section][name] == usual:
                 del values[section][name]
+    values["training"]["device"] = without_number(values["training"]["device"])
     if values["measures"]["sampling"]["draws"] == 1:
         del values["measures"]["sampling"]["draws"]
     if values["training"]["prefix_cache"]["fill"] == "auto":
@@ -108,6 +109,11 @@ def recipe_hash(recipe: Recipe) -> str:
         del values["primary"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def without_number(device: str) -> str:
+    """What `training.device` says of the results: which of several GPUs decides none."""
+    return device.partition(":")[0]
 
 
 _LATER_KEYS = {

@@ -18,6 +18,7 @@ from frostline.recipe.base import Settings
 from frostline.recipe.fields import (
     LARGEST_COUNT,
     Count,
+    Device,
     LearningRate,
     NonNegativeNumber,
     PositiveCount,
@@ -102,8 +103,9 @@ class TrainingSettings(Settings):
     """Sets every dropout rate of the model, that of whole layers where it drops any; null keeps the model's own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16` is autocast with fp32 weights; `auto` takes it where the machine computes it natively."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where arms are trained; `auto` takes a GPU where there is one."""
+    device: Device = "auto"
+    """Where arms are trained; `auto` takes a GPU where there is one, `cuda:1` the second of several. Same results on
+    any GPU of one kind."""
     engine: Literal["fast", "reference"] = "fast"
     """`fast` turns what is frozen into saved time and memory; `reference` is the plain loop it is tested against."""
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
