@@ -49,3 +49,14 @@ def test_a_torn_line_and_the_lines_of_ends_are_passed_over(tmp_path: Path) -> No
     with (folder / "sessions.jsonl").open("a") as file:
         file.write('{"began_at": 1')
     assert begin_session(folder).seconds_before == pytest.approx(700, abs=5)
+
+
+def test_machines_that_take_turns_with_other_clocks_go_by_that_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, now = run_folder(tmp_path), time.time()
+    monkeypatch.setattr("time.time", lambda: now + 3600)
+    begin_session(folder)  # and is killed at once
+    os.utime(folder / "journal" / "run.jsonl", (now + 60, now + 60))
+    monkeypatch.setattr("time.time", lambda: now - 3600)
+    assert begin_session(folder).seconds_before == pytest.approx(60, abs=5)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from frostline.errors import CacheError, CorpusError
+from frostline.storage import cache_entry
 from frostline.storage.cache_entry import cached_entry, open_entry
 from frostline.storage.sealed import Facts
 
@@ -147,3 +150,19 @@ def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     assert left.name.startswith(".writing-")
     cached_entry(tmp_path, "key", Writer())
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_an_entry_that_another_process_removed_before_it_was_opened_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own entries made that one the oldest, which may be the newest by another machine's clock."""
+    seal, writer = cache_entry.seal, Writer()
+
+    def removed_at_once(parent: Path, key: str, write: Callable[[Path], Facts]) -> None:
+        seal(parent, key, write)
+        monkeypatch.setattr(cache_entry, "seal", seal)
+        shutil.rmtree(parent / key)
+
+    monkeypatch.setattr(cache_entry, "seal", removed_at_once)
+    assert cached_entry(tmp_path, "key", writer).facts["number"] == 7
+    assert writer.calls == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from frostline.storage import sealed
 from frostline.storage.sealed import Facts, SealBrokenError, open_sealed, replace_file, seal, write_file
 from tests.builders.faults import DiskFaults, killed_at
 
@@ -98,3 +101,95 @@ def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     replace_file(path, b"newest")
     assert path.read_bytes() == b"newest"
     assert [found.name for found in tmp_path.iterdir()] == ["file.txt"]
+
+
+WEEK, HOUR = 7 * 86_400, 3_600
+
+
+def half_written(parent: Path, name: str, age: float) -> Path:
+    """A folder that a process of some machine is filling, or was, last touched so many seconds ago."""
+    folder = parent / name
+    folder.mkdir(parents=True)
+    (folder / "half.bin").write_bytes(b"half")
+    for path in (folder / "half.bin", folder):
+        os.utime(path, (time.time() - age, time.time() - age))
+    return folder
+
+
+def test_what_another_machine_left_half_written_goes_after_a_week(tmp_path: Path) -> None:
+    old = half_written(tmp_path, ".writing-node17-4711-abc", WEEK + HOUR)
+    young = half_written(tmp_path, ".writing-node17-4712-abc", WEEK - HOUR)
+    ahead = half_written(tmp_path, ".writing-node18-4711-abc", -HOUR)  # its clock is an hour ahead
+    at_work = half_written(tmp_path, ".writing-node18-4712-abc", WEEK + HOUR)
+    (at_work / "half.bin").write_bytes(b"more")
+    seal(tmp_path, "key", write)
+    assert not old.exists()
+    assert young.exists()
+    assert ahead.exists()
+    assert at_work.exists()
+
+
+def test_where_no_other_machine_writes_it_goes_at_once(tmp_path: Path) -> None:
+    left = half_written(tmp_path, ".writing-node17-4711-abc", 0)
+    sealed.remove_abandoned(tmp_path, alone=True)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("one", "other"), [("gpu-1-1", "gpu-11"), ("node", "node.cluster"), ("a", "b")])
+def test_a_machine_of_another_name_is_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    """Whose process of that number is at work, though there is none of it here."""
+    monkeypatch.setattr("socket.gethostname", lambda: one)
+    at_work = half_written(tmp_path, f".writing-{sealed._host()}-999999999-abc", 0)
+    monkeypatch.setattr("socket.gethostname", lambda: other)
+    seal(tmp_path, "key", write)
+    assert at_work.exists()
+    monkeypatch.setattr("socket.gethostname", lambda: one)
+    seal(tmp_path, "other", write)
+    assert not at_work.exists()
+
+
+def test_machines_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = sealed._host()
+    boot = tmp_path / "boot_id"
+    boot.write_text("of another machine")
+    monkeypatch.setattr(sealed, "_BOOT", boot)
+    assert sealed._host() != own
+
+
+def test_of_two_that_put_the_same_folder_in_its_place_the_first_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However close they come: the other one is done just before this one's rename."""
+    put = sealed._put_in_place
+
+    def just_after_another(temporary: Path, parent: Path, key: str) -> None:
+        monkeypatch.setattr(sealed, "_put_in_place", put)
+        seal(parent, key, lambda folder: {**write(folder), "steps": 7})
+        number = (parent / key).stat().st_ino
+        put(temporary, parent, key)
+        assert (parent / key).stat().st_ino == number, "somebody may have opened it"
+
+    monkeypatch.setattr(sealed, "_put_in_place", just_after_another)
+    seal(tmp_path, "key", write)
+    assert open_sealed(tmp_path, "key").facts == {"steps": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_damage_that_two_processes_find_at_once_is_put_right_by_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal(tmp_path, "key", write)
+    damage(tmp_path / "key", "one.bin", "cut")
+    replace_damage = sealed._put_in_place_of_damage
+
+    def just_after_another(temporary: Path, parent: Path, key: str) -> None:
+        monkeypatch.setattr(sealed, "_put_in_place_of_damage", replace_damage)
+        seal(parent, key, write)
+        replace_damage(temporary, parent, key)
+
+    monkeypatch.setattr(sealed, "_put_in_place_of_damage", just_after_another)
+    seal(tmp_path, "key", write)
+    assert open_sealed(tmp_path, "key").facts == {"steps": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]

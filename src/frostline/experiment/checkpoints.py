@@ -91,7 +91,7 @@ class ArmCheckpoints:
         """
         if not self.folder.is_dir():
             return None
-        remove_abandoned(self.folder)
+        remove_abandoned(self.folder, alone=True)  # the run folder is locked; it may have been begun elsewhere
         for name in reversed(self._names()):
             try:
                 sealed = open_sealed(self.folder, name)

@@ -6,12 +6,11 @@ Nothing follows from it but the run's total time: results do not depend on how o
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frostline.run_folder.folder import JOURNAL_FOLDER, SESSIONS_FILE
-from frostline.storage import disk_trouble
+from frostline.storage import disk_trouble, time_on_disk
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Session:
     """One process's work on a run."""
 
     began_at: float
-    """Seconds since 1970."""
+    """Seconds since 1970, by the clock of the run folder's disk: machines that take turns may have others."""
     seconds_before: float
     """That earlier processes spent on the run, as far as they can be known."""
 
@@ -32,7 +31,10 @@ def begin_session(run_folder: Path) -> Session:
         # A killed process cannot say how long it lived: its last line in the journal does.
         journal = [path.stat().st_mtime for path in (run_folder / JOURNAL_FOLDER).glob("*.jsonl")]
         before = earlier.seconds_before + max(0.0, max(journal, default=0.0) - earlier.began_at)
-    session = Session(time.time(), before)
+    try:
+        session = Session(time_on_disk(run_folder), before)
+    except OSError as error:
+        raise disk_trouble(error, run_folder) from error
     _append(run_folder, asdict(session))
     return session
 

@@ -1,6 +1,6 @@
 """Whole or not there: sealed folders, locks, cache entries, disk."""
 
-from frostline.storage.bounded import EntryInUse, bounded_entry
+from frostline.storage.bounded import EntryInUse, bounded_entry, default_bound, entry_bytes, used_at
 from frostline.storage.cache_entry import cache_trouble, cached_entry, open_entry
 from frostline.storage.code import DECIDING_PARTS, code_sha256
 from frostline.storage.disk import NO_SPACE, disk_trouble, require_room
@@ -15,8 +15,10 @@ from frostline.storage.sealed import (
     open_sealed,
     place_folder,
     remove_abandoned,
+    remove_whole,
     replace_file,
     seal,
+    time_on_disk,
     write_file,
 )
 
@@ -32,7 +34,9 @@ __all__ = [
     "cache_trouble",
     "cached_entry",
     "code_sha256",
+    "default_bound",
     "disk_trouble",
+    "entry_bytes",
     "file_sha256",
     "flush_folder",
     "is_locked",
@@ -44,9 +48,12 @@ __all__ = [
     "place_folder",
     "remember_hashes",
     "remove_abandoned",
+    "remove_whole",
     "replace_file",
     "require_room",
     "seal",
     "take_lock",
+    "time_on_disk",
+    "used_at",
     "write_file",
 ]

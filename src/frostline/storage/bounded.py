@@ -56,14 +56,14 @@ def bounded_entry(
 
 def default_bound(parent: Path) -> int:
     """A tenth of what would be free on the disk without the entries of `parent`. Raises `OSError`."""
-    return (shutil.disk_usage(parent).free + sum(_entries(parent).values())) // SHARE_OF_DISK
+    return (shutil.disk_usage(parent).free + sum(entry_bytes(parent).values())) // SHARE_OF_DISK
 
 
 def make_room_for(parent: Path, key: str, bound_bytes: int) -> None:
     """Remove the least recently used entries besides `key` until the rest holds at most `bound_bytes`, if it can."""
-    sizes = _entries(parent)
+    sizes = entry_bytes(parent)
     total = sum(sizes.values())
-    for folder in sorted(sizes, key=_used_at):
+    for folder in sorted(sizes, key=used_at):
         if total <= bound_bytes:
             return
         with _nobody_at(folder) as free, suppress(OSError):
@@ -72,8 +72,8 @@ def make_room_for(parent: Path, key: str, bound_bytes: int) -> None:
                 total -= sizes[folder]
 
 
-def _entries(parent: Path) -> dict[Path, int]:
-    """Bytes of each entry."""
+def entry_bytes(parent: Path) -> dict[Path, int]:
+    """Bytes of each entry of `parent`, by its folder."""
     found = {}
     with suppress(OSError), os.scandir(parent) as children:
         for child in children:
@@ -83,7 +83,8 @@ def _entries(parent: Path) -> dict[Path, int]:
     return found
 
 
-def _used_at(folder: Path) -> float:
+def used_at(folder: Path) -> float:
+    """When the entry `folder` was last used, by the clock of whoever used it."""
     try:
         return folder.stat().st_mtime
     except OSError:

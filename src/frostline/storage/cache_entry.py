@@ -9,6 +9,9 @@ from pathlib import Path
 from frostline.errors import CacheError
 from frostline.storage.sealed import Facts, SealBrokenError, Sealed, open_sealed, seal
 
+_ATTEMPTS = 3
+"""Another process may make room for its own entries before what was just written is opened."""
+
 
 def cached_entry(parent: Path, key: str, write: Callable[[Path], Facts]) -> Sealed:
     """The entry `key` below `parent`, written by `write(folder)` unless it is there and whole.
@@ -16,13 +19,14 @@ def cached_entry(parent: Path, key: str, write: Callable[[Path], Facts]) -> Seal
     `write` fills the empty folder that it is given and returns what is worth knowing about it. Raises `CacheError`
     when the cache folder cannot be written or is full; then nothing is left of the attempt.
     """
-    present = open_entry(parent, key)
-    if present is not None:
-        return present
-    try:
-        seal(parent, key, write)
-    except OSError as error:
-        raise cache_trouble(error, parent) from error
+    for _ in range(_ATTEMPTS):
+        present = open_entry(parent, key)
+        if present is not None:
+            return present
+        try:
+            seal(parent, key, write)
+        except OSError as error:
+            raise cache_trouble(error, parent) from error
     built = open_entry(parent, key)
     if built is None:
         raise CacheError(f"the cache folder '{parent}' does not keep what is written to it.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,10 @@ from frostline.storage.file_hash import file_sha256
 SEAL_VERSION = 2
 SEAL_FILE = "facts.json"
 _WRITING = ".writing-"
+_ABANDONED_SECONDS = 7 * 86_400
+"""Another machine's half-written folder is abandoned once nothing in it has changed for so long."""
+
+_BOOT, _NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 Facts = dict[str, int | str]
 
@@ -183,13 +188,44 @@ def remove_whole(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_abandoned(parent: Path) -> None:
-    """Remove the half-written folders that killed processes of this machine left in `parent`."""
-    host = _host()
-    for path in parent.glob(f"{_WRITING}{host}-*"):
-        found = re.match(r"\d+", path.name.removeprefix(f"{_WRITING}{host}-"))
-        if found and not is_alive(int(found.group())):
+def remove_abandoned(parent: Path, *, alone: bool = False) -> None:
+    """Remove the half-written folders that killed processes left in `parent`: of this machine at once.
+
+    Whether a process of another machine lives cannot be asked, and a machine of a cluster may never come back: what
+    those left goes when it has not changed for a week, by the clock of the disk itself; at once if `alone`, where no
+    other machine writes.
+    """
+    own, foreign = f"{_WRITING}{_host()}-", []
+    for path in parent.glob(f"{_WRITING}*"):
+        if not path.name.startswith(own):
+            foreign.append(path)
+        elif (found := re.match(r"\d+", path.name.removeprefix(own))) and not is_alive(int(found.group())):
             shutil.rmtree(path, ignore_errors=True)
+    if foreign:
+        with contextlib.suppress(OSError):
+            now = time_on_disk(parent)
+            for path in foreign:
+                if alone or now - _changed_at(path) > _ABANDONED_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def time_on_disk(folder: Path) -> float:
+    """Seconds since 1970 by the clock that the times of files in `folder` have, which may be another machine's.
+
+    Raises `OSError`.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"now")
+        file.flush()
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _changed_at(folder: Path) -> float:
+    """When `folder`, or something in it, was last changed; infinity where that cannot be told."""
+    try:
+        return max(path.stat(follow_symlinks=False).st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:  # its process has just put it in its place
+        return math.inf
 
 
 def is_alive(process: int) -> bool:
@@ -216,18 +252,30 @@ def _close(folder: Path, key: str, facts: Facts) -> None:
 
 def _put_in_place(temporary: Path, parent: Path, key: str) -> None:
     target = parent / key
-    if _is_whole(parent, key):
-        return  # another process was quicker
-    if target.is_symlink() or target.is_file():
-        target.unlink()
-    elif target.exists():
-        remove_whole(target)
+    try:
+        # Not asked for beforehand: another process may put its own there between the question and what follows.
+        temporary.rename(target)
+    except OSError:
+        if _is_whole(parent, key):
+            return  # another process was quicker
+        if not os.path.lexists(target):
+            raise
+        _put_in_place_of_damage(temporary, parent, key)
+    flush_folder(parent)
+
+
+def _put_in_place_of_damage(temporary: Path, parent: Path, key: str) -> None:
+    target = parent / key
+    with contextlib.suppress(FileNotFoundError):  # another process has done so
+        if target.is_symlink() or target.is_file():
+            target.unlink()
+        else:
+            remove_whole(target)
     try:
         temporary.rename(target)
     except OSError:
         if not _is_whole(parent, key):
             raise
-    flush_folder(parent)
 
 
 def _is_whole(parent: Path, key: str) -> bool:
@@ -243,7 +291,15 @@ def _temporary_folder(parent: Path) -> Path:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
+    """Stands for the numbers of processes that can be asked for here: this machine since it started, or a container.
+
+    A name alone may be that of many: machines of a cluster that are all called localhost.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # Linux alone
+        parts.append(_BOOT.read_text(encoding="ascii").strip())
+        parts.append(str(_NAMESPACE.readlink()))
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _reason(error: OSError) -> str:
