@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from frostline.experiment import arm_store, peaks
+from frostline.experiment.arm_store import ArmStore
 from frostline.run_folder import ArmStarted, PeakMemory, RunStarted, StepTaken, read_journal, records_of
 from frostline.stats import summarise
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
@@ -153,7 +159,99 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path: Path, monkeypatch: p
     run_tiny(recipe, tmp_path / "first", ("seeds=[0]",), fresh=False)
     folder = recipe.parent / "cache" / "arms"
     size = sum(path.stat().st_size for path in folder.rglob("*.json*"))
-    monkeypatch.setattr(arm_store, "LARGEST_BYTES", size)
+    bound_by(monkeypatch, size)
     run_tiny(recipe, tmp_path / "second", ("seeds=[1]",), fresh=False)
     assert sum(path.stat().st_size for path in folder.rglob("*.json*")) <= size
     assert trained_here(run_tiny(recipe, tmp_path / "third", ("seeds=[1]",), fresh=False).run_folder) == set()
+
+
+# Several processes, several machines
+
+
+def store_in(folder: Path) -> ArmStore:
+    return ArmStore(folder, "tiny, now", "{}")
+
+
+def key_of(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+LINES = b'{"kind": "ArmStarted"}\n' * 1000
+
+
+def test_an_arm_just_kept_stays_where_another_machines_clock_is_an_hour_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own clock it is the oldest; what goes is what the others used longest ago."""
+    bound_by(monkeypatch, 3 * len(LINES) + 2000)
+    store, ahead = store_in(tmp_path), time.time() + 3600
+    for number in range(3):
+        store.keep(key_of(number), LINES)
+        os.utime(tmp_path / key_of(number), (ahead + number, ahead + number))
+    store.keep(key_of(3), LINES)
+    assert [store.find(key_of(number)) is not None for number in range(4)] == [False, True, True, True]
+
+
+def test_an_arm_that_is_removed_while_it_is_looked_up_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, opened = store_in(tmp_path), arm_store.open_entry
+    store.keep(key_of(0), LINES)
+
+    def removed_then(parent: Path, key: str) -> object:
+        entry = opened(parent, key)
+        shutil.rmtree(parent / key)
+        return entry
+
+    monkeypatch.setattr(arm_store, "open_entry", removed_then)
+    assert store.find(key_of(0)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_never_made_of_what_another_process_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound_by(monkeypatch, 0)
+    writing = tmp_path / ".writing-node17-4711-abc"
+    writing.mkdir()
+    (writing / "journal.jsonl").write_bytes(LINES)
+    store_in(tmp_path).keep(key_of(0), LINES)
+    assert (writing / "journal.jsonl").read_bytes() == LINES
+    assert store_in(tmp_path).find(key_of(0)) is not None
+
+
+def test_more_than_a_gigabyte_is_kept_where_the_disk_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound_by(monkeypatch, len(LINES))
+    monkeypatch.setattr(arm_store, "default_bound", lambda folder: 10 * len(LINES))
+    store = store_in(tmp_path)
+    for number in range(5):
+        store.keep(key_of(number), LINES)
+    assert all(store.find(key_of(number)) for number in range(5))
+
+
+def test_processes_that_keep_find_and_make_room_at_once_get_whole_arms_or_none(tmp_path: Path) -> None:
+    work = (
+        "import sys, time; from pathlib import Path; from frostline.experiment import arm_store\n"
+        "from tests.experiment.test_arm_store import LINES, key_of, store_in\n"
+        "arm_store.ALWAYS_KEPT_BYTES, arm_store.LOOKING_SHARE = 3 * len(LINES), 1\n"
+        "arm_store.default_bound = lambda folder: 0\n"
+        "store, found = store_in(Path(sys.argv[1])), 0\n"
+        "for number in range(150):\n"
+        "    store.keep(key_of(number % 5), LINES)\n"
+        "    kept = store.find(key_of((number + 4) % 5))\n"
+        "    found += kept is not None\n"
+        "    assert kept is None or len(kept.lines) == 1000\n"
+        "print(found)"
+    )
+    command = [sys.executable, "-c", work, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert int(output) > 0
+    assert not list(tmp_path.glob(".writing-*"))
+
+
+def bound_by(patch: pytest.MonkeyPatch, size: int) -> None:
+    """Let the store keep so many bytes, and look after every arm."""
+    patch.setattr(arm_store, "ALWAYS_KEPT_BYTES", size)
+    patch.setattr(arm_store, "LOOKING_SHARE", 1)
+    patch.setattr(arm_store, "default_bound", lambda folder: 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,16 @@ from frostline.arms import OwnText, Prepared
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.measures import forward_conditions
 from frostline.recipe import CorpusSettings
-from frostline.storage import Facts, cached_entry, open_entry
+from frostline.storage import Facts, cache_trouble, default_bound, entry_bytes, open_entry, remove_whole, seal, used_at
 
 LINES_FILE = "journal.jsonl"
 RACE = "race of rates"
 """What is kept of an arm beside its journal: the trials of its learning rates."""
-LARGEST_BYTES = 1_000_000_000
-"""Bytes kept at most; what was not used for longest goes first."""
+ALWAYS_KEPT_BYTES = 1_000_000_000
+"""Bytes kept whatever the disk has free; beyond that a tenth of it, what was not used for longest going first."""
+LOOKING_SHARE = 16
+"""One in so many arms, by its key, is followed by a look at all that is kept: on a disk that many machines share, to
+look takes as long as a few steps."""
 
 Line = dict[str, object]
 
@@ -75,9 +78,12 @@ class ArmStore:
         entry = open_entry(self.folder, key)
         if entry is None:
             return None
+        try:
+            text = (entry.folder / LINES_FILE).read_text(encoding="utf-8")
+        except OSError:  # another process has just made room
+            return None
         with suppress(OSError):
-            entry.folder.touch()  # used now: others go first
-        text = (entry.folder / LINES_FILE).read_text(encoding="utf-8")
+            os.utime(entry.folder)  # used now: others go first
         return KeptArm(str(entry.facts["trained_by"]), [json.loads(line) for line in text.splitlines()])
 
     def keep(self, key: str, lines: bytes) -> None:
@@ -87,8 +93,12 @@ class ArmStore:
             (folder / LINES_FILE).write_bytes(lines)
             return {"trained_by": self.origin}
 
-        cached_entry(self.folder, key, write)
-        _make_room(self.folder)
+        try:
+            seal(self.folder, key, write)
+        except OSError as error:
+            raise cache_trouble(error, self.folder) from error
+        if int(key[:8], 16) % LOOKING_SHARE == 0:
+            _make_room(self.folder, key)
 
 
 def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore:
@@ -128,17 +138,21 @@ def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, obje
     }
 
 
-def _make_room(folder: Path) -> None:
-    """Remove what was not used for longest until the rest is within bounds."""
-    entries = []
-    for path in folder.iterdir():
-        with suppress(OSError):
-            if path.is_dir() and not path.is_symlink():
-                size = sum(file.stat().st_size for file in path.iterdir())
-                entries.append((path.stat().st_mtime, size, path))
-    total = sum(size for _, size, _ in entries)
-    for _, size, path in sorted(entries):
-        if total <= LARGEST_BYTES:
-            break
-        shutil.rmtree(path, ignore_errors=True)
-        total -= size
+def _make_room(folder: Path, key: str) -> None:
+    """Remove what was not used for longest until the rest is within bounds; `key` stays, whatever the clocks say.
+
+    An arm goes as a whole, and whoever wants to read it trains it again.
+    """
+    sizes = entry_bytes(folder)
+    total = sum(sizes.values())
+    if total <= ALWAYS_KEPT_BYTES:
+        return
+    with suppress(OSError):
+        bound = max(ALWAYS_KEPT_BYTES, default_bound(folder))
+        for path in sorted(sizes, key=used_at):
+            if total <= bound:
+                return
+            if path.name != key:
+                with suppress(OSError):  # another process removes it as well
+                    remove_whole(path)
+                total -= sizes[path]
