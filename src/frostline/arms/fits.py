@@ -78,11 +78,14 @@ class _Need:
         return max(self.trained, CERTAIN * self.all)
 
 
-def free_bytes(device: torch.device) -> int:
-    """Bytes of memory that are free on `device`."""
+def free_bytes(device: torch.device, processes: int = 1) -> int:
+    """Bytes of memory that are free on `device`; of the machine's, the share of one of so many processes on it.
+
+    A GPU is one process's alone. To be asked before any of them has taken its share.
+    """
     if device.type == "cuda":
         return free_device_bytes(device)
-    return free_memory_bytes()
+    return free_memory_bytes() // processes
 
 
 def require_fitting(recipe: Recipe, cache: Path) -> None:

@@ -381,9 +381,9 @@ class PrefixStore:
         )
 
 
-def default_memory_bytes() -> int:
-    """A quarter of the memory that is free now."""
-    return free_memory_bytes() // 4
+def default_memory_bytes(processes: int = 1) -> int:
+    """A quarter of the memory that is free now, shared by so many processes on this machine."""
+    return free_memory_bytes() // (4 * processes)
 
 
 def default_disk_bytes(folder: Path, *, filled: bool = False) -> int:
