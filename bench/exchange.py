@@ -11,6 +11,7 @@ gradient (all-to-all), adds up the pieces that it gets in the order of the proce
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from frostline.machine import describe_machine
@@ -81,7 +81,16 @@ def _measure(rank: int, processes: int, sizes: list[int], rounds: int, folder: s
 def measured(processes: int, sizes: list[int], rounds: int) -> dict[int, tuple[float, float, float]]:
     """Median, least and most seconds of an exchange of each of `sizes` (fp32 values), by real processes."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_measure, (processes, sizes, rounds, folder), nprocs=processes)
+        context = multiprocessing.get_context("spawn")
+        workers = [
+            context.Process(target=_measure, args=(rank, processes, sizes, rounds, folder)) for rank in range(processes)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if any(worker.exitcode for worker in workers):
+            raise SystemExit("a process has failed: see above")
         lines = (Path(folder) / "seconds").read_text().splitlines()
     found = {}
     for line in lines:

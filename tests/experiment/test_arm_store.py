@@ -17,6 +17,7 @@ from frostline.experiment import arm_store, peaks
 from frostline.experiment.arm_store import ArmStore
 from frostline.run_folder import ArmStarted, PeakMemory, RunStarted, StepTaken, read_journal, records_of
 from frostline.stats import summarise
+from frostline.storage import open_entry
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
 
 FOURTH = "arms.last={train: [mlp@-1:]}"
@@ -195,11 +196,11 @@ def test_an_arm_just_kept_stays_where_another_machines_clock_is_an_hour_ahead(
 def test_an_arm_that_is_removed_while_it_is_looked_up_was_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, opened = store_in(tmp_path), arm_store.open_entry
+    store = store_in(tmp_path)
     store.keep(key_of(0), LINES)
 
     def removed_then(parent: Path, key: str) -> object:
-        entry = opened(parent, key)
+        entry = open_entry(parent, key)
         shutil.rmtree(parent / key)
         return entry
 

@@ -15,7 +15,7 @@ import pytest
 from frostline.errors import CacheError, CorpusError
 from frostline.storage import cache_entry
 from frostline.storage.cache_entry import cached_entry, open_entry
-from frostline.storage.sealed import Facts
+from frostline.storage.sealed import Facts, seal
 
 
 class Writer:
@@ -156,7 +156,7 @@ def test_an_entry_that_another_process_removed_before_it_was_opened_is_built_aga
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own entries made that one the oldest, which may be the newest by another machine's clock."""
-    seal, writer = cache_entry.seal, Writer()
+    writer = Writer()
 
     def removed_at_once(parent: Path, key: str, write: Callable[[Path], Facts]) -> None:
         seal(parent, key, write)

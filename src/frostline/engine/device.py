@@ -133,9 +133,7 @@ def _require_there(device: torch.device) -> None:
 
 
 def _numbered(device: torch.device) -> torch.device:
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
 def _set_environment() -> None:
