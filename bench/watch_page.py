@@ -38,7 +38,8 @@ LEFT_OUT = 3
 """First steps of each block that are not compared."""
 SETTINGS = [
     "training.learning_rate=2e-4", "seeds=[0]", "measures.memory=false", "measures.sampling.prompts=0",
-    "measures.evaluate_every=0", "windows.length=64", "training.batch=1", "baseline=top", "arms={top: {train: ['all@-2:']}}",
+    "measures.evaluate_every=0", "windows.length=64", "training.batch=1", "baseline=top",
+    "arms={top: {train: ['all@-2:']}}",
 ]  # fmt: skip
 
 

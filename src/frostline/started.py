@@ -9,6 +9,7 @@ from frostline.errors import FrostlineError
 
 ECHO_SECONDS = 5.0
 """Ctrl+C reaches such a process from the terminal, and soon after once more from torchrun."""
+_VARIABLES = frozenset({"WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,20 @@ def how_started() -> Started:
 def is_launched() -> bool:
     """Whether this process is one of several that were started to compute together."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def memory_shares() -> int:
+    """Among how many processes the memory of this machine is shared that is free now: each is to take no more.
+
+    Rank 0 takes its share first; what it leaves is for the others.
+    """
+    started = how_started()
+    return started.local_size if started.local_rank == 0 else started.local_size - 1
+
+
+def alone() -> dict[str, str]:
+    """The environment for a process that is started to work by itself."""
+    return {name: value for name, value in os.environ.items() if name not in _VARIABLES}
 
 
 def _number(variable: str, otherwise: int) -> int:

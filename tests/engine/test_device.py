@@ -13,7 +13,6 @@ from frostline.engine import (
     give_back_device_memory,
     is_same_device,
     resolve_device,
-    resolve_local_device,
     resolve_precision,
 )
 from frostline.engine.device import attention_kernels, free_device_bytes, random_devices, synchronize
@@ -58,27 +57,6 @@ def test_a_gpu_whose_number_is_too_high_is_refused_with_how_many_there_are(
         resolve_device("cuda:3")
     assert gpu.current == 1
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_processes_that_share_a_run_take_a_gpu_each(gpu: StandInGpu) -> None:
-    for wanted in ("auto", "cuda"):
-        assert [resolve_local_device(wanted, rank) for rank in range(2)] == [
-            torch.device("cuda", 0), torch.device("cuda", 1)
-        ]  # fmt: skip
-        assert gpu.current == 1
-        with pytest.raises(RecipeError, match="there is no 'cuda:2': this process sees 2 CUDA devices"):
-            resolve_local_device(wanted, 2)
-    with pytest.raises(RecipeError, match="'cuda:1' names one GPU, and every process"):
-        resolve_local_device("cuda:1", 1)
-    assert resolve_local_device("cpu", 5) == CPU
-
-
-def test_processes_that_share_a_run_share_the_cpu_where_there_is_no_gpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has one")
-    assert resolve_local_device("auto", 3) == CPU
-    with pytest.raises(RecipeError, match="no CUDA device"):
-        resolve_local_device("cuda", 0)
 
 
 def test_the_current_gpu_is_the_same_device_as_that_gpu_by_its_number(gpu: StandInGpu) -> None:

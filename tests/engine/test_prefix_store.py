@@ -355,5 +355,4 @@ def test_the_default_sizes_are_shares_of_what_is_free(monkeypatch: pytest.Monkey
     memory = psutil.virtual_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=8_000_000_000))
     assert default_memory_bytes() == 2_000_000_000
-    assert default_memory_bytes(processes=4) == 500_000_000
     assert 0 < default_disk_bytes(tmp_path) < shutil.disk_usage(tmp_path).total

@@ -30,6 +30,7 @@ from frostline.measures import EVALUATION_WINDOWS
 from frostline.plans import ModelMap, Plan, ResolvedPlan, map_model
 from frostline.readable import size
 from frostline.recipe import ArmSettings, Recipe
+from frostline.started import memory_shares
 
 TRAINED_BYTES = 2 * FP32_BYTES
 """Bytes of a weight that trains and its gradient; its moments come on top."""
@@ -78,14 +79,11 @@ class _Need:
         return max(self.trained, CERTAIN * self.all)
 
 
-def free_bytes(device: torch.device, processes: int = 1) -> int:
-    """Bytes of memory that are free on `device`; of the machine's, the share of one of so many processes on it.
-
-    A GPU is one process's alone. To be asked before any of them has taken its share.
-    """
+def free_bytes(device: torch.device) -> int:
+    """Bytes of memory that are free on `device`; of the machine's, this process's share (`started.memory_shares`)."""
     if device.type == "cuda":
         return free_device_bytes(device)
-    return free_memory_bytes() // processes
+    return free_memory_bytes() // memory_shares()
 
 
 def require_fitting(recipe: Recipe, cache: Path) -> None:

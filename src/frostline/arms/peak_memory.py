@@ -16,6 +16,7 @@ from pathlib import Path
 
 from frostline.errors import TrainingError
 from frostline.recipe import Recipe, Variant, dump_recipe, load_recipe, trusting, with_absolute_paths
+from frostline.started import alone
 from frostline.storage import known_hashes, remember_hashes
 
 STEPS = 2
@@ -44,7 +45,7 @@ def measure_peak_memory(recipe: Recipe, arm: str, cache: Path) -> MemoryMeasure:
         day = recipe.corpus.template_date
         command += [recipe.model.trusted_code or "", "" if day is None else day.isoformat()]
         finished = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=alone()
         )
     if finished.returncode != 0:
         last = finished.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -51,24 +51,6 @@ def resolve_device(wanted: str) -> torch.device:
     return device
 
 
-def resolve_local_device(wanted: str, local_rank: int) -> torch.device:
-    """As `resolve_device`, for process `local_rank` of those that share the work of one run on this machine.
-
-    `auto` and `cuda` take the GPU of that number, so that no two processes share one. Raises `RecipeError` where there
-    are fewer GPUs than processes, and for a GPU by its number, which would be that of all processes.
-    """
-    if wanted == "auto" and not torch.cuda.is_available():
-        wanted = "cpu"
-    if wanted == "cpu":
-        return resolve_device(wanted)
-    if wanted not in ("auto", "cuda"):
-        raise RecipeError(
-            f"'{wanted}' names one GPU, and every process of a run on several devices takes its own.",
-            "Use 'auto' or 'cuda'; CUDA_VISIBLE_DEVICES chooses among the GPUs.",
-        ).at("training", "device")
-    return resolve_device(f"cuda:{local_rank}")
-
-
 def is_same_device(device: torch.device, other: torch.device) -> bool:
     """Whether both are one device: torch tells `cuda`, the current GPU, from the same GPU by its number."""
     return _numbered(device) == _numbered(other)

@@ -30,6 +30,7 @@ from frostline.engine.prefix_file import RowFile, RowKind
 from frostline.engine.prefix_folder import RESERVED_BYTES, largest_share, make_room, touch
 from frostline.free_memory import free_memory_bytes
 from frostline.readable import rough_size
+from frostline.started import memory_shares
 from frostline.storage import take_lock
 
 _FORMAT = 1
@@ -381,9 +382,9 @@ class PrefixStore:
         )
 
 
-def default_memory_bytes(processes: int = 1) -> int:
-    """A quarter of the memory that is free now, shared by so many processes on this machine."""
-    return free_memory_bytes() // (4 * processes)
+def default_memory_bytes() -> int:
+    """A quarter of this process's share of the memory that is free now."""
+    return free_memory_bytes() // (4 * memory_shares())
 
 
 def default_disk_bytes(folder: Path, *, filled: bool = False) -> int:
