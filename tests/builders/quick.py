@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -32,7 +32,15 @@ class _Subprocess:
     command: Run
 
     def run(
-        self, command: Sequence[str], *, capture_output: bool, text: bool, encoding: str, errors: str, check: bool
+        self,
+        command: Sequence[str],
+        *,
+        capture_output: bool,
+        text: bool,
+        encoding: str,
+        errors: str,
+        check: bool,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         done = self.command(command)
         if check:
