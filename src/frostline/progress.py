@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """How far a unit of an experiment is that runs on another machine."""
+
+    title: str
+    """Variant and seed."""
+    doing: str = ""
+    """What it is at, in a short sentence."""
+    steps: int = 0
+    """Steps that its arms have taken together."""
+    steps_in_all: int = 0
+    """Of how many; 0 while it is not known."""
+    loss_nats: float | None = None
+    """Loss of the newest step."""
 
 
 class RunProgress(Protocol):
@@ -23,6 +41,9 @@ class RunProgress(Protocol):
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         """One arm has taken step `step`."""
+
+    def units(self, done: int, total: int, running: Mapping[str, UnitState]) -> None:
+        """So many units of the experiment are done, of all; these, by name, are at work on machines of a cluster."""
 
     def left(self, seconds: float) -> None:
         """The whole run, its report included, will take about so long from now on."""
@@ -49,6 +70,8 @@ class NoProgress:
     def begin(self, title: str, steps: dict[str, int]) -> None: ...
 
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None: ...
+
+    def units(self, done: int, total: int, running: Mapping[str, UnitState]) -> None: ...
 
     def left(self, seconds: float) -> None: ...
 

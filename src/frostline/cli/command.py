@@ -48,6 +48,15 @@ Tracked = Annotated[
         help="Also tell a tracker of the run: tensorboard, trackio, wandb or mlflow. Repeatable.",
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="Give units to a cluster of Ray: 'ray' (this machine, or RAY_ADDRESS) or 'ray://HOST:PORT' (extra 'ray').",
+        show_default="this process",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

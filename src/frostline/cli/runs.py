@@ -14,6 +14,7 @@ from frostline import verbs
 from frostline.cli.command import (
     SOMETHING_FAILED,
     AsJson,
+    On,
     Overrides,
     RecipeFile,
     RunFolder,
@@ -43,6 +44,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train every arm, also those that an earlier run trained.")
     ] = False,
+    on: On = None,
     watched: Watched = False,
     trackers: Tracked = None,
     trusted_code: TrustedCode = None,
@@ -64,6 +66,7 @@ def run(
         watch=_tell_plainly if watched else None,
         track=trackers or (),
         tell=_tell_plainly,
+        on=on,
     )
     _print_outcome(outcome, as_json)
 
@@ -84,8 +87,9 @@ def resume(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints'; no other may change."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints' or 'resources'; no other may."),
     ] = None,
+    on: On = None,
     watched: Watched = False,
     trackers: Tracked = None,
     trusted_code: TrustedCode = None,
@@ -104,6 +108,7 @@ def resume(
         watch=_tell_plainly if watched else None,
         track=trackers or (),
         tell=_tell_plainly,
+        on=on,
     )
     _print_outcome(outcome, as_json)
 

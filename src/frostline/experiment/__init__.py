@@ -1,19 +1,30 @@
 """How does a run go, survive, prove itself? From recipe to run folder, in this process."""
 
+from frostline.experiment.checkpoints import TRAINING_FOLDER
 from frostline.experiment.measuring import UntouchedLosses, evaluate_arm
-from frostline.experiment.resume import recorded_recipe, require_files, standing
-from frostline.experiment.run import RunResult, resume_experiment, run_experiment
+from frostline.experiment.resume import recorded_recipe, require_files, require_same_recipe, standing
+from frostline.experiment.run import RunResult, resume_experiment, run_experiment, write_recipe
+from frostline.experiment.units import Head, Part, Tail, Unit, tails_of, units_of
 from frostline.experiment.verify import Finding, verify_run
 
 __all__ = [
+    "TRAINING_FOLDER",
     "Finding",
+    "Head",
+    "Part",
     "RunResult",
+    "Tail",
+    "Unit",
     "UntouchedLosses",
     "evaluate_arm",
     "recorded_recipe",
     "require_files",
+    "require_same_recipe",
     "resume_experiment",
     "run_experiment",
     "standing",
+    "tails_of",
+    "units_of",
     "verify_run",
+    "write_recipe",
 ]

@@ -20,6 +20,7 @@ from frostline.recipe import (
     Overrides,
     Place,
     Recipe,
+    ResourceSettings,
     load_recipe,
     recipe_hash,
     require_corpus,
@@ -30,6 +31,7 @@ from frostline.recipe import (
 from frostline.run_folder import (
     RECIPE_FILE,
     RUN_FILE,
+    UNITS_FOLDER,
     AdviceStarted,
     LayerFilled,
     PeakMemory,
@@ -86,7 +88,7 @@ def standing(run_folder: Path) -> RunState:
         foreign = [
             path.name
             for path in run_folder.iterdir()
-            if path.name not in (LOCK_FILE, PLACE_FILE) and path.suffix != ".part"
+            if path.name not in (LOCK_FILE, PLACE_FILE, UNITS_FOLDER) and path.suffix != ".part"
         ]
         if foreign:
             raise RunFolderError(
@@ -173,7 +175,8 @@ def _moved(run_folder: Path, what: str, source: str, recipe: Recipe) -> RunFolde
 def require_same_recipe(run_folder: Path, wanted: Recipe) -> None:
     """Raise `RunFolderError`, naming a key, unless the run was begun with `wanted`.
 
-    `checkpoints` are left aside, and which GPU of several.
+    What changes no result is left aside: `checkpoints`, which GPU of several, and `resources`, whose threads are looked
+    at elsewhere.
     """
     begun = _deciding(recorded_recipe(run_folder))
     wanted = _deciding(wanted)
@@ -199,7 +202,8 @@ def require_accepted(run_folder: Path, changes: Sequence[str], accepted: bool) -
 
 def _deciding(recipe: Recipe) -> Recipe:
     training = recipe.training.model_copy(update={"device": without_number(recipe.training.device)})
-    return recipe.model_copy(update={"checkpoints": CheckpointSettings(), "training": training})
+    means = {"checkpoints": CheckpointSettings(), "resources": ResourceSettings()}
+    return recipe.model_copy(update={**means, "training": training})
 
 
 def _first_difference(then: object, now: object, path: str = "") -> str:

@@ -38,7 +38,7 @@ from frostline.experiment.checkpoints import TRAINING_FOLDER, Saving
 from frostline.experiment.filling import Filling
 from frostline.experiment.measuring import UntouchedLosses, reads_an_epoch
 from frostline.experiment.peaks import record_peaks
-from frostline.experiment.rates import Race, Raced, settle_rates
+from frostline.experiment.rates import Race, Raced, at_rates, settle_rates
 from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
 from frostline.experiment.resume import (
     NOTHING,
@@ -51,6 +51,7 @@ from frostline.experiment.resume import (
 )
 from frostline.experiment.time_left import TimeLeft, expect_run
 from frostline.experiment.train import run_replicate
+from frostline.experiment.units import Head, Part, Tail, Unit, concerns, of_part
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
@@ -91,24 +92,26 @@ def run_experiment(
     fresh: bool = False,
     interruption: Interruption | None = None,
     world: World = ALONE,
+    only: Part | None = None,
 ) -> RunResult:
     """Run `recipe` and leave its journal in `run_folder`, which must not exist.
 
     An arm that an earlier run trained in exactly this way is taken from there, unless `fresh`. Signals that
     `interruption` listens to save and end the run cleanly; without one, none is handled, so that a run may go on in
-    any thread. The processes of `world` compute arms together. Raises `FrostlineError` for what the user can fix.
+    any thread. The processes of `world` compute arms together. Of the experiment no more is done than the part `only`,
+    if one is named (`experiment.units`). Raises `FrostlineError` for what the user can fix.
     """
     if run_folder.exists() and (run_folder / RECIPE_FILE).exists():
         refuse_existing(run_folder)
     standing(run_folder)
     interruption = interruption or Interruption()
     try:
-        variants = _Variants(recipe, cache, progress, run_folder, replace(NOTHING, fresh=fresh), world)
+        left = replace(NOTHING, fresh=fresh)
+        variants = _Variants(recipe, cache, progress, run_folder, left, world, only)
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say, stops=interruption.is_listening):
-            _write_place(run_folder, recipe)
-            _write_recipe(run_folder, recipe)
+            write_recipe(run_folder, recipe)
             return _work(variants, interruption)
     except Stopped as stopped:
         interruption.answer()
@@ -126,11 +129,12 @@ def resume_experiment(
     accept_changes: bool = False,
     interruption: Interruption | None = None,
     world: World = ALONE,
+    only: Part | None = None,
 ) -> RunResult:
     """Go on with the run in `run_folder`; `recipe`, if given, must be the one that it was begun with.
 
     Only settings of checkpoints may be others. Finished arms are not touched, failed ones tried again only if
-    `retry_failed`. Signals and `world` as in `run_experiment`. Raises `FrostlineError` where it is no run, another
+    `retry_failed`. The rest is as in `run_experiment`. Raises `FrostlineError` where it is no run, another
     process writes there, or conditions have changed in a way that is refused; see `experiment.resume`.
     """
     interruption = interruption or Interruption()
@@ -146,7 +150,7 @@ def resume_experiment(
             settle_device(recipe.training.device)
             left = read_left(run_folder)
             require_accepted(run_folder, left.changes, accept_changes)
-            variants = _Variants(recipe, cache, progress, run_folder, left, world)
+            variants = _Variants(recipe, cache, progress, run_folder, left, world, only)
             variants.check()
             _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
@@ -160,9 +164,20 @@ class _Variants:
     """The variants of a run, each loaded and checked when it is asked for; the one before it is let go of then."""
 
     def __init__(
-        self, recipe: Recipe, cache: Path, progress: RunProgress, run_folder: Path, left: Left, world: World
+        self,
+        recipe: Recipe,
+        cache: Path,
+        progress: RunProgress,
+        run_folder: Path,
+        left: Left,
+        world: World,
+        only: Part | None,
     ) -> None:
-        self.all, self.world = variants_of(recipe), world
+        every = variants_of(recipe)
+        self.labels = [variant.label for variant in every]
+        """Labels of all variants of the recipe, in their order."""
+        self.all = [variant for variant in every if concerns(only, variant.label)]
+        self.only, self.world = only, world
         self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
         self.changes = list(left.changes)
         """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""
@@ -186,7 +201,7 @@ class _Variants:
     def _prepare(self, variant: Variant) -> Prepared:
         then = self.left.variants.get(variant.label)
         prepared = prepare(self._as_begun(variant), self.cache, say=self.progress.say, reading=self.progress.reading)
-        prepared = prepared_by_all(prepared, self.world)
+        prepared = of_part(prepared_by_all(prepared, self.world), self.only)
         if then is None:
             require_first_step(prepared)
         prepared = with_steps(prepared, self._steps(prepared))
@@ -223,8 +238,8 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
     run_folder, progress, left = variants.run_folder, variants.progress, variants.left
     session = begin_session(run_folder)
     began, saving = time.monotonic(), Saving()
-    labels = [variant.label for variant in variants.all]
-    with Journal(run_folder, labels, interruption) as journal, AtWork(run_folder) as at_work:
+    labels, only = [variant.label for variant in variants.all], variants.only
+    with Journal(run_folder, variants.labels, interruption) as journal, AtWork(run_folder) as at_work:
         time_left = TimeLeft(_telling(progress.left, at_work.expects), begins=at_work.begins)
         journal.cut_run_file(left.bytes_kept)
         status, exit_code = "finished", 0
@@ -259,8 +274,8 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 )
                 _answer_kill(base, at_work)
                 with journal.as_long_as(prepared.require_unchanged):
-                    settled = leave_device(_run_sharing(base, left, variants.cache))
-                if variant.recipe.measures.memory:
+                    settled = leave_device(_run_sharing(base, left, variants.cache, only))
+                if variant.recipe.measures.memory and (only is None or isinstance(only, Tail)):
                     known = {arm for label, arm in left.memory if label == variant.label}
                     record_peaks(settled, known, variants.cache, journal, store, progress, time_left)
         except Stopped as stopped:
@@ -308,8 +323,10 @@ def _answer_kill(base: Replicate, at_work: AtWork) -> None:
         fail_where_killed(replicate, arm, cause)
 
 
-def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:
-    """Run the variant of `base` with what its arms share, which is gone afterwards."""
+def _run_sharing(base: Replicate, left: Left, cache: Path, only: Part | None) -> Prepared:
+    """Run the variant of `base`, or its part `only`, with what its arms share, which is gone afterwards."""
+    if isinstance(only, Tail) or (isinstance(only, Head) and not any(arm.raced for arm in base.prepared.arms.values())):
+        return _at_known_rates(base.prepared, left)
     filled = {own.layer: own.seconds for own in left.layers_filled if own.variant == base.prepared.variant}
     with shared_parts(base.prepared, cache) as sharing:
         if (doubt := doubt_of_repeats(sharing)) is not None:
@@ -317,16 +334,29 @@ def _run_sharing(base: Replicate, left: Left, cache: Path) -> Prepared:
         filling = Filling(sharing, base.journal, base.progress, base.time_left, filled)
         losses = UntouchedLosses(sharing, trained=any(reads_an_epoch(sharing, arm) for arm in sharing.arms))
         base = replace(base, prepared=sharing, untouched_losses=losses)
-        settled = _run_variant(replace(base, fill=filling.ensure, fill_seconds=filling.seconds_below), left)
+        settled = _run_variant(replace(base, fill=filling.ensure, fill_seconds=filling.seconds_below), left, only)
     give_back_freed_memory()  # the report is drawn by libraries with an allocator of their own
     return replace(settled, shared=None)
 
 
-def _run_variant(base: Replicate, left: Left) -> Prepared:
+def _at_known_rates(prepared: Prepared, left: Left) -> Prepared:
+    """The arms at the rates that were raced before; those that found none are left out."""
+    chosen = {one.arm: one.learning_rate for one in left.rates_chosen if one.variant == prepared.variant}
+    raced = {name for name, arm in prepared.arms.items() if arm.raced}
+    return at_rates(prepared, {arm: rate for arm, rate in chosen.items() if arm in raced}, raced - chosen.keys())
+
+
+def _run_variant(base: Replicate, left: Left, only: Part | None) -> Prepared:
     """Race the rates that are asked for, then train every replicate; the arms come back at their rates.
 
-    `base` is the first replicate as the recipe has it; an arm without a rate fails in all of them.
+    `base` is the first replicate as the recipe has it; an arm without a rate fails in all of them. A unit trains its
+    own replicate, at rates that were raced before.
     """
+    if isinstance(only, Unit):
+        prepared = _at_known_rates(base.prepared, left)
+        if prepared.arms:
+            run_replicate(replace(base, seed=only.seed, prepared=prepared))
+        return prepared
     replicates = [replace(base, seed=seed) for seed in base.prepared.recipe.seeds]
     for replicate in replicates:
         for arm in ("", *(name for name, own in base.prepared.arms.items() if not own.raced)):
@@ -338,7 +368,7 @@ def _run_variant(base: Replicate, left: Left) -> Prepared:
         base.progress.say(f"Arm {name} has no learning rate, the others go on: {cause}")
         for replicate in replicates:
             fail_before_training(replicate, name, cause)
-    if not raced.prepared.arms:
+    if not raced.prepared.arms or isinstance(only, Head):
         return raced.prepared
     replicates = [replace(own, prepared=raced.prepared) for own in replicates]
     for replicate in replicates:
@@ -390,7 +420,9 @@ def _write_place(run_folder: Path, recipe: Recipe) -> None:
         raise disk_trouble(error, run_folder) from error
 
 
-def _write_recipe(run_folder: Path, recipe: Recipe) -> None:
+def write_recipe(run_folder: Path, recipe: Recipe) -> None:
+    """Write the resolved recipe, and where its folder is: with it the run is begun. Raises `RunFolderError`."""
+    _write_place(run_folder, recipe)
     try:
         replace_file(run_folder / RECIPE_FILE, dump_recipe(recipe).encode())
     except OSError as error:

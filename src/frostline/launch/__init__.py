@@ -1,6 +1,44 @@
-"""Where does it run? Here, or in the processes that torchrun has started."""
+"""Where does it run? Here, in processes that torchrun has started, or on the machines of a cluster."""
 
-from frostline.launch.follow import follow
-from frostline.launch.world import launched_world, require_parts
+from __future__ import annotations
 
-__all__ = ["follow", "launched_world", "require_parts"]
+from typing import TYPE_CHECKING
+
+from frostline.launch.where import RayAddress, ray_address
+
+if TYPE_CHECKING:
+    from frostline.launch.follow import follow as follow
+    from frostline.launch.ray_run import Asked as Asked
+    from frostline.launch.ray_run import run_on_ray as run_on_ray
+    from frostline.launch.taking_in import take_in_units as take_in_units
+    from frostline.launch.world import launched_world as launched_world
+    from frostline.launch.world import require_parts as require_parts
+
+__all__ = [
+    "Asked",
+    "RayAddress",
+    "follow",
+    "launched_world",
+    "ray_address",
+    "require_parts",
+    "run_on_ray",
+    "take_in_units",
+]
+
+_HOMES = {
+    "Asked": "ray_run",
+    "follow": "follow",
+    "launched_world": "world",
+    "require_parts": "world",
+    "run_on_ray": "ray_run",
+    "take_in_units": "taking_in",
+}
+"""Modules of what loads torch: a mistake in `--on` is told before."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'frostline.launch' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"frostline.launch.{_HOMES[name]}"), name)

@@ -107,6 +107,9 @@ def recipe_hash(recipe: Recipe) -> str:
         del values["training"]["prefix_cache"]["fill"]
     if values["primary"] is None:
         del values["primary"]
+    values["resources"] = {key: value for key, value in values["resources"].items() if value is not None}
+    if not values["resources"]:
+        del values["resources"]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -37,7 +37,13 @@ from frostline.recipe.place import Place
 from frostline.recipe.primary import Primary, PrimaryComparison
 from frostline.recipe.source import RecipeSource
 from frostline.recipe.sources import CorpusSettings, ModelSettings
-from frostline.recipe.training import CheckpointSettings, MeasureSettings, TrainingSettings, WindowSettings
+from frostline.recipe.training import (
+    CheckpointSettings,
+    MeasureSettings,
+    ResourceSettings,
+    TrainingSettings,
+    WindowSettings,
+)
 
 VARIABLE_KEYS = ("corpus.tokens", "corpus.source", "model.source", "training.learning_rate")
 RATE_KEY = "training.learning_rate"
@@ -76,6 +82,8 @@ class Recipe(Settings):
     """What is recorded, and how often."""
     checkpoints: CheckpointSettings = CheckpointSettings()
     """When the state of training is saved, so that a run that is killed goes on from there."""
+    resources: ResourceSettings = ResourceSettings()
+    """What each unit of the experiment takes of a cluster, where it runs on one."""
     vary: dict[str, tuple[VariedValue, ...]] = Field(default={}, json_schema_extra=varied_keys(VARIABLE_KEYS))
     """Repeat the experiment over the values of one key.
 

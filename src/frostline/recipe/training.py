@@ -204,3 +204,22 @@ class CheckpointSettings(Settings):
     """Newest checkpoints of each arm that are kept while it trains."""
     largest_share: Annotated[float, Field(gt=0, le=1)] = 0.02
     """Largest share of the time that saving may take: where it would take more, it is done less often."""
+
+
+class ResourceSettings(Settings):
+    """What each unit of the experiment takes of a cluster, where it runs on one (`--on ray`)."""
+
+    cpus: PositiveCount | None = None
+    """Cores, and with them threads, of a unit; as many as this machine computes with unless set."""
+    gpus: NonNegativeNumber | None = None
+    """GPUs of a unit; one where `training.device` allows it and the cluster has any, unless set."""
+    memory_gb: PositiveNumber | None = None
+    """Memory of a unit in GB, which a node must have free before the unit starts there; not asked for unless set."""
+    arms: PositiveCount | None = None
+    """Largest number of arms of a unit beside the baseline; all arms of a replicate are one unit unless set."""
+
+    @model_validator(mode="after")
+    def _several_gpus_are_whole(self) -> ResourceSettings:
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise mistake("a unit has a part of one GPU, or whole ones.", "Such as 0.5, 1 or 2.", "gpus")
+        return self

@@ -10,12 +10,13 @@ from frostline.errors import RunFolderError
 from frostline.report import gallery, numbers
 from frostline.report.cards import ArmCard, Fact, card
 from frostline.report.gallery import Absent, Drawing
+from frostline.report.machines import machines_of
 from frostline.report.measured import measured_tables
 from frostline.report.opened import Run
 from frostline.report.style import NARROW, WIDE, Style
 from frostline.report.table import Table
 from frostline.report.texts import PromptSamples, samples_of, text_table
-from frostline.run_folder import RECIPE_FILE, VariantPrepared, records_of
+from frostline.run_folder import RECIPE_FILE, VariantPrepared, read_unit_records, records_of
 from frostline.stats import RULES, ClaimResult, RunSummary, VariantSummary, verdict_label, verdict_symbol
 
 SECTIONS = {
@@ -145,7 +146,7 @@ def page_of(run: Run) -> Page:
         variants=variants,
         recipe=_recipe(run),
         hashes=_hashes(run),
-        environment=[Fact(name, value) for name, value in summary.environment.items()],
+        environment=[Fact(name, value) for name, value in summary.environment.items()] + _machines(run),
         commands=[
             f"frostline run {RECIPE_FILE}",
             "frostline report RUN --figures figures --data data",
@@ -153,6 +154,12 @@ def page_of(run: Run) -> Page:
         ],
         switches=[Fact(arm, style.colour_name(arm)) for arm in arms],
     )
+
+
+def _machines(run: Run) -> list[Fact]:
+    """Which machines of a cluster took part; nothing where one process did all."""
+    told = machines_of(read_unit_records(run.folder))
+    return [Fact("cluster", told)] if told else []
 
 
 def _facts(summary: RunSummary) -> list[Fact]:

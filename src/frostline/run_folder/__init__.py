@@ -25,6 +25,8 @@ from frostline.run_folder.folder import (
     RUN_FILE,
     SESSIONS_FILE,
     SUMMARY_FILE,
+    UNITS_FILE,
+    UNITS_FOLDER,
     WEIGHTS_FOLDER,
     holds_run,
     kept_weights_folder,
@@ -65,7 +67,16 @@ from frostline.run_folder.records import (
 )
 from frostline.run_folder.sessions import begin_session, end_session
 from frostline.run_folder.text_records import Continuation, TextMeasures, TrueContinuation
-from frostline.run_folder.write import BEGINNING, ArmJournal, Journal, JournalPosition
+from frostline.run_folder.unit_records import (
+    KIND_FACTS,
+    SameBits,
+    UnitDone,
+    UnitRecord,
+    append_unit_record,
+    kind_of_machine,
+    read_unit_records,
+)
+from frostline.run_folder.write import BEGINNING, ArmJournal, Journal, JournalPosition, line_bytes
 from frostline.run_folder.writer import Writer, ask_to_stop, resident_bytes, writer_of
 
 __all__ = [
@@ -74,11 +85,14 @@ __all__ = [
     "DECIDING_FACTS",
     "FAILURE_FOLDER",
     "JOURNAL_FOLDER",
+    "KIND_FACTS",
     "RECIPE_FILE",
     "REPORT_FILE",
     "RUN_FILE",
     "SESSIONS_FILE",
     "SUMMARY_FILE",
+    "UNITS_FILE",
+    "UNITS_FOLDER",
     "WALL_CLOCK_FIELDS",
     "WEIGHTS_FOLDER",
     "AdviceEnded",
@@ -113,17 +127,21 @@ __all__ = [
     "RunResumed",
     "RunStarted",
     "RungEnded",
+    "SameBits",
     "SignalMeasured",
     "StepTaken",
     "StepsSettled",
     "TextMeasures",
     "TrialFinished",
     "TrueContinuation",
+    "UnitDone",
+    "UnitRecord",
     "VariantPrepared",
     "WatchedMatrices",
     "WeightChange",
     "WorkNow",
     "Writer",
+    "append_unit_record",
     "ask_to_stop",
     "begin_session",
     "changes_of_machine",
@@ -131,9 +149,12 @@ __all__ = [
     "holds_run",
     "is_of_first_version",
     "kept_weights_folder",
+    "kind_of_machine",
+    "line_bytes",
     "name_of_arm",
     "read_journal",
     "read_lines",
+    "read_unit_records",
     "record_of",
     "records_of",
     "refuse_existing",

@@ -145,7 +145,7 @@ class Journal:
         with self._whole():
             file = self._open(path)
             line = {"sequence": file.lines, **{key: value for key, value in values.items() if key != "sequence"}}
-            file.append((json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode(errors=_AS_JSON))
+            file.append(line_bytes(line))
 
     def _open(self, path: Path) -> _OpenFile:
         if path not in self._files:
@@ -204,6 +204,11 @@ class ArmJournal:
         with self.journal._whole():
             os.fsync(self.journal._open(self.path).file.fileno())
             flush_folder(self.journal.folder)
+
+
+def line_bytes(line: Mapping[str, object]) -> bytes:
+    """A line of the journal as it is written."""
+    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode(errors=_AS_JSON)
 
 
 def _nothing() -> None:

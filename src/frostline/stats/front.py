@@ -28,9 +28,9 @@ def fronts(variant: VariantRun) -> list[FrontPoint]:
 
 
 def _against_seconds(variant: VariantRun) -> list[FrontPoint]:
-    """Arms whose steps were timed in one and the same run."""
+    """Arms whose steps were timed in one and the same run, on machines of one kind."""
     runs = {arm: of_one_run(variant.counting(arm)) for arm in variant.arms}
-    trained_by = {own[0].trained_by for own in runs.values() if own}
+    trained_by = {(own[0].trained_by, own[0].machine) for own in runs.values() if own}
     if len(trained_by) != 1:
         return []
     by_seed = {arm: {run.seed: training_seconds(run) for run in own} for arm, own in runs.items()}

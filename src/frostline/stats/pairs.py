@@ -40,8 +40,9 @@ class Pair:
 
     @property
     def side_by_side(self) -> bool:
-        """Whether both were trained in one run: only then do their times compare."""
-        return self.arm.trained_by == self.baseline.trained_by
+        """Whether both were trained in one run, and there in one unit: only then do their times compare."""
+        arm, baseline = self.arm, self.baseline
+        return arm.trained_by == baseline.trained_by and arm.unit == baseline.unit
 
     def difference(self, measure: Callable[[ArmRun], float]) -> float:
         """`measure` of the arm minus that of the baseline; NaN where either is missing."""

@@ -38,9 +38,11 @@ from frostline.run_folder import (
     StepsSettled,
     StepTaken,
     TrueContinuation,
+    UnitDone,
     VariantPrepared,
     WatchedMatrices,
     read_journal,
+    read_unit_records,
     records_of,
 )
 
@@ -104,6 +106,10 @@ class ArmRun:
     failed: ArmFailed | None
     fill_seconds: float = 0.0
     """Its replicate's share of filling the rows that it starts from, which all replicates read; 0 where none were."""
+    unit: str = ""
+    """The unit of a cluster that trained it: times compare within a unit alone; '' where one process did all."""
+    machine: str = ""
+    """The kind of machine that did so."""
 
     @property
     def name(self) -> str:
@@ -204,7 +210,7 @@ def read_run(run_folder: Path) -> RecordedRun:
         for variant in variants_of(recipe)
     }
     memory = records_of(lines, PeakMemory)
-    runs = _arm_runs(lines)
+    runs, units = _arm_runs(lines), _units(run_folder)
     variants = []
     for prepared in records_of(lines, VariantPrepared):
         label = prepared.variant
@@ -212,7 +218,12 @@ def read_run(run_folder: Path) -> RecordedRun:
             raise RunFolderError(f"{run_folder}: the journal's variant '{label}' is not in {RECIPE_FILE}.")
         filled = [layer for layer in records_of(lines, LayerFilled) if layer.variant == label]
         own = {
-            (seed, arm): replace(run, fill_seconds=_fill_seconds(run, filled, len(recipe.seeds)))
+            (seed, arm): replace(
+                run,
+                fill_seconds=_fill_seconds(run, filled, len(recipe.seeds)),
+                unit=units[label, seed, arm].unit if (label, seed, arm) in units else "",
+                machine=units[label, seed, arm].kind if (label, seed, arm) in units else "",
+            )
             for (variant, seed, arm), run in runs.items()
             if variant == label
         }
@@ -235,6 +246,16 @@ def read_run(run_folder: Path) -> RecordedRun:
         )
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
     return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
+
+
+def _units(run_folder: Path) -> dict[tuple[str, int, str], UnitDone]:
+    """The unit that trained an arm, by variant, seed and arm: the first one that did, whose records are kept."""
+    found: dict[tuple[str, int, str], UnitDone] = {}
+    for unit in read_unit_records(run_folder):
+        if isinstance(unit, UnitDone):
+            for arm in unit.arms:
+                found.setdefault((unit.variant, unit.seed, arm), unit)
+    return found
 
 
 def _fill_seconds(run: ArmRun, layers: list[LayerFilled], replicates: int) -> float:

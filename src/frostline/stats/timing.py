@@ -2,7 +2,8 @@
 
 Arms are interleaved in alternating order, so that a step of one arm and the same step of the baseline meet the machine
 in the same state: r resamples them together. Times of different runs are never mixed: where a replicate was taken from
-an earlier run, it has no part in r unless its baseline was trained in that run too, nor in means with new ones.
+an earlier run, it has no part in r unless its baseline was trained in that run too, nor in means with new ones. Nor are
+times of different kinds of machines, where a run had several.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ def saving(pairs: Pairs) -> Bootstrap:
 
 
 def of_one_run(runs: Sequence[ArmRun]) -> list[ArmRun]:
-    """The replicates whose times may be averaged: those of this run, or else of the earlier run with most of them."""
-    by_run = Counter(run.trained_by for run in runs)
+    """The replicates whose times may be averaged: those of this run, or else of the earlier run with most of them.
+
+    Of several kinds of machines they are those of the one with most of them.
+    """
+    of_this_run = [run for run in runs if not run.trained_by] or list(runs)
+    by_run = Counter((run.trained_by, run.machine) for run in of_this_run)
     if not by_run:
         return []
-    chosen = "" if by_run[""] else by_run.most_common(1)[0][0]
-    return [run for run in runs if run.trained_by == chosen]
+    chosen = by_run.most_common(1)[0][0]
+    return [run for run in runs if (run.trained_by, run.machine) == chosen]
 
 
 def step_seconds(runs: Sequence[ArmRun]) -> Estimate:

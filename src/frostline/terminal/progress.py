@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from frostline.progress import NoProgress, RunProgress
+from frostline.progress import NoProgress, RunProgress, UnitState
 from frostline.readable import duration
 from frostline.text import visible
 
 PLAIN_REPORTS = 10
 """Progress lines of one replicate where there is no terminal."""
 WHOLE_RUN = "whole run"
+UNITS = "units"
+MOST_UNITS = 16
+"""Bars of units at work; further ones are counted."""
+UNITS_SECONDS = 10.0
+"""Between two lines about units where there is no terminal."""
 FILLING = "prefix cache"
 _FILLING_BEGINS = "Filling the prefix cache: every frozen layer at the bottom, once over all windows"
 
@@ -75,6 +83,29 @@ class TerminalProgress:
         detail = f"loss {loss_nats:.3f}  {_speed(tokens, seconds)}"
         self._bars.update(self._tasks[arm], completed=step + 1, detail=detail)
 
+    def units(self, done: int, total: int, running: Mapping[str, UnitState]) -> None:
+        shown = dict(list(running.items())[:MOST_UNITS])
+        self._drop_tasks(
+            *(
+                name
+                for name in self._tasks
+                if name.startswith(UNITS) and name != UNITS and name[len(UNITS) :] not in shown
+            )
+        )
+        for name, state in shown.items():
+            task = self._tasks.get(UNITS + name)
+            if task is None:
+                title = f"[bold]{escape(state.title)}[/]"
+                task = self._tasks[UNITS + name] = self._bars.add_task(title, total=None, detail="")
+            detail = escape(visible(_of_unit(state)))
+            self._bars.update(task, completed=state.steps, total=state.steps_in_all or None, detail=detail)
+        if UNITS not in self._tasks:
+            self._tasks[UNITS] = self._bars.add_task(UNITS, total=total, detail="")
+        detail = f"{len(running)} at work" if running else ""
+        self._bars.update(self._tasks[UNITS], completed=done, total=total, detail=detail)
+        if done >= total:
+            self._drop_tasks(*(name for name in self._tasks if name.startswith(UNITS)))
+
     def left(self, seconds: float) -> None:
         if WHOLE_RUN not in self._tasks:
             self.say(_in_all(seconds))
@@ -120,6 +151,8 @@ class PlainProgress:
         self._left: float | None = None
         self._filled: int | None = None
         """Windows x layers when that was told last."""
+        self._units: tuple[int, float] = (-1, 0.0)
+        """How many units were done when that was told last, and when it was."""
 
     def say(self, text: str) -> None:
         self._console.print(f"{_clock()} {visible(text)}", highlight=False, markup=False, soft_wrap=True)
@@ -149,6 +182,15 @@ class PlainProgress:
             losses = "  ".join(self._losses[name] for name in sorted(self._losses))
             left = "" if self._left is None else f"  {duration(self._left)} left of the whole run"
             self.say(f"  step {step + 1}/{last}  {losses}{left}")
+
+    def units(self, done: int, total: int, running: Mapping[str, UnitState]) -> None:
+        told, at = self._units
+        if done == told and (time.monotonic() - at < UNITS_SECONDS or not running):
+            return
+        self._units = (done, time.monotonic())
+        states = [f"{state.title} ({_of_unit(state)})" for state in list(running.values())[:MOST_UNITS]]
+        left = "" if self._left is None else f"  {duration(self._left)} left of the whole run"
+        self.say(f"  {done:,} of {total:,} units  {'  '.join(states)}{left}")
 
     def left(self, seconds: float) -> None:
         if self._left is None:
@@ -198,6 +240,9 @@ class JsonProgress:
     def step(self, arm: str, step: int, loss_nats: float, tokens: int, seconds: float) -> None:
         self._write("step", arm=arm, step=step, loss_nats=loss_nats, tokens=tokens, seconds=seconds)
 
+    def units(self, done: int, total: int, running: Mapping[str, UnitState]) -> None:
+        self._write("units", done=done, total=total, running={name: asdict(state) for name, state in running.items()})
+
     def left(self, seconds: float) -> None:
         first, self._left = self._left is None, seconds
         if first:
@@ -220,6 +265,13 @@ class JsonProgress:
 
 def _in_all(seconds: float) -> str:
     return f"About {duration(seconds)} from here to the report, as far as this machine's speed tells"
+
+
+def _of_unit(state: UnitState) -> str:
+    """How far a unit is, in a few words."""
+    loss = "" if state.loss_nats is None else f"loss {state.loss_nats:.3f}"
+    steps = f"step {state.steps:,}/{state.steps_in_all:,}" if state.steps_in_all else ""
+    return "  ".join(part for part in (steps, loss) if part) or state.doing
 
 
 def _speed(tokens: int, seconds: float) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
+from frostline.started import is_launched
 from frostline.verbs.together import led, meant_for, require_shares
 from frostline.verbs.watching import followed_run
 from frostline.verbs.work import ProgressWanted, Work, at_work
@@ -18,6 +19,7 @@ from frostline.verbs.work import ProgressWanted, Work, at_work
 if TYPE_CHECKING:
     from frostline.engine import World
     from frostline.experiment import Finding, RunResult
+    from frostline.launch import RayAddress
     from frostline.recipe import GivenRecipe, Overrides
     from frostline.report import Run
     from frostline.stats import BlindResult
@@ -65,6 +67,7 @@ def run(
     watch: Callable[[str], None] | None = None,
     track: Sequence[str] = (),
     tell: Callable[[str], None] = print,
+    on: str | None = None,
 ) -> RunOutcome:
     """Run the experiment `recipe` (a path, a mapping or a `Recipe`) and write its summary and report.
 
@@ -73,11 +76,13 @@ def run(
     same way is taken from there, unless `fresh`. `trusted_code` is the pin of code that comes with the model and may
     run. `cache` is the cache folder, `progress` says who watches. With `watch`, a process beside serves a live page of
     the run until it ends, and `watch` is told its address. `track` names trackers, each of which a process beside tells
-    of the run as `track` does; `tell` is told where to look, and what goes wrong with one.
+    of the run as `track` does; `tell` is told where to look, and what goes wrong with one. `on` gives its units to a
+    cluster of Ray: `"ray"` for one of this machine, or that of RAY_ADDRESS, `"ray://HOST:PORT"` for another.
 
     It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
     checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
     """
+    address = _address(on)
 
     def do(world: World | None) -> RunOutcome:
         wanted = meant_for(recipe, set, trusted_code, world)
@@ -94,14 +99,20 @@ def run(
         def fill(work: Work) -> RunResult:
             from frostline.engine import ALONE
             from frostline.experiment import resume_experiment, run_experiment, standing
+            from frostline.launch import Asked, run_on_ray, take_in_units
 
             cache, progress = work.cache, work.progress
+            if address is not None:
+                asked = Asked(wanted, run_folder, cache, address, fresh=fresh, trusted_code=trusted_code)
+                return run_on_ray(asked, progress, interruption)
+            together = world or ALONE
             if standing(run_folder) == "nothing":
                 return run_experiment(
-                    wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption, world=world or ALONE
+                    wanted, run_folder, cache, progress, fresh=fresh, interruption=interruption, world=together
                 )
+            take_in_units(run_folder, progress.say)
             return resume_experiment(
-                run_folder, cache, progress, recipe=wanted, interruption=interruption, world=world or ALONE
+                run_folder, cache, progress, recipe=wanted, interruption=interruption, world=together
             )
 
         with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
@@ -124,17 +135,24 @@ def resume(
     watch: Callable[[str], None] | None = None,
     track: Sequence[str] = (),
     tell: Callable[[str], None] = print,
+    on: str | None = None,
 ) -> RunOutcome:
     """Go on with the run in `folder` that was stopped or killed; it ends as it would have ended, to the byte.
 
-    `set` may set keys of `checkpoints` only. `retry_failed` also tries arms again that failed. `accept_changes` goes on
-    although versions or threads have changed; then the report says so. `recipe_folder` is where the
-    folder of the recipe is now, if the two were not moved together. The rest is as in `run`.
+    `set` may set keys of `checkpoints` and `resources` only. `retry_failed` also tries arms again that failed.
+    `accept_changes` goes on although versions or threads have changed; then the report says so. `recipe_folder` is
+    where the folder of the recipe is now, if the two were not moved together. The rest is as in `run`.
     """
+    address = _address(on)
+    if address is not None and accept_changes:
+        raise FrostlineError(
+            "changed conditions cannot be accepted for a cluster.", "Go on on this machine, without --on."
+        )
 
     def do(world: World | None) -> RunOutcome:
         from frostline.engine import ALONE
         from frostline.experiment import recorded_recipe, require_files, resume_experiment
+        from frostline.launch import Asked, run_on_ray, take_in_units
         from frostline.recipe import trusting
 
         run_folder = Path(folder)
@@ -144,10 +162,15 @@ def resume(
         require_shares(wanted, world)
 
         def go_on(work: Work) -> RunResult:
+            cache, progress = work.cache, work.progress
+            if address is not None:
+                asked = Asked(wanted, run_folder, cache, address, retry_failed=retry_failed, trusted_code=trusted_code)
+                return run_on_ray(asked, progress, interruption)
+            take_in_units(run_folder, progress.say)
             return resume_experiment(
                 run_folder,
-                work.cache,
-                work.progress,
+                cache,
+                progress,
                 recipe=wanted,
                 retry_failed=retry_failed,
                 accept_changes=accept_changes,
@@ -236,6 +259,20 @@ def read_blind(folder: str | PathLike[str], choices: str | PathLike[str]) -> Bli
 
 def _followed() -> RunOutcome:
     return RunOutcome(Path(), FOLLOWED, 0, None)
+
+
+def _address(on: str | None) -> RayAddress | None:
+    """The cluster that `on` means, told before anything slow is loaded."""
+    if on is None:
+        return None
+    from frostline.launch import ray_address
+
+    if is_launched():
+        raise FrostlineError(
+            "torchrun shares one arm among its processes, and --on shares out arms: one or the other.",
+            "Leave out --on, or start 'frostline run' without torchrun.",
+        )
+    return ray_address(on)
 
 
 def _reported(run_folder: Path, do: Callable[[Work], RunResult], work: Work) -> RunOutcome:

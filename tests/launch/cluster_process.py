@@ -1,0 +1,33 @@
+"""Keeps a cluster of Ray: `python -m tests.launch.cluster_process MACHINES`. It says the address, then takes orders.
+
+`lose` loses one machine, with all that runs on it, and adds another; the end of its input ends the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+STORE_BYTES = 100 * 2**20
+
+
+def keep(machines: int) -> None:
+    """Keep a cluster of machines of one core, all of them this one."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    own = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**own, "include_dashboard": False})
+    others = [cluster.add_node(**own) for _ in range(machines - 1)]
+    print(f"at {cluster.address}", flush=True)
+    for line in sys.stdin:
+        if line.strip() == "lose":
+            cluster.remove_node(others.pop(), allow_graceful=False)
+            others.append(cluster.add_node(**own))
+        print("done", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    keep(int(sys.argv[1]))
