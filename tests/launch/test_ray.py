@@ -92,6 +92,7 @@ def test_two_machines_give_what_one_process_gives_and_a_second_driver_is_refused
     assert "2 machines of 1 kind" in driver.output.read_text()
 
 
+@soak
 def test_whatever_is_lost_on_the_way_the_run_is_the_same(
     experiment: Experiment, cluster: SimulatedCluster, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_disk_that_takes_nothing_is_one_sentence_and_loses_nothing(
     assert what_counts(run_folder) == experiment.expected
 
 
+@soak
 def test_a_cluster_of_this_machine_is_started_and_stopped(experiment: Experiment, tmp_path: Path) -> None:
     output, cache = tmp_path / "output.txt", tmp_path / "cache"
     driver = Driver(experiment.command(tmp_path / "run", "--on", "ray", "--set", "training.steps=2"), cache, output)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from frostline.launch.where import RayAddress, ray_address
 
 if TYPE_CHECKING:
-    from frostline.launch.follow import follow as follow
+    from frostline.launch.following import follow as follow
     from frostline.launch.ray_run import Asked as Asked
     from frostline.launch.ray_run import run_on_ray as run_on_ray
     from frostline.launch.taking_in import take_in_units as take_in_units
@@ -27,7 +27,7 @@ __all__ = [
 
 _HOMES = {
     "Asked": "ray_run",
-    "follow": "follow",
+    "follow": "following",
     "launched_world": "world",
     "require_parts": "world",
     "run_on_ray": "ray_run",

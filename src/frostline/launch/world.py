@@ -1,7 +1,7 @@
 """Which processes has torchrun started, and how do they reach one another?
 
 `torchrun --nproc-per-node N -m frostline run RECIPE` starts N of them, each of which finds its rank and the address of
-rank 0 in its environment. Rank 0 does what the command says, the others follow it (`launch.follow`).
+rank 0 in its environment. Rank 0 does what the command says, the others follow it (`launch.following`).
 """
 
 from __future__ import annotations
