@@ -1,7 +1,7 @@
 """Which processes compute an arm together, and how do they agree? One process, or several of which rank 0 leads.
 
 Rank 0 runs the experiment as if it were alone. What it does with an arm it orders the others to do as well (`doing`):
-make it, restore it, take a step with it. They follow (`launch.following`), so that every decision is made once, wherever
+make it, restore it, take a step with it. They follow (`launch.following`): every decision is made once, wherever
 it comes from: a journal, a clock, a disk. Nothing is pickled: orders are JSON and the bytes of tensors.
 """
 
