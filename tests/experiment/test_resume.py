@@ -12,6 +12,7 @@ from rich.console import Console
 from frostline.errors import RunFolderError
 from frostline.experiment import RunResult, resume, resume_experiment
 from frostline.recipe import load_recipe
+from frostline.run_folder import RunStarted
 from frostline.stats import summarise
 from frostline.terminal.progress import PlainProgress
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
@@ -185,3 +186,21 @@ def test_what_is_no_run_is_not_written_into(tmp_path: Path) -> None:
         resume.standing(tmp_path / "letters")
     with pytest.raises(RunFolderError, match="not a folder"):
         resume.standing(tmp_path / "letters" / "letter.txt")
+
+
+@pytest.mark.parametrize(
+    ("sharding", "then", "now", "told"),
+    [
+        ("full", "2", 3, ["processes was 2 and is 3"]),
+        ("full", "2", 2, []),
+        ("none", "2", 3, []),  # each process has whole weights: their number changes no bit
+        ("none", None, 2, []),
+    ],
+)
+def test_another_number_of_processes_is_a_change_where_weights_are_sharded_over_them(
+    tmp_path: Path, sharding: str, then: str | None, now: int, told: list[str]
+) -> None:
+    recipe = load_recipe(write_experiment(tmp_path), [f"training.sharding={sharding}"])
+    environment = {} if then is None else {"processes": then}
+    started = RunStarted("0", "0", "2020-01-01T00:00:00+00:00", environment)
+    assert resume.changes_of_processes(started, recipe, now) == told

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -66,11 +67,13 @@ def written(folder: Path, kind: str) -> Path:
     return write_experiment(folder, family, layers=4 if kind == FILLED else 2, **settings)
 
 
-def run_in(ranks: Ranks, size: int, recipe: Path, name: str, hooks: dict[int, str] | None = None) -> list[int]:
+def run_in(
+    ranks: Ranks, size: int, recipe: Path, name: str, hooks: dict[int, str] | None = None, more: Sequence[str] = ()
+) -> list[int]:
     """Begin the experiment in `size` processes, or go on with it, in a folder with a cache of its own."""
     folder = recipe.parent / name
     (folder / "cache").mkdir(parents=True, exist_ok=True)
-    command = ["run", str(recipe), "--out", str(folder / "run"), "--resume", "auto", "--fresh"]
+    command = ["run", str(recipe), "--out", str(folder / "run"), "--resume", "auto", "--fresh", *more]
     return ranks.run(size, command, folder / "cache", folder / "output", hooks)
 
 

@@ -28,6 +28,7 @@ from frostline.arms.make import (
     make_arm_of_base,
     make_ordered_arm,
     model_for_arm,
+    require_shardable,
     shared_parts,
 )
 from frostline.arms.memory import mapped_weight_bytes, pages_of_steps, tensor_bytes
@@ -135,6 +136,7 @@ __all__ = [
     "require_fill",
     "require_first_step",
     "require_same_weights",
+    "require_shardable",
     "run_bytes",
     "run_folder_bytes",
     "saved_bytes",

@@ -30,7 +30,7 @@ from frostline.measures import EVALUATION_WINDOWS
 from frostline.plans import ModelMap, Plan, ResolvedPlan, map_model
 from frostline.readable import size
 from frostline.recipe import ArmSettings, Recipe
-from frostline.started import memory_shares
+from frostline.started import is_launched, memory_shares
 
 TRAINED_BYTES = 2 * FP32_BYTES
 """Bytes of a weight that trains and its gradient; its moments come on top."""
@@ -88,6 +88,8 @@ def free_bytes(device: torch.device) -> int:
 
 def require_fitting(recipe: Recipe, cache: Path) -> None:
     """Raise `TrainingError` for an arm of `recipe` that certainly does not fit, naming a plan or setting that might."""
+    if recipe.training.sharding == "full" and is_launched():
+        return  # what each of several processes needs of it is not counted
     device = resolve_device(recipe.training.device)
     free = free_bytes(device)
     try:

@@ -39,6 +39,8 @@ from frostline.engine import (
     measured_rates,
     window_key,
 )
+from frostline.engine.sharding import require_shardable_model, shard_arm
+from frostline.errors import RecipeError
 from frostline.free_memory import free_memory_bytes
 from frostline.measures import TensorDigests, forward_conditions, state_tensors, tensor_digests
 from frostline.plans import AppliedPlan, decoder_stack
@@ -49,6 +51,19 @@ SAMPLE_WINDOWS = 2
 MEGABYTE = 1_000_000
 SHORT_BYTES = 1_000_000_000
 """Free memory below which a step may not find what it needs in pieces that others have freed."""
+
+
+def require_shardable(prepared: Prepared) -> None:
+    """Raise `FrostlineError` where the recipe wants the weights of arms sharded, and this model's cannot be."""
+    if not prepared.is_sharded:
+        return
+    with prepared.recipe.locating_errors():
+        if prepared.prefix_streamed:
+            raise RecipeError(
+                "layers that are read from the model's file whenever they are used cannot be sharded.",
+                "Set training.sharding=none, or use devices with more memory.",
+            ).at("training", "sharding")
+        require_shardable_model(prepared.model)
 
 
 @contextmanager
@@ -141,7 +156,7 @@ def make_own_arm(
             precision=precision,
         )
 
-    return Arm(
+    arm = Arm(
         planned.name,
         model_for_arm(prepared, planned) if model is None else model,
         planned.plan,
@@ -157,6 +172,10 @@ def make_own_arm(
         world=prepared.world,
         number=number,
     )
+    if prepared.is_sharded:
+        assert prepared.world.gradients is not None
+        shard_arm(arm, prepared.world.gradients)
+    return arm
 
 
 def make_ordered_arm(prepared: Prepared, order: Values) -> Arm:

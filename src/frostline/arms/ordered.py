@@ -15,7 +15,7 @@ from frostline.corpus import tokenizer_sha256
 from frostline.engine import Arm, Values, World
 from frostline.errors import ProcessesDifferError
 from frostline.machine import describe_machine
-from frostline.measures import weights_sha256
+from frostline.measures import sorted_weights_sha256, weights_sha256
 from frostline.plans import Plan, PlanCost
 from frostline.recipe import Recipe, TrainingSettings, Variant, trusting, with_absolute_paths
 from frostline.run_folder import DECIDING_FACTS
@@ -86,7 +86,11 @@ def require_same_weights(arm: Arm, trained_sha256: str) -> None:
 
 
 def compared(arm: Arm) -> Values:
-    """What another process tells of `arm` for `require_same_weights`."""
+    """What a process tells of `arm` at its end; where several hold it together, each has read all of it."""
+    if arm.shards is not None:
+        trained = sorted(arm.applied.trainable_parameters(), key=lambda pair: pair[0])
+        whole = arm.shards.weights(trained)
+        return {"weights": sorted_weights_sha256(whole), "moved": [], "optimizer_bytes": arm.optimizer_bytes()}
     return {"weights": weights_sha256(arm.applied.trainable_parameters()), "moved": list(arm.applied.verify().moved)}
 
 

@@ -115,11 +115,17 @@ class Prepared:
                 files_of(model).require_unchanged()
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether the processes that compute an arm hold its weights together, each some rows."""
+        return self.recipe.training.sharding == "full" and not self.world.alone
+
+    @property
     def fills_rows(self) -> bool:
         """Whether stored rows are made before training, layer by layer."""
         training = self.recipe.training
         wanted = training.prefix_cache.fill
-        asked = wanted == "always" or (wanted == "auto" and self.prefix_streamed)
+        by_itself = self.prefix_streamed and training.sharding != "full"
+        asked = wanted == "always" or (wanted == "auto" and by_itself)
         return asked and training.engine == "fast" and training.prefix_cache.use != "never"
 
     @property

@@ -44,7 +44,13 @@ from frostline.engine.fit import (
     run_head,
     try_prefix,
 )
-from frostline.engine.frozen_weights import FrozenWeights, cast_up_trained, copy_for_arm, trained_parameters
+from frostline.engine.frozen_weights import (
+    FrozenWeights,
+    cast_up_trained,
+    copy_for_arm,
+    own_adapted_weights,
+    trained_parameters,
+)
 from frostline.engine.head_loss import CHUNK_BYTES, chunked_loss, own_head_loss
 from frostline.engine.learning_rate import learning_rate_at
 from frostline.engine.low_bit import require_low_bit
@@ -155,6 +161,7 @@ __all__ = [
     "next_token_loss",
     "on_device",
     "ordered_state",
+    "own_adapted_weights",
     "own_head_loss",
     "prefix_depths",
     "random_devices",

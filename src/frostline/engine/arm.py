@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -109,6 +110,25 @@ class ForwardPass(Protocol):
         ...
 
 
+class Shards(Protocol):
+    """The weights of an arm that several processes hold together: see `engine.sharding`."""
+
+    def compute_parts(self, compute: Callable[[Batch, int], Tensor], parts: Sequence[Batch]) -> Tensor:
+        """The loss of a step; each process computes some of its parts, by `compute(part, index)`.
+
+        The gradients of all parts are then in the parameters that `AppliedPlan.trainable_parameters` names.
+        """
+        ...
+
+    def clip(self, parameters: Sequence[nn.Parameter], limit: float | None) -> Tensor:
+        """See `clip`, over what all processes hold."""
+        ...
+
+    def weights(self, parameters: Sequence[tuple[str, nn.Parameter]]) -> Iterator[tuple[str, Tensor]]:
+        """Each of these parameters whole, one after another; all processes read them at the same time."""
+        ...
+
+
 class ReferenceForward:
     """The whole model, all logits at once."""
 
@@ -188,6 +208,8 @@ class Arm:
             learning_rate=learning_rate,
             weight_decay=weight_decay,
         )
+        self.shards: Shards | None = None
+        """Where several processes hold the arm's weights together (`shard_arm`)."""
 
     def take_step(self, batch: Batch, step: int) -> StepOutcome:
         """Train on `batch` (all windows of the step, which go through the model in parts: see `engine.parts`).
@@ -218,12 +240,17 @@ class Arm:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         parameters = [parameter for _, parameter in self.applied.trainable_parameters()]
-        compute = self._compute_parts if self.world.alone else self._compute_own_parts
 
         with torch.random.fork_rng(devices=random_devices(self.device)):
             clock = StepClock(self.device)
-            loss_nats = compute(parts, step, predictions, clock)
-            gradient_norm = clip(parameters, self.training.gradient_clipping)
+            if self.shards is not None:
+                compute = partial(self._compute_part, step=step, predictions=predictions, clock=clock)
+                loss_nats = self.shards.compute_parts(compute, parts)
+                gradient_norm = self.shards.clip(parameters, self.training.gradient_clipping)
+            else:
+                compute_all = self._compute_parts if self.world.alone else self._compute_own_parts
+                loss_nats = compute_all(parts, step, predictions, clock)
+                gradient_norm = clip(parameters, self.training.gradient_clipping)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             clock.ends("optimizer")

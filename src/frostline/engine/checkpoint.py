@@ -106,6 +106,15 @@ def ordered_state(order: Values, tensors: dict[str, Tensor]) -> ArmState:
 
 def restore_own(arm: Arm, state: ArmState) -> None:
     """What `restore` does in each process."""
+    restore_tensors(arm, state)
+    try:
+        arm.applied.restore_frozen_sha256(state.frozen_sha256, state.moved, state.steps - 1)
+    except ValueError as error:
+        raise RunFolderError(f"the checkpoint does not fit this arm: {error}.") from error
+
+
+def restore_tensors(arm: Arm, state: ArmState) -> None:
+    """The same without what is known of frozen weights: their hashes are those of before."""
     last_step = state.steps - 1
     arm.follow_plan(last_step)
     weights = dict(arm.applied.trained_until(last_step))
@@ -122,10 +131,6 @@ def restore_own(arm: Arm, state: ArmState) -> None:
     foreign = sorted(set(state.tensors) - known)
     if foreign:
         raise RunFolderError(f"the checkpoint holds '{foreign[0]}', which this arm does not train.")
-    try:
-        arm.applied.restore_frozen_sha256(state.frozen_sha256, state.moved, last_step)
-    except ValueError as error:
-        raise RunFolderError(f"the checkpoint does not fit this arm: {error}.") from error
 
 
 def write_state(state: ArmState, folder: Path) -> None:

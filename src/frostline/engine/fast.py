@@ -24,14 +24,14 @@ from frostline.engine.clock import StepClock
 from frostline.engine.compiled import compile_suffix
 from frostline.engine.filed_weights import FILED_TYPES, wider_copy
 from frostline.engine.fit import FittedModel, HeadKind, SharedParts, run_head
-from frostline.engine.frozen_weights import FrozenWeights, trained_parameters
+from frostline.engine.frozen_weights import FrozenWeights, own_adapted_weights, trained_parameters
 from frostline.engine.head_loss import chunked_loss, own_head_loss
 from frostline.engine.precision import autocast
 from frostline.engine.prefix import Prefix, PrefixTrial
 from frostline.engine.prefix_store import window_key
 from frostline.engine.stand_in import body_output, hidden_of
 from frostline.engine.suffix_checkpointing import checkpoint_suffix
-from frostline.plans import Forward, ResolvedPlan, adapted_modules, answering, decoder_stack
+from frostline.plans import Forward, ResolvedPlan, answering, decoder_stack
 from frostline.recipe import TrainingSettings
 from frostline.storage import let_go_of
 
@@ -66,6 +66,7 @@ class FastForward:
         self.prefix = self._prefix_of(self.model, keep=keep_rows)
         self._head_weight = self._converted_head(shared.frozen)
         self._shaped_for: int | None = None
+        self._most_stored: int | None = None
 
     @property
     def head(self) -> HeadKind:
@@ -106,7 +107,7 @@ class FastForward:
 
     def evaluated_depth(self, steps: int) -> int:
         """See `ForwardPass`."""
-        return 0 if self.prefix_trial is None else untouched_depth(self.applied.resolved, max(0, steps - 1))
+        return self.stored_depth(max(0, steps - 1))
 
     def beginning(self, steps: int) -> Beginning | None:
         """See `ForwardPass`. Whether a row is found or computed changes no bit of what is measured."""
@@ -122,16 +123,23 @@ class FastForward:
 
     def stored_depth(self, step: int) -> int:
         """Layers at the bottom whose stored output step `step` begins from; 0 where it begins from the tokens."""
-        return 0 if self.prefix_trial is None else untouched_depth(self.applied.resolved, step)
+        if self.prefix_trial is None:
+            return 0
+        depth = untouched_depth(self.applied.resolved, step)
+        return depth if self._most_stored is None else min(depth, self._most_stored)
+
+    def store_below(self, depth: int) -> None:
+        """Store no output of a layer from `depth` on: those are run by several processes together.
+
+        A row that one of them has and another has not would let the other wait.
+        """
+        self._most_stored = depth
 
     def finish(self) -> None:
         """Give the model back as the plain one that it was, with its trained weights."""
         self.fitted.held.restore()
         if self.applied.plan.lora is not None:
-            # Merging adapters writes into frozen weights, which the base model and other arms share.
-            for name in adapted_modules(self.model):
-                weight = self.model.get_parameter(f"{name}.base_layer.weight")
-                weight.data = weight.data.to(torch.float32, copy=True)
+            own_adapted_weights(self.model)
 
     def _prefix_of(self, model: PreTrainedModel, *, keep: bool) -> Prefix:
         _, layers = decoder_stack(model)
@@ -186,8 +194,8 @@ class FastForward:
             lambda chunk: run_head(self.model, body, output, chunk, self.device, self.precision),
             [
                 parameter
-                for _, parameter in self.applied.trainable_parameters()
-                if id(parameter) not in below or id(parameter) in tied
+                for parameter in self.model.parameters()
+                if parameter.requires_grad and (id(parameter) not in below or id(parameter) in tied)
             ],
             rows,
             counted,

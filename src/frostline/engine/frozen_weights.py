@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from frostline.engine.filed_weights import FILED_TYPES, cast_up
-from frostline.plans import AppliedPlan, ResolvedPlan, decoder_stack
+from frostline.plans import AppliedPlan, ResolvedPlan, adapted_modules, decoder_stack
 from frostline.storage import let_go_of
 
 
@@ -114,6 +114,13 @@ def cast_up_trained(model: PreTrainedModel, resolved: ResolvedPlan) -> None:
     """Hold in fp32, in place, what the plan trains at any time."""
     trained = trained_parameters(resolved)
     cast_up(parameter for name, parameter in model.named_parameters() if name in trained)
+
+
+def own_adapted_weights(model: PreTrainedModel) -> None:
+    """Copy the frozen weights, shared with the base model and other arms, into which adapters are to be merged."""
+    for name in adapted_modules(model):
+        weight = model.get_parameter(f"{name}.base_layer.weight")
+        weight.data = weight.data.to(torch.float32, copy=True)
 
 
 def trained_parameters(resolved: ResolvedPlan) -> frozenset[str]:

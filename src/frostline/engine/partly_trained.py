@@ -67,13 +67,14 @@ class NeededGradients:
         """Where each portion stands among the outputs."""
         self._seen: dict[int, State] = {}
         """The portions that need no copying, by their place among all."""
+        self.keeps = True
+        """Whether the matrix stays between steps; where its parts do not, it would be what shards are to spare."""
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it so
     def __call__(self, hidden: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         joined = _joined_portions(self.module)
         if joined is None:
-            self._matrix = self._joined = None
-            self._seen.clear()
+            self.forget()
             plain: Tensor = type(self.module).forward(self.module, hidden)  # type: ignore[arg-type]  # of either class
             return plain
         parts = _parts(self.module, joined)
@@ -95,7 +96,14 @@ class NeededGradients:
             [self._places[index] for index in trained],
             *[parts[index] for index in trained],
         )
+        if not self.keeps:
+            self.forget()
         return product
+
+    def forget(self) -> None:
+        """Let go of the matrix; the next forward pass puts it together anew."""
+        self._matrix = self._joined = None
+        self._seen.clear()
 
     def _refreshed(self, joined: JoinedPortions, parts: list[nn.Parameter], dtype: torch.dtype) -> Tensor:
         """The joined matrix in `dtype`; what cannot have changed since the last call is not copied again."""

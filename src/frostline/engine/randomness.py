@@ -68,6 +68,15 @@ def draws(module: nn.Module) -> bool:
     )
 
 
+def drops_layers(model: PreTrainedModel) -> bool:
+    """Whether some passes of `model` in training leave whole layers out."""
+    return any(
+        _is_rate(value) and value > 0 and _OF_LAYERS.search(name)
+        for module in model.modules()
+        for name, value in vars(module).items()
+    )
+
+
 def random_module(model: PreTrainedModel) -> str | None:
     """Name of a module whose random numbers change what `model` gives in training; None where none does.
 

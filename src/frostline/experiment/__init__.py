@@ -1,6 +1,7 @@
 """How does a run go, survive, prove itself? From recipe to run folder, in this process."""
 
 from frostline.experiment.checkpoints import TRAINING_FOLDER
+from frostline.experiment.held_together import TOGETHER, seen, take_part
 from frostline.experiment.measuring import UntouchedLosses, evaluate_arm
 from frostline.experiment.resume import recorded_recipe, require_files, require_same_recipe, standing
 from frostline.experiment.run import RunResult, resume_experiment, run_experiment, write_recipe
@@ -8,6 +9,7 @@ from frostline.experiment.units import Head, Part, Tail, Unit, tails_of, units_o
 from frostline.experiment.verify import Finding, verify_run
 
 __all__ = [
+    "TOGETHER",
     "TRAINING_FOLDER",
     "Finding",
     "Head",
@@ -22,8 +24,10 @@ __all__ = [
     "require_same_recipe",
     "resume_experiment",
     "run_experiment",
+    "seen",
     "standing",
     "tails_of",
+    "take_part",
     "units_of",
     "verify_run",
     "write_recipe",

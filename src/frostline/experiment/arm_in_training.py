@@ -9,14 +9,16 @@ import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
 from frostline.arms import PlannedArm, base_digests, make_arm, model_for_arm
 from frostline.engine import Arm, cause_of, give_back_device_memory, give_back_freed_memory, restore, state_of
 from frostline.errors import FrostlineError, ModelChangedError, RunFolderError, TogetherError
-from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint
+from frostline.experiment.checkpoints import ArmCheckpoints, Checkpoint, checkpoint_name
+from frostline.experiment.held_together import require_shared_folder, restore_shards, save_shards, whole_layer
 from frostline.experiment.measuring import reads_an_epoch, record_by_frequency, record_evaluations
 from frostline.experiment.replicate import Replicate, how_complete
 from frostline.measures import WeightWatch
@@ -74,7 +76,13 @@ class ArmInTraining:
         if self.finished or self.steps == 0 or state == self.saved:
             return False
         self.journal.flush()
-        self.checkpoints.save(Checkpoint(state_of(self.arm, self.steps), self.evaluated, self.position))
+        shards, held = None, state_of(self.arm, self.steps)
+        if self.arm.shards is not None:
+            shards = save_shards(
+                self.arm, self.steps, self.checkpoints.folder, checkpoint_name(self.steps, self.evaluated)
+            )
+            held = replace(held, tensors={})
+        self.checkpoints.save(Checkpoint(held, self.evaluated, self.position, shards))
         self.saved = state
         return True
 
@@ -93,9 +101,21 @@ def begin_arm(replicate: Replicate, planned: PlannedArm) -> ArmInTraining:
     digests = base_digests(prepared, model)
     arm = make_arm(prepared, planned, replicate.seed, model=model, hashed=digests.by_name, say=say)
     measures = prepared.recipe.measures
-    watch = WeightWatch(arm.applied, measures.watch, every=measures.weight_change_every, base=prepared.model)
+    if prepared.is_sharded:
+        require_shared_folder(prepared.world, replicate.journal.run_folder)
+    watch = WeightWatch(
+        arm.applied,
+        measures.watch,
+        every=measures.weight_change_every,
+        base=prepared.model,
+        whole=partial(whole_layer, arm),
+    )
     if checkpoint is not None:
-        restore(arm, checkpoint.state)
+        if checkpoint.shards is None:
+            restore(arm, checkpoint.state)
+        else:
+            accepted = replicate.conditions_changed
+            restore_shards(arm, checkpoints.folder, checkpoint.name, accept_changes=accepted)
         steps = checkpoint.state.steps
         watch.resume_after(steps - 1)
         say(f"Arm {planned.name}, {replicate.title}: going on after step {steps}")

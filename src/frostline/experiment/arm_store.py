@@ -110,7 +110,17 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
     elif prepared.retention is not None and recipe.retention_corpus is not None:
         retention = _corpus_identity(prepared.retention, recipe.retention_corpus)
     # Device and precision are those that `auto` became; each arm has its own rate, decay and steps.
-    elsewhere = {"schedule", "device", "precision", "learning_rate", "weight_decay", "steps", "seconds", "rates"}
+    elsewhere = {
+        "schedule",
+        "device",
+        "precision",
+        "learning_rate",
+        "weight_decay",
+        "steps",
+        "seconds",
+        "rates",
+        "sharding",
+    }
     identity = {
         **forward_conditions(prepared.identity, prepared.device, prepared.precision),
         "tokenizer": tokenizer_sha256(prepared.tokenizer),
@@ -123,6 +133,8 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
         "measures": recipe.measures.model_dump(mode="json", exclude={"memory", "judge"}),
         "judge": None if prepared.judge is None else prepared.judge.sha256,
     }
+    if prepared.is_sharded:  # their number decides rounding
+        identity["processes"] = prepared.world.size
     return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True))
 
 

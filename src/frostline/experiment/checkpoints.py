@@ -1,7 +1,8 @@
 """Where does an arm go on from? Its checkpoints in the run folder: sealed, the newest whole one counts.
 
 `RUN/checkpoints/_training/VARIANT-SEED-ARM/STEPS` is a sealed folder with the arm's state and its place in the journal.
-It is accepted once it bears its final name; older ones are removed only then.
+It is accepted once it bears its final name; older ones are removed only then. Of an arm that several processes hold
+together it has the list of what each of them sealed below `shards/` (`engine.sharded_checkpoint`).
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from frostline.engine import ArmState, read_state, write_state
+from frostline.engine.sharded_checkpoint import is_sharded, remove_shards, require_shards, write_list
 from frostline.errors import RunFolderError
 from frostline.recipe import CheckpointSettings
 from frostline.run_folder import CHECKPOINT_FOLDER, JournalPosition
@@ -55,6 +57,14 @@ class Checkpoint:
     evaluated: bool
     """Whether the journal holds the evaluation that is due after these steps."""
     position: JournalPosition
+    shards: Sequence[str] | None = None
+    """Where several processes hold the arm together, SHA-256 of what each has sealed, by rank; `state` has no tensors
+    then."""
+
+    @property
+    def name(self) -> str:
+        """Name that sorts in the order of time: steps, then whether their evaluation was done."""
+        return checkpoint_name(self.state.steps, self.evaluated)
 
 
 @dataclass(frozen=True)
@@ -72,17 +82,21 @@ class ArmCheckpoints:
         require_room(self.folder, checkpoint.state.bytes + ROOM_BYTES, "the next checkpoint")
 
         def write(folder: Path) -> Facts:
-            write_state(checkpoint.state, folder)
+            if checkpoint.shards is None:
+                write_state(checkpoint.state, folder)
+            else:
+                write_list(folder, checkpoint.shards)
             place = _Place(evaluated=checkpoint.evaluated, **asdict(checkpoint.position))
             write_file(folder / PLACE_FILE, place.model_dump_json(indent=1).encode())
             return {"steps": checkpoint.state.steps}
 
         try:
-            seal(self.folder, _name(checkpoint), write)
+            seal(self.folder, checkpoint.name, write)
         except OSError as error:
             raise disk_trouble(error, self.folder, checkpoint.state.bytes + ROOM_BYTES) from error
         for old in self._names()[: -self.keep]:
             shutil.rmtree(self.folder / old, ignore_errors=True)  # what stays goes next time
+        remove_shards(self.folder, self._names())
 
     def newest(self, rewind: Callable[[JournalPosition], None], say: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, the journal cut back to it; `say` is told which ones are not.
@@ -92,24 +106,27 @@ class ArmCheckpoints:
         if not self.folder.is_dir():
             return None
         remove_abandoned(self.folder, alone=True)  # the run folder is locked; it may have been begun elsewhere
+        remove_shards(self.folder, self._names())
         for name in reversed(self._names()):
             try:
                 sealed = open_sealed(self.folder, name)
                 place = _Place.model_validate_json((sealed.folder / PLACE_FILE).read_bytes())
-                state = read_state(sealed.folder)
+                sharded = is_sharded(self.folder, name)
+                sums = require_shards(self.folder, name) if sharded else None
+                state = ArmState(_steps(name), {}, {}, []) if sharded else read_state(sealed.folder)
                 position = JournalPosition(place.lines, place.bytes, place.sha256)
                 rewind(position)
             except (SealBrokenError, RunFolderError, ValidationError, OSError) as error:
                 say(f"A damaged checkpoint is not used, the one before it is: {str(error).splitlines()[0]}.")
                 shutil.rmtree(self.folder / name, ignore_errors=True)
                 continue
-            return Checkpoint(state, place.evaluated, position)
+            return Checkpoint(state, place.evaluated, position, sums)
         return None
 
     def newest_steps(self) -> int:
         """Steps that the newest checkpoint holds; 0 where there is none."""
         names = self._names()
-        return int(names[-1].partition("-")[0]) if names else 0
+        return _steps(names[-1]) if names else 0
 
     def remove(self) -> None:
         """Remove all of them: the arm has finished, or begins anew."""
@@ -186,9 +203,13 @@ class Pace:
         self.seconds += seconds
 
 
-def _name(checkpoint: Checkpoint) -> str:
-    """Name that sorts in the order of time: steps, then whether their evaluation was done."""
-    return f"{checkpoint.state.steps:09}-{int(checkpoint.evaluated)}"
+def checkpoint_name(steps: int, evaluated: bool) -> str:
+    """What a checkpoint after so many steps is called."""
+    return f"{steps:09}-{int(evaluated)}"
+
+
+def _steps(name: str) -> int:
+    return int(name.partition("-")[0])
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from transformers import PreTrainedModel
 
 from frostline.arms import Prepared, lean
 from frostline.corpus import FREQUENCY_CLASSES
-from frostline.engine import Arm, Beginning, Values
+from frostline.engine import ALONE, Arm, Beginning, Values
+from frostline.experiment.held_together import for_evaluation
 from frostline.measures import (
     EVALUATION_WINDOWS,
     LossMeasure,
@@ -52,7 +54,10 @@ class UntouchedLosses:
 
 def evaluate_arm(prepared: Prepared, arm: Arm, steps: int, *, trained: bool = False) -> dict[str, LossMeasure]:
     """What `evaluate_everywhere` gives for `arm` after `steps` steps; all processes that compute it share the work."""
-    with arm.world.doing({"do": "evaluate", "arm": arm.number, "steps": steps, "trained": trained}, patient=True):
+    if arm.shards is not None:  # a layer runs in all processes or in none: each of them evaluates all windows
+        prepared = replace(prepared, world=ALONE)
+    order: Values = {"do": "evaluate", "arm": arm.number, "steps": steps, "trained": trained}
+    with arm.world.doing(order, patient=True), for_evaluation(arm):
         return evaluate_everywhere(prepared, arm.model, trained=trained, beginning=arm.forward.beginning(steps))
 
 

@@ -129,6 +129,14 @@ def read_left(run_folder: Path) -> Left:
     )
 
 
+def changes_of_processes(started: RunStarted | None, recipe: Recipe, processes: int) -> list[str]:
+    """Their number, in a phrase, where it is another than at the beginning and weights are sharded over them."""
+    then = None if started is None else started.environment.get("processes")
+    if then is None or then == str(processes) or recipe.training.sharding != "full":
+        return []
+    return [f"processes was {then} and is {processes}"]
+
+
 def recorded_recipe(run_folder: Path, overrides: Overrides = (), recipe_folder: Path | None = None) -> Recipe:
     """The recipe that the run was begun with, with overrides.
 

@@ -26,6 +26,7 @@ from frostline.arms import (
     prepared_by_all,
     require_fill,
     require_first_step,
+    require_shardable,
     run_folder_bytes,
     settle_steps,
     shared_parts,
@@ -43,6 +44,7 @@ from frostline.experiment.replicate import Replicate, expect_nothing_of, how_com
 from frostline.experiment.resume import (
     NOTHING,
     Left,
+    changes_of_processes,
     read_left,
     recorded_recipe,
     require_accepted,
@@ -149,6 +151,7 @@ def resume_experiment(
                 return RunResult(run_folder, "finished")
             settle_device(recipe.training.device)
             left = read_left(run_folder)
+            left = replace(left, changes=(*left.changes, *changes_of_processes(left.started, recipe, world.size)))
             require_accepted(run_folder, left.changes, accept_changes)
             variants = _Variants(recipe, cache, progress, run_folder, left, world, only)
             variants.check()
@@ -202,6 +205,7 @@ class _Variants:
         then = self.left.variants.get(variant.label)
         prepared = prepare(self._as_begun(variant), self.cache, say=self.progress.say, reading=self.progress.reading)
         prepared = of_part(prepared_by_all(prepared, self.world), self.only)
+        require_shardable(prepared)
         if then is None:
             require_first_step(prepared)
         prepared = with_steps(prepared, self._steps(prepared))
@@ -247,7 +251,7 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
             started = left.started
             if started is None:
                 sha256 = recipe_hash(variants.recipe)
-                started = RunStarted(__version__, sha256, _now(), _environment(variants.world), left.fresh)
+                started = RunStarted(__version__, sha256, _now(), _environment(variants), left.fresh)
                 journal.append(started)
             if variants.changes:
                 journal.append(RunResumed(_now(), list(variants.changes)))
@@ -275,7 +279,10 @@ def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool
                 _answer_kill(base, at_work)
                 with journal.as_long_as(prepared.require_unchanged):
                     settled = leave_device(_run_sharing(base, left, variants.cache, only))
-                if variant.recipe.measures.memory and (only is None or isinstance(only, Tail)):
+                measures_memory = variant.recipe.measures.memory and (only is None or isinstance(only, Tail))
+                if measures_memory and prepared.is_sharded:
+                    progress.say("Memory is not measured: no process has an arm alone")
+                elif measures_memory:
                     known = {arm for label, arm in left.memory if label == variant.label}
                     record_peaks(settled, known, variants.cache, journal, store, progress, time_left)
         except Stopped as stopped:
@@ -429,9 +436,13 @@ def write_recipe(run_folder: Path, recipe: Recipe) -> None:
         raise disk_trouble(error, run_folder) from error
 
 
-def _environment(world: World) -> dict[str, str]:
-    """The machine, and the processes if there are several: no bit of a result depends on their number, seconds do."""
-    return describe_machine() | ({} if world.alone else {"processes": str(world.size)})
+def _environment(variants: _Variants) -> dict[str, str]:
+    """The machine, and the processes if there are several: bits depend on their number where weights are sharded."""
+    size, sharded = variants.world.size, variants.recipe.training.sharding == "full"
+    if variants.world.alone:
+        return describe_machine()
+    told = f"weights are sharded over {size} processes: the same bits again on {size}, rounding differs from one"
+    return describe_machine() | {"processes": str(size)} | ({"sharding": told} if sharded else {})
 
 
 def _now() -> str:

@@ -10,11 +10,13 @@ import json
 import shutil
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+import torch
 from transformers.utils import CONFIG_NAME
 
-from frostline.engine import Arm, weights_of, write_state
-from frostline.plans import merge_adapters
+from frostline.arms import PlannedArm, Prepared, model_for_arm
+from frostline.engine import Arm, own_adapted_weights, write_state
+from frostline.experiment.held_together import trained_weights
+from frostline.plans import AppliedPlan, merge_adapters
 from frostline.run_folder import saved_model_folder
 from frostline.storage import Facts, disk_trouble, seal
 
@@ -24,7 +26,7 @@ def keep_weights(arm: Arm, steps: int, seed: int, folder: Path) -> None:
 
     Raises `RunFolderError` where the disk does not take it.
     """
-    state = weights_of(arm, steps)
+    state = trained_weights(arm, steps)
 
     def write(folder: Path) -> Facts:
         write_state(state, folder)
@@ -38,15 +40,21 @@ def keep_weights(arm: Arm, steps: int, seed: int, folder: Path) -> None:
         raise disk_trouble(error, folder, state.bytes) from error
 
 
-def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_folder: Path) -> Path:
+def save_model(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int, run_folder: Path) -> Path:
     """Write the arm's model to `checkpoints/ARM` of the run folder: all of it or nothing. Ends the arm's training.
 
-    Split matrices become whole again and adapters are merged, so that the folder holds an ordinary model; beside it
-    lies the manifest that `frostline verify` checks. Raises `RunFolderError` where the disk does not take it.
+    It was trained in `steps` steps. Split matrices become whole again and adapters are merged, so that the folder holds
+    an ordinary model; beside it lies the manifest that `frostline verify` checks. Raises `RunFolderError` where the
+    disk does not take it.
     """
-    arm.forward.finish()
-    arm.applied.release()
-    model = merge_adapters(arm.model) if arm.applied.plan.lora is not None else arm.model
+    variant, tokenizer = prepared.variant, prepared.tokenizer
+    if arm.shards is None:
+        arm.forward.finish()
+        applied = arm.applied
+    else:
+        applied = _whole_again(prepared, planned, arm, steps)
+    applied.release()
+    model = merge_adapters(applied.model) if applied.plan.lora is not None else applied.model
     target = saved_model_folder(run_folder, variant, arm.name)
 
     def write(folder: Path) -> Facts:
@@ -61,6 +69,20 @@ def save_model(arm: Arm, tokenizer: PreTrainedTokenizerBase, variant: str, run_f
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         raise disk_trouble(error, target, size) from error
     return target
+
+
+def _whole_again(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int) -> AppliedPlan:
+    """The plan on a model of its own, with the weights that several processes have trained together."""
+    state = trained_weights(arm, steps)
+    model = model_for_arm(prepared, planned)
+    applied = planned.plan.apply(model, resolved=planned.resolved, seed=arm.seed)
+    applied.set_step(steps - 1)
+    weights = state.weights
+    with torch.no_grad():
+        for name, parameter in applied.trained_until(steps - 1):
+            parameter.copy_(weights[name])
+    own_adapted_weights(model)
+    return applied
 
 
 def _say_fp32(config: Path) -> None:

@@ -153,7 +153,12 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
                 time_left.expect(race, Work("begin", name), USUAL_TRIALS - 1, copy)
                 time_left.expect(race, Work("step", name), USUAL_TRIALS * trial.steps, step)
             memory = PROCESS_SECONDS + settling + 2 * step
-            time_left.expect(of_the_run(variant, name), Work("memory", name), int(measures.memory), memory)
+            time_left.expect(
+                of_the_run(variant, name),
+                Work("memory", name),
+                int(measures.memory and not prepared.is_sharded),
+                memory,
+            )
     time_left.expect(of_the_run(), Work("report"), 1, REPORT_SECONDS)
 
 

@@ -7,6 +7,7 @@ that a drift of the machine's speed hits all alike. One arm after another is the
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 
@@ -16,12 +17,12 @@ from frostline.arms import (
     checkpoint_bytes,
     forget_other_windows,
     lean,
-    require_same_weights,
     speed_of,
 )
 from frostline.engine import StepOutcome, give_back_device_memory, turn_order
 from frostline.experiment.arm_in_training import ArmInTraining, begin_arm, on_its_own
 from frostline.experiment.checkpoints import TRAINING_FOLDER, Pace, expected_save_seconds
+from frostline.experiment.held_together import verified, weights_at_the_end, whole_for_text
 from frostline.experiment.measuring import (
     UNTOUCHED,
     evaluate_arm,
@@ -34,7 +35,6 @@ from frostline.experiment.replicate import Replicate, how_complete, keep_in_stor
 from frostline.experiment.saved_model import keep_weights, save_model
 from frostline.experiment.time_left import Work
 from frostline.interruption import Stopped
-from frostline.measures import weights_sha256
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     ArmFinished,
@@ -74,6 +74,8 @@ def run_replicate(replicate: Replicate) -> None:
         replicate.fill()
     for group in [arms] if prepared.schedule == "lock-step" else [[planned] for planned in arms]:
         _train_together(replicate, group)
+        if prepared.is_sharded:
+            gc.collect()  # sharded models hold themselves in a circle
         give_back_device_memory(prepared.device)
 
 
@@ -207,7 +209,7 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
 
 def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
     """Measure the trained model, prove what was frozen, and export the model if the recipe asks for it."""
-    prepared, journal, applied = replicate.prepared, arm.journal, arm.arm.applied
+    prepared, journal = replicate.prepared, arm.journal
     time_left, stored = replicate.time_left, arm.arm.forward.stores_prefix
     planned = prepared.arms_of(replicate.seed)[arm.name]
     if (speed := speed_of(prepared, planned, arm.step_seconds, stores_prefix=stored)) is not None:
@@ -218,22 +220,20 @@ def _finish(replicate: Replicate, arm: ArmInTraining) -> None:
         record_evaluations(journal, arm.steps, measured)
         record_by_frequency(journal, arm.steps, measured)
     journal.append(record_of(FinalWeights, journal.place, arm.watch.final()))
-    frozen = applied.verify()
+    frozen = verified(arm.arm)
     journal.append(FrozenChecked(*journal.place, frozen.checked_values, list(frozen.moved)))
-    with time_left.doing(journal.place, Work("text")):
+    with time_left.doing(journal.place, Work("text")), whole_for_text(arm.arm):
         record_continuations(prepared, arm.arm.model, journal)
-    final_sha256 = weights_sha256(applied.trainable_parameters())
-    require_same_weights(arm.arm, final_sha256)
-    optimizer_bytes = arm.arm.optimizer_bytes()
+    ended = weights_at_the_end(arm.arm)
     # Exporting the model ends the arm: from here to its last line there is no going back.
     with replicate.journal.interruption.deferred():
         if arm.name in prepared.recipe.kept_weights:
             keep_weights(arm.arm, arm.steps, replicate.seed, replicate.weights_folder_of(arm.name))
         if replicate.saves_model_of(arm.name):
             prepared.require_unchanged()  # frozen weights are written as the file has them
-            save_model(arm.arm, prepared.tokenizer, prepared.variant, replicate.journal.run_folder)
+            save_model(prepared, planned, arm.arm, arm.steps, replicate.journal.run_folder)
         fill_seconds = replicate.fill_seconds(planned.resolved.prefix_layers)
-        journal.append(ArmFinished(*journal.place, arm.steps, optimizer_bytes, final_sha256, fill_seconds))
+        journal.append(ArmFinished(*journal.place, arm.steps, ended.optimizer_bytes, ended.sha256, fill_seconds))
         journal.flush()
         arm.finished = True
         arm.checkpoints.remove()

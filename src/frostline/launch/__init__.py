@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from frostline.launch.taking_in import take_in_units as take_in_units
     from frostline.launch.world import launched_world as launched_world
     from frostline.launch.world import require_parts as require_parts
+    from frostline.launch.world import require_shardable_runs as require_shardable_runs
 
 __all__ = [
     "Asked",
@@ -21,6 +22,7 @@ __all__ = [
     "launched_world",
     "ray_address",
     "require_parts",
+    "require_shardable_runs",
     "run_on_ray",
     "take_in_units",
 ]
@@ -30,6 +32,7 @@ _HOMES = {
     "follow": "following",
     "launched_world": "world",
     "require_parts": "world",
+    "require_shardable_runs": "world",
     "run_on_ray": "ray_run",
     "take_in_units": "taking_in",
 }

@@ -35,7 +35,7 @@ from frostline.engine import (
     restore_own,
 )
 from frostline.errors import ProcessesDifferError, ToldError
-from frostline.experiment import UntouchedLosses, evaluate_arm
+from frostline.experiment import TOGETHER, UntouchedLosses, evaluate_arm, seen, take_part
 
 
 def follow(world: World, cache: Path) -> None:
@@ -104,6 +104,11 @@ class Follower:
                 forget_other_windows(self.sharing, batch)
                 with lean(self.sharing, a_step=True):
                     self._arms[_number(order)].take_step(batch, int(order["step"]))  # type: ignore[call-overload]
+            case "see":
+                with self.world.doing(order) as together:
+                    together.own = seen(Path(str(order["folder"])))
+            case held if held in TOGETHER:
+                take_part(self.world, order, self._arms[_number(order)])
             case unknown:
                 raise ProcessesDifferError(f"process 0 orders '{unknown}', which this one does not know.")
 

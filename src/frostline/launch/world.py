@@ -16,7 +16,7 @@ import torch.distributed as dist
 from frostline.engine import ALONE, World
 from frostline.errors import ProcessLostError, RecipeError
 from frostline.interruption import Interruption
-from frostline.recipe import Recipe
+from frostline.recipe import Recipe, variants_of
 from frostline.started import how_started
 
 ANSWER_LIMIT = timedelta(minutes=10)
@@ -89,6 +89,50 @@ def require_parts(recipe: Recipe, world: World) -> None:
                 f"{local} processes were started on this machine, which has {gpus} GPU{'s' if gpus > 1 else ''}.",
                 f"Start {gpus}, or use 'cpu'.",
             ).at("training", "device")
+
+
+def require_shardable_runs(recipe: Recipe, world: World, *, advice: bool = False) -> None:
+    """Raise `RecipeError` where `recipe` asks for sharded weights and these processes cannot do with them what it says.
+
+    `advice` trains arms of its own, which are not sharded yet.
+    """
+    for variant in variants_of(recipe):
+        own = variant.recipe
+        if own.training.sharding != "full":
+            continue
+        found = _not_with_shards(own, world, advice)
+        if found is not None:
+            with recipe.locating_errors():
+                raise RecipeError(*found).at("training", "sharding")
+
+
+def _not_with_shards(recipe: Recipe, world: World, advice: bool) -> tuple[str, str] | None:
+    """What was found, and what would work."""
+    training, without = recipe.training, "Set training.sharding=none."
+    if world.alone:
+        return (
+            "'full' shares the weights among several processes, and this is one.",
+            "Start several: torchrun --nproc-per-node N -m frostline run RECIPE; or set training.sharding=auto.",
+        )
+    if advice:
+        return "an advice does not shard the weights of the plans that it tries.", without
+    raced = [name for name in recipe.arms if recipe.learning_rate_of(name) == "best"]
+    if raced:
+        return (
+            f"learning rates are not raced with sharded weights, and arm '{raced[0]}' has none.",
+            f"Set a training.learning_rate. {without}",
+        )
+    if training.frozen_weights != "exact":
+        return (
+            f"frozen weights in {training.frozen_weights} cannot be sharded.",
+            f"Set training.frozen_weights=exact. {without}",
+        )
+    if training.prefix_cache.fill == "always":
+        return (
+            "layers whose stored rows are filled before training cannot be sharded.",
+            f"Set training.prefix_cache.fill=never. {without}",
+        )
+    return None
 
 
 def _group(backend: str, limit: timedelta) -> dist.ProcessGroup:

@@ -4,7 +4,13 @@ from frostline.measures.continuations import ContinuationMeasures, describe_cont
 from frostline.measures.evaluate import EVALUATION_WINDOWS, LossMeasure, evaluate_loss, window_losses
 from frostline.measures.forward import CHUNK_VALUES, next_token_losses, untouched_forward
 from frostline.measures.going_on import goes_on_by_cache, require_going_on
-from frostline.measures.hashing import TensorDigests, state_tensors, tensor_digests, weights_sha256
+from frostline.measures.hashing import (
+    TensorDigests,
+    sorted_weights_sha256,
+    state_tensors,
+    tensor_digests,
+    weights_sha256,
+)
 from frostline.measures.head import MOST_TOKENS, Apart, head_where_logits_are_many
 from frostline.measures.identity import ModelIdentity, forward_conditions, identify
 from frostline.measures.judge import Judge, judge_of
@@ -50,6 +56,7 @@ __all__ = [
     "reset_peak",
     "sample_continuations",
     "self_bleu",
+    "sorted_weights_sha256",
     "stable_rank",
     "state_tensors",
     "tensor_digests",

@@ -120,8 +120,13 @@ def weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
 
     For tensors that are hashed once, such as what an arm has trained.
     """
+    return sorted_weights_sha256(sorted(named_tensors, key=lambda pair: pair[0]))
+
+
+def sorted_weights_sha256(named_tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """What `weights_sha256` gives, of tensors that come in the order of their names and need not all be there."""
     digest = hashlib.sha256(b"frostline weights\n")
-    for name, tensor in sorted(named_tensors, key=lambda pair: pair[0]):
+    for name, tensor in named_tensors:
         digest.update(_header(name, tensor).encode())
         for chunk in byte_chunks(tensor):
             digest.update(chunk)

@@ -9,8 +9,10 @@ that it stayed is proved by the hashes of `AppliedPlan.verify`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -40,29 +42,35 @@ class WeightWatch:
     """
 
     def __init__(
-        self, applied: AppliedPlan, selectors: Sequence[str], *, every: int = 1, base: nn.Module | None = None
+        self,
+        applied: AppliedPlan,
+        selectors: Sequence[str],
+        *,
+        every: int = 1,
+        base: nn.Module | None = None,
+        whole: Callable[[int | None], AbstractContextManager[None]] = lambda layer: nullcontext(),
     ) -> None:
         """Watch what `selectors` name, every `every` steps (0: only the end). Raises `PlanError` as resolving does.
 
-        W_0 is read from `base`, the untouched model, which nothing may train meanwhile; without one it is copied.
+        W_0 is read from `base`, the untouched model, which nothing may train meanwhile; without one it is copied. In
+        the block of `whole` the model has all weights of a layer (None: those outside), where several processes hold
+        it together (`experiment.held_together.whole_layer`).
         """
         self._applied = applied
         self._base = base
         self._every = every
+        self._whole = whole
         self._portions = applied.select(selectors)
         self._adapted = frozenset(f"{name}.weight" for name in adapted_modules(applied.model))
-        self._norms = [
-            _norm(self._effective(portion) if base is None else value_of(base, portion)) for portion in self._portions
-        ]
         self._trained = self.trained
-        self._copies = [
-            self._copied_start(portion) if trained else None
-            for portion, trained in zip(self._portions, self._trained, strict=True)
-        ]
-        self._previous = [
-            self._moving(portion).clone() if trained and every else None
-            for portion, trained in zip(self._portions, self._trained, strict=True)
-        ]
+        self._copies: list[Tensor | None] = []
+        self._previous: list[Tensor | None] = []
+        self._norms: list[float] = []
+        for place in self._read():
+            portion, trained = self._portions[place], self._trained[place]
+            self._norms.append(_norm(self._effective(portion) if base is None else value_of(base, portion)))
+            self._copies.append(self._copied_start(portion) if trained else None)
+            self._previous.append(self._moving(portion).clone() if trained and every else None)
         self._previous_step = -1
 
     @property
@@ -103,13 +111,14 @@ class WeightWatch:
         if measured and self._previous_step != step - 1:
             raise ValueError(f"after_step({step}) was called without after_step({step - 1}) before it")
         change, drift = [], []
-        for index, (portion, previous) in enumerate(zip(self._portions, self._previous, strict=True)):
+        for index in self._read():
+            previous = self._previous[index]
             if previous is None:
                 change.append(0.0)
                 drift.append(0.0)
                 continue
             # All of one matrix while it is in the processor's cache: the next comes from memory only once.
-            now = self._moving(portion)
+            now = self._moving(self._portions[index])
             if measured:
                 change.append(_norm(_difference(now, previous)))
                 drift.append(_norm(_difference(now, self._start(index))))
@@ -122,24 +131,38 @@ class WeightWatch:
     @torch.no_grad()
     def resume_after(self, step: int) -> None:
         """Take the present weights for those after step `step`: training goes on from a checkpoint."""
-        for portion, previous in zip(self._portions, self._previous, strict=True):
-            if previous is not None:
-                previous.copy_(self._moving(portion))
+        for index in self._read():
+            if (previous := self._previous[index]) is not None:
+                previous.copy_(self._moving(self._portions[index]))
         self._previous_step = step
 
     @torch.no_grad()
     def final(self) -> FinalNorms:
         """What training did, from the start until now."""
         drift, ranks = [], []
-        for index, portion in enumerate(self._portions):
+        for index in self._read():
             if not self._trained[index]:
                 drift.append(0.0)
                 ranks.append(0.0)
                 continue
-            moved = _difference(self._moving(portion), self._start(index))
+            moved = _difference(self._moving(self._portions[index]), self._start(index))
             drift.append(_norm(moved))
             ranks.append(stable_rank(_as_matrix(moved)))
         return FinalNorms(list(self._norms), drift, list(map(_ratio, drift, self._norms)), ranks)
+
+    def _by_layer(self) -> Iterator[tuple[int | None, list[int]]]:
+        """Neighbours of one layer, by their places in the lists."""
+        for layer, places in groupby(range(len(self._portions)), key=lambda place: self._portions[place].layer):
+            yield layer, list(places)
+
+    def _read(self) -> Iterator[int]:
+        """The places of all watched matrices, each while the model has all of it."""
+        for layer, places in self._by_layer():
+            if any(self._trained[place] for place in places):
+                with self._whole(layer):
+                    yield from places
+            else:
+                yield from places
 
     def _is_measured(self, step: int) -> bool:
         return self._every > 0 and (step + 1) % self._every == 0

@@ -23,7 +23,7 @@ from frostline.plans.roles import map_model
 from frostline.plans.stack import decoder_stack
 from frostline.plans.still import keep_weights_still
 from frostline.plans.token_rows import with_rows, without_rows
-from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan
+from frostline.plans.types import FrozenCheck, Match, ModelMap, Phase, PlanStep, Portion, ResolvedPlan, Shard
 
 __all__ = [
     "FROZEN_SCALE",
@@ -41,6 +41,7 @@ __all__ = [
     "PlanStep",
     "Portion",
     "ResolvedPlan",
+    "Shard",
     "adapted_modules",
     "adapter_delta",
     "adapter_modules",

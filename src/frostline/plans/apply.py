@@ -17,7 +17,7 @@ from frostline.plans.adapters import adapter_modules, inject_adapters
 from frostline.plans.fused import held_value_of, join_parameter, split_parameter, value_of
 from frostline.plans.resolve import require_resolved_for, resolve_plan, select_from
 from frostline.plans.still import keep_weights_still
-from frostline.plans.types import FrozenCheck, Phase, PlanStep, Portion, ResolvedPlan
+from frostline.plans.types import FrozenCheck, Phase, PlanStep, Portion, ResolvedPlan, Shard
 from frostline.recipe import WrittenPlan
 from frostline.storage import let_go_of
 from frostline.tensor_bytes import byte_chunks, value_type
@@ -82,6 +82,8 @@ class AppliedPlan:
         self.released = False
         """Whether `release` was called: the model is a plain one again."""
         self._all_phases_open = False
+        self._shards: dict[int, Shard] = {}
+        """By the identity of the rows that this process holds."""
         self._set_gradients()
         frozen = [own for name, own in self._portions.items() if name not in self._phase.trained]
         whole = [own for own in frozen if own.indices is None and own.parameter in hashed]
@@ -92,12 +94,12 @@ class AppliedPlan:
     @property
     def parameters(self) -> int:
         """Number of values of the model, with adapters if there are any."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(map(self._values_of, self.model.parameters()))
 
     @property
     def trained_parameters(self) -> int:
         """Number of values that train now."""
-        return sum(parameter.numel() for _, parameter in self.trainable_parameters())
+        return sum(self._values_of(parameter) for _, parameter in self.trainable_parameters())
 
     @property
     def prefix_layers(self) -> int:
@@ -110,9 +112,14 @@ class AppliedPlan:
         return self._phase
 
     def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters that train now, in the model's order; `PARAMETER[ROLE]` names part of a fused one."""
+        """Names and parameters that train now, in the model's order; `PARAMETER[ROLE]` names part of a fused one.
+
+        Of a parameter that is held in shards it is the rows of this process.
+        """
         if self.plan.lora is not None:
-            return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+            rows = {id(shard.in_module): shard.rows for shard in self._shards.values()}
+            named = ((name, rows.get(id(value), value)) for name, value in self.model.named_parameters())
+            return [(name, value) for name, value in named if value.requires_grad]
         # A fused parameter that trains as a whole holds several portions: the dictionary keeps it once.
         return list(dict(self._holders[name] for name in self._portions if name in self._phase.trained).items())
 
@@ -134,6 +141,23 @@ class AppliedPlan:
             parameter.requires_grad_(True)
         self._all_phases_open = True
         return parameters
+
+    def hold_in_shards(self, shards: Mapping[nn.Parameter, Shard]) -> None:
+        """Each of these parameters, which was whole, is from now on held by several processes together.
+
+        What is hashed of it, and compared, are the rows of this process. Split matrices cannot be joined any more.
+        """
+        self._holders = {
+            name: (holder, shards[parameter].rows if parameter in shards else parameter)
+            for name, (holder, parameter) in self._holders.items()
+        }
+        self._shards = {id(shard.rows): shard for shard in shards.values()}
+        self._set_gradients()
+        self._hashes |= self._hashes_of([name for name in self._hashes if self.shard_of(name) is not None])
+
+    def shard_of(self, portion: str) -> Shard | None:
+        """What this process holds of the parameter in which the portion of this name is; None where it is whole."""
+        return self._shards.get(id(self._holders[portion][1]))
 
     def set_step(self, step: int) -> None:
         """Stand at `step` (counted from 0), wherever the plan stood: for weights that were loaded just now.
@@ -237,6 +261,8 @@ class AppliedPlan:
         For the end of training: the optimizer's parameters are no longer the model's. Adapters stay
         (`merge_adapters` removes them). Does nothing the second time.
         """
+        if self._shards:
+            raise ValueError("What is held in shards cannot be joined: gather it onto a model of its own.")
         self.released = True
         split = {self._portions[name].parameter for name, (holder, _) in self._holders.items() if holder.endswith("]")}
         for parameter in split:
@@ -251,6 +277,12 @@ class AppliedPlan:
             return  # adapters train, and nothing else: so they were injected
         for name, (_, parameter) in self._holders.items():
             parameter.requires_grad_(name in self._phase.trained)
+        for shard in self._shards.values():
+            shard.in_module.requires_grad_(shard.rows.requires_grad)
+
+    def _values_of(self, parameter: nn.Parameter) -> int:
+        shard = self._shards.get(id(parameter))
+        return parameter.numel() if shard is None else shard.values
 
     def _hashes_of(self, names: Sequence[str]) -> dict[str, bytes]:
         """SHA-256 of each portion, as many at once as torch has threads: it takes as long as a short step."""
@@ -259,7 +291,11 @@ class AppliedPlan:
 
     def _hash(self, name: str) -> bytes:
         digest = hashlib.sha256()
-        value = held_value_of(self.model, self._portions[name])
+        holder, parameter = self._holders[name]
+        held_apart = holder == name and not self._portions[name].whole
+        # A part of a split matrix is read by itself, and not out of all of it; of what is in shards there is no more.
+        is_own = held_apart or id(parameter) in self._shards
+        value = parameter.detach() if is_own else held_value_of(self.model, self._portions[name])
         for chunk in byte_chunks(value):
             digest.update(chunk)
         if value_type(value) != value.dtype:

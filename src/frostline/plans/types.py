@@ -7,6 +7,7 @@ the model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -243,6 +244,23 @@ class PlanStep:
     """Parameters to be added to the optimizer."""
     frozen_parameters: tuple[nn.Parameter, ...] = field(default=(), repr=False)
     """Parameters to be dropped from the optimizer, with their state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """The rows of one parameter that this process holds, where several processes hold it together."""
+
+    rows: nn.Parameter
+    """A slice along dimension 0, perhaps empty: what an optimizer is given."""
+    in_module: nn.Parameter
+    """What the module names as its parameter between two passes."""
+    shape: tuple[int, ...]
+    """Shape of the whole parameter."""
+
+    @property
+    def values(self) -> int:
+        """Number of values of the whole parameter."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

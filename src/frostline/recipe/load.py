@@ -131,7 +131,7 @@ _LATER_KEYS = {
 """Keys of a corpus that came after 0.1.0, with their defaults."""
 _LATER_KEYS_OF: dict[str, dict[str, object]] = {
     "windows": {"beginning": "auto", "race": 16},
-    "training": {"rates": None, "optimizer": "adamw"},
+    "training": {"rates": None, "optimizer": "adamw", "sharding": "auto"},
     "measures": {"judge": None},
 }
 """The same of sections that every recipe has."""

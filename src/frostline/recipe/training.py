@@ -118,6 +118,10 @@ class TrainingSettings(Settings):
     """Recompute the activations of the layers that train instead of keeping them: less memory, more time."""
     compile: bool = False
     """Compile the layers that train (a minute of warm-up, then somewhat less time); rounding differs."""
+    sharding: Literal["auto", "none", "full"] = "auto"
+    """With several devices: each holds its rows of the layers that train (`full`), or all of them (`none`, and so far
+    `auto`). The number of devices decides the last bits of an arm that is sharded.
+    """
     schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
     """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""
     untimed_steps: Count = 3
@@ -135,6 +139,16 @@ class TrainingSettings(Settings):
                 "seconds",
             )
         return {key: value for key, value in values.items() if key != "steps"}
+
+    @model_validator(mode="after")
+    def _sharded_as_it_is(self) -> TrainingSettings:
+        if self.sharding == "full" and self.compile:
+            raise mistake(
+                "'sharding: full' and 'compile: true' do not go together.",
+                "Set training.compile=false.",
+                "sharding",
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _what_was_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:

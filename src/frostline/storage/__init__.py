@@ -8,6 +8,7 @@ from frostline.storage.file_hash import file_sha256, known_hashes, remember_hash
 from frostline.storage.folder_lock import LOCK_FILE, is_locked, take_lock
 from frostline.storage.mapped import let_go_of, mapped_bytes
 from frostline.storage.sealed import (
+    SEAL_FILE,
     Facts,
     SealBrokenError,
     Sealed,
@@ -26,6 +27,7 @@ __all__ = [
     "DECIDING_PARTS",
     "LOCK_FILE",
     "NO_SPACE",
+    "SEAL_FILE",
     "EntryInUse",
     "Facts",
     "SealBrokenError",

@@ -84,7 +84,9 @@ def time(
 
         with at_work(cache, progress) as work:
             say = work.progress.say
-            return time_recipe(wanted, work.cache, rounds=rounds, memory=memory, say=say, world=world or ALONE)
+            alone = wanted.training.sharding != "full"  # memory is measured of an arm alone in a process
+            measured = memory and alone
+            return time_recipe(wanted, work.cache, rounds=rounds, memory=measured, say=say, world=world or ALONE)
 
     return led(do, cache, followed=list)
 
@@ -115,7 +117,7 @@ def advise(
         require_signal(name)
 
     def do(world: World | None) -> AdviceResult:
-        wanted = meant_for(recipe, set, trusted_code, world)
+        wanted = meant_for(recipe, set, trusted_code, world, advice=True)
 
         from frostline.advisor import advise as find_advice
         from frostline.advisor import parse_budget

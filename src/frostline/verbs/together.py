@@ -42,16 +42,30 @@ def led(
     return followed()
 
 
-def meant_for(recipe: GivenRecipe, overrides: Overrides, trusted_code: str | None, world: World | None) -> Recipe:
-    """The recipe that a verb is given, whose steps the processes can share. Raises as `meant`, and `RecipeError`."""
+def meant_for(
+    recipe: GivenRecipe,
+    overrides: Overrides,
+    trusted_code: str | None,
+    world: World | None,
+    *,
+    advice: bool = False,
+) -> Recipe:
+    """The recipe that a verb is given, whose steps the processes can share; see `require_shares`.
+
+    Raises as `meant`, and `RecipeError`.
+    """
     wanted = meant(recipe, overrides, trusted_code)
-    require_shares(wanted, world)
+    require_shares(wanted, world, advice=advice)
     return wanted
 
 
-def require_shares(recipe: Recipe, world: World | None) -> None:
-    """Raise `RecipeError` where the processes cannot share the steps of `recipe`."""
-    if world is not None:
-        from frostline.launch import require_parts
+def require_shares(recipe: Recipe, world: World | None, *, advice: bool = False) -> None:
+    """Raise `RecipeError` where the processes cannot share the steps of `recipe`, or its weights as it asks for."""
+    if world is None and recipe.training.sharding != "full":
+        return
+    from frostline.engine import ALONE
+    from frostline.launch import require_parts, require_shardable_runs
 
+    require_shardable_runs(recipe, world or ALONE, advice=advice)
+    if world is not None:
         require_parts(recipe, world)

@@ -1,0 +1,135 @@
+"""An experiment whose weights several processes hold together: losses of one process, the same bits again, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.builders.experiments import write_experiment
+from tests.builders.ranks import Ranks
+from tests.launch.test_several_processes import printed, run_in
+from tests.survival.killing import EACH_STEP, TRAINING, snapshot
+
+MANY = "FROSTLINE_SHARDED" in os.environ
+"""Whether a kill is tried in every step, and not in one, and other numbers of processes."""
+STEPS = 6
+SHARDED: dict[str, object] = {**TRAINING, "steps": STEPS, "batch": 1, "accumulation": 4, "sharding": "full"}
+PLANS = {
+    "full": {"train": "all"},
+    "upper": {"train": ["all@-1:"]},
+    "split": {"train": ["attn.qkv@50%:"]},
+    "lora": {"lora": {"rank": 2, "targets": ["attn.qkv"]}},
+    "gradual": {"train": ["attn@-1:"], "changes": [{"at": 2, "thaw": ["all@-2:"]}, {"at": 4, "freeze": ["attn@-1:"]}]},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four kinds of plans, and one that thaws and freezes, in one experiment."""
+    return write_experiment(
+        tmp_path_factory.mktemp("sharded"),
+        layers=3,
+        training=SHARDED,
+        checkpoints=EACH_STEP,
+        seeds=[0],
+        arms=PLANS,
+        save={"gradual": "all", "split": "model", "lora": "model"},
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(ranks: Ranks, recipe: Path) -> Path:
+    """The run folder of two processes that nothing has stopped."""
+    return finished(ranks, 2, recipe, "straight")
+
+
+def finished(ranks: Ranks, size: int, recipe: Path, name: str, *more: str) -> Path:
+    """The run folder of an experiment that comes to its end."""
+    codes = run_in(ranks, size, recipe, name, more=more)
+    assert codes == [0] * size, [printed(recipe, name, rank)[-3000:] for rank in range(size)]
+    return recipe.parent / name / "run"
+
+
+def lines(run_folder: Path, arm: str, *kinds: str) -> list[dict[str, object]]:
+    """What the journal tells of an arm, of these kinds."""
+    text = (run_folder / "journal" / f"variant0-seed0-{arm}.jsonl").read_text()
+    return [line for line in map(json.loads, text.splitlines()) if line["kind"] in kinds]
+
+
+def test_losses_are_those_of_one_process(ranks: Ranks, recipe: Path, straight: Path) -> None:
+    alone = finished(ranks, 1, recipe, "alone", "--set", "training.sharding=none")
+    for arm in PLANS:
+        for kind in ("StepTaken", "Evaluation"):
+            expected = [line["loss_nats"] for line in lines(alone, arm, kind)]
+            found = [line["loss_nats"] for line in lines(straight, arm, kind)]
+            assert found == pytest.approx(expected, abs=1e-6, rel=0), (arm, kind)
+        assert lines(straight, arm, "PlanChanged") == lines(alone, arm, "PlanChanged")
+        (check,) = lines(straight, arm, "FrozenChecked")
+        assert check["moved"] == []
+
+
+def test_what_is_kept_holds_against_the_journal(ranks: Ranks, recipe: Path, straight: Path) -> None:
+    folder = recipe.parent / "straight"
+    codes = ranks.run(1, ["verify", str(straight), "--json"], folder / "cache", folder / "verified")
+    told = (folder / "verified.0").read_text()
+    assert codes == [0], told[-3000:]
+    assert "They have the hash that the journal ends with" in told
+    assert "Its trained weights have the hash that the journal ends with" in told
+    started = json.loads((straight / "journal" / "run.jsonl").read_text().splitlines()[0])
+    assert "weights are sharded over 2 processes" in started["environment"]["sharding"]
+    assert "weights are sharded over 2 processes" in (straight / "report.html").read_text()
+    assert not printed(recipe, "straight", 1)
+
+
+@pytest.mark.parametrize("step", range(STEPS) if MANY else [3])
+def test_a_run_of_which_a_process_was_killed_goes_on_to_the_same_bits(
+    ranks: Ranks, recipe: Path, straight: Path, step: int
+) -> None:
+    name = f"killed-at-{step}"
+    codes = run_in(ranks, 2, recipe, name, {1: f"SIGKILL:split:{step}"})
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] == 2
+    assert "has gone" in printed(recipe, name)
+    left = recipe.parent / name / "run" / "checkpoints" / "_training" / "variant0-seed0-full"
+    assert step == 0 or len(list((left / "shards").iterdir())) <= 2
+    assert snapshot(finished(ranks, 2, recipe, name)) == snapshot(straight)
+
+
+@pytest.mark.skipif(not MANY, reason="a third process of its own; FROSTLINE_SHARDED asks for it")
+def test_another_number_of_processes_goes_on_only_where_that_is_accepted(ranks: Ranks, tmp_path: Path) -> None:
+    training = {**SHARDED, "accumulation": 6, "steps": 4}
+    recipe = write_experiment(
+        tmp_path, layers=2, training=training, checkpoints=EACH_STEP, seeds=[0], arms={"full": {"train": "all"}}
+    )
+    assert run_in(ranks, 2, recipe, "run", {1: "SIGKILL:full:2"})[0] == 2
+    folder = tmp_path / "run" / "run"
+    assert run_in(ranks, 3, recipe, "run")[0] == 2
+    assert "processes was 2 and is 3" in " ".join(printed(recipe, "run").split())
+    command = ["resume", str(folder), "--accept-changes"]
+    assert ranks.run(3, command, tmp_path / "run" / "cache", tmp_path / "run" / "output") == [0, 0, 0]
+    assert "going on after step 2" in printed(recipe, "run")
+    (frozen,) = lines(folder, "full", "FrozenChecked")
+    assert frozen["moved"] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "sentence"),
+    [
+        (1, {}, "'full' shares the weights among several processes, and this is one. Start several: torchrun"),
+        (2, {"frozen_weights": "int8"}, "frozen weights in int8 cannot be sharded."),
+        (2, {"learning_rate": "best"}, "learning rates are not raced with sharded weights, and arm 'full' has none."),
+        (2, {"prefix_cache": {"fill": "always"}}, "layers whose stored rows are filled before training cannot be"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_with_it_is_refused_before_anything_runs(
+    ranks: Ranks, tmp_path: Path, size: int, changes: dict[str, object], sentence: str
+) -> None:
+    recipe = write_experiment(tmp_path, layers=2, training={**SHARDED, **changes})
+    assert run_in(ranks, size, recipe, "refused")[0] == 2
+    told = " ".join(printed(recipe, "refused").split())
+    assert f"key 'training.sharding': {sentence}" in told
+    assert not (tmp_path / "refused" / "run").exists()
