@@ -33,8 +33,8 @@ lowest: $(READY) .venv-lowest/ready
 	@OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -o filterwarnings=default $(LOWEST_TESTS)
 
 soak: $(READY)
-	@OMP_NUM_THREADS=1 FROSTLINE_KILLS=200 FROSTLINE_SIGNALS=50 FROSTLINE_CASES=10000 \
-		$(BIN)/python -m pytest -n 2 --durations=20 tests/survival
+	@OMP_NUM_THREADS=1 FROSTLINE_KILLS=200 FROSTLINE_SHARDED=1 FROSTLINE_SIGNALS=50 FROSTLINE_CASES=10000 \
+		$(BIN)/python -m pytest -n 2 --durations=20 tests/survival tests/launch tests/engine/test_sharding.py
 
 lint: $(READY)
 	@$(BIN)/ruff check --no-cache .
