@@ -67,7 +67,7 @@ def places() -> tuple[tuple[str, object, str], ...]:
     from frostline import experiment
     from frostline.arms import make, untouched
     from frostline.engine import Arm
-    from frostline.experiment import arm_in_training, measuring, run, train
+    from frostline.experiment import arm_in_training, held_together, measuring, run, train
     from frostline.measures import WeightWatch
     from frostline.plans import AppliedPlan
     from frostline.run_folder import ArmJournal
@@ -81,14 +81,13 @@ def places() -> tuple[tuple[str, object, str], ...]:
         ("hashes of what arms begin with", arm_in_training, "base_digests"),
         ("trying shortcuts", make, "fit_model"),
         ("plans, optimizers and the rest of an arm's beginning", arm_in_training, "make_arm"),
-        ("evaluation", measuring, "evaluate_everywhere"),
-        ("evaluation", train, "evaluate_everywhere"),
+        ("evaluation", measuring, "evaluate_everywhere"),  # by whichever way one comes to it
         ("sampling and perplexity", train, "record_continuations"),
         ("norms and ranks of weight changes", WeightWatch, "__init__"),
         ("norms and ranks of weight changes", WeightWatch, "after_step"),
         ("norms and ranks of weight changes", WeightWatch, "final"),
         ("proof that nothing frozen moved", AppliedPlan, "verify"),
-        ("hashes of what was trained", train, "weights_sha256"),
+        ("hashes of what was trained", held_together, "weights_sha256"),
         ("steps", Arm, "take_step"),
         ("checkpoints", train, "_save"),
         ("journal", ArmJournal, "append"),

@@ -37,9 +37,10 @@ from frostline.engine import (
     give_back_freed_memory,
     keep_freed_memory,
     measured_rates,
+    require_shardable_model,
+    shard_arm,
     window_key,
 )
-from frostline.engine.sharding import require_shardable_model, shard_arm
 from frostline.errors import RecipeError
 from frostline.free_memory import free_memory_bytes
 from frostline.measures import TensorDigests, forward_conditions, state_tensors, tensor_digests

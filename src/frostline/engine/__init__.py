@@ -81,6 +81,17 @@ from frostline.engine.prefix_store import (
 from frostline.engine.randomness import set_dropout, set_randomness
 from frostline.engine.saved_for_backward import saved_bytes
 from frostline.engine.sent_batch import batch_of
+from frostline.engine.sharded_checkpoint import (
+    is_sharded,
+    remove_shards,
+    require_shards,
+    restore_shard,
+    sharded_weights,
+    whole_weights,
+    write_list,
+    write_shard,
+)
+from frostline.engine.sharding import require_shardable_model, shard_arm
 from frostline.engine.stand_in import (
     body_of,
     body_output,
@@ -150,6 +161,7 @@ __all__ = [
     "is_cast_up_in_use",
     "is_filled",
     "is_same_device",
+    "is_sharded",
     "keep_freed_memory",
     "largest_part",
     "learning_rate_at",
@@ -166,18 +178,24 @@ __all__ = [
     "prefix_depths",
     "random_devices",
     "read_state",
+    "remove_shards",
     "require_compiler",
     "require_low_bit",
     "require_room_for_fill",
+    "require_shardable_model",
+    "require_shards",
     "resolve_device",
     "resolve_precision",
     "restore",
     "restore_own",
+    "restore_shard",
     "run_head",
     "saved_bytes",
     "set_dropout",
     "set_randomness",
     "settle_device",
+    "shard_arm",
+    "sharded_weights",
     "split_batch",
     "state_of",
     "synchronize",
@@ -187,7 +205,10 @@ __all__ = [
     "turn_order",
     "untouched_depth",
     "weights_of",
+    "whole_weights",
     "window_key",
     "with_hidden",
+    "write_list",
+    "write_shard",
     "write_state",
 ]

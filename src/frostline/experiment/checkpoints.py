@@ -16,8 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from frostline.engine import ArmState, read_state, write_state
-from frostline.engine.sharded_checkpoint import is_sharded, remove_shards, require_shards, write_list
+from frostline.engine import ArmState, is_sharded, read_state, remove_shards, require_shards, write_list, write_state
 from frostline.errors import RunFolderError
 from frostline.recipe import CheckpointSettings
 from frostline.run_folder import CHECKPOINT_FOLDER, JournalPosition

@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.arms import compared, require_same_weights
-from frostline.engine import Arm, ArmState, Values, World, state_of, weights_of
-from frostline.engine.sharded_checkpoint import restore_shard, sharded_weights, whole_weights, write_shard
+from frostline.engine import (
+    Arm,
+    ArmState,
+    Values,
+    World,
+    restore_shard,
+    sharded_weights,
+    state_of,
+    weights_of,
+    whole_weights,
+    write_shard,
+)
 from frostline.errors import ProcessesDifferError, RunFolderError
 from frostline.measures import weights_sha256
 from frostline.plans import FrozenCheck
