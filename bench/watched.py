@@ -67,14 +67,14 @@ def places() -> tuple[tuple[str, object, str], ...]:
     from frostline import experiment
     from frostline.arms import make, untouched
     from frostline.engine import Arm
-    from frostline.experiment import arm_in_training, held_together, measuring, run, train
+    from frostline.experiment import arm_in_training, held_together, measuring, run, train, variants
     from frostline.measures import WeightWatch
     from frostline.plans import AppliedPlan
     from frostline.run_folder import ArmJournal
     from frostline.verbs import runs
 
     return (
-        ("preparing: model, corpus, plans, checks", run, "prepare"),
+        ("preparing: model, corpus, plans, checks", variants, "prepare"),
         ("preparing: weights from their file", untouched, "load_model"),
         ("preparing: hash of the model", untouched, "identify"),
         ("copies of the model for arms", arm_in_training, "model_for_arm"),

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from frostline.arms import SettledSteps, budget_sentence, steps_within
 from frostline.errors import FrostlineError
-from frostline.experiment import resume_experiment, run, verify_run
+from frostline.experiment import resume_experiment, variants, verify_run
 from frostline.recipe import dump_recipe, load_recipe, parse_recipe
 from frostline.run_folder import ArmFinished, Evaluation, StepsSettled, StepTaken, read_journal, records_of
 from frostline.stats import read_run, summarise
@@ -29,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        run, "settle_steps", lambda prepared, say: SETTLED if prepared.recipe.training.seconds is not None else {}
+        variants, "settle_steps", lambda prepared, say: SETTLED if prepared.recipe.training.seconds is not None else {}
     )
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_goes_on_takes_the_recorded_steps_and_times_nothing(
         calls.append(prepared)
         return SETTLED
 
-    monkeypatch.setattr(run, "settle_steps", settle)
+    monkeypatch.setattr(variants, "settle_steps", settle)
     whole = run_tiny(recipe, tmp_path / "whole", (*TIMED, "seeds=[0]")).run_folder
     cut = shutil.copytree(whole, tmp_path / "cut")
     (cut / "journal/variant0-seed0-freeze.jsonl").unlink()

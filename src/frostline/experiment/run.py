@@ -16,21 +16,10 @@ from pathlib import Path
 from frostline import __version__
 from frostline.arms import (
     Prepared,
-    SettledSteps,
     doubt_of_repeats,
     facts_of,
     leave_device,
-    pinned,
-    pinned_beside,
-    prepare,
-    prepared_by_all,
-    require_fill,
-    require_first_step,
-    require_shardable,
-    run_folder_bytes,
-    settle_steps,
     shared_parts,
-    with_steps,
 )
 from frostline.engine import ALONE, World, give_back_freed_memory, settle_device
 from frostline.experiment.arm_in_training import fail_before_training, fail_where_killed
@@ -53,11 +42,12 @@ from frostline.experiment.resume import (
 )
 from frostline.experiment.time_left import TimeLeft, expect_run
 from frostline.experiment.train import run_replicate
-from frostline.experiment.units import Head, Part, Tail, Unit, concerns, of_part
+from frostline.experiment.units import Head, Part, Tail, Unit
+from frostline.experiment.variants import Variants
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
 from frostline.progress import RunProgress
-from frostline.recipe import PLACE_FILE, Recipe, Variant, dump_recipe, place_content, recipe_hash, variants_of
+from frostline.recipe import PLACE_FILE, Recipe, dump_recipe, place_content, recipe_hash
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     RECIPE_FILE,
@@ -70,10 +60,9 @@ from frostline.run_folder import (
     begin_session,
     end_session,
     refuse_existing,
-    require_same_facts,
     run_lock,
 )
-from frostline.storage import disk_trouble, replace_file, require_room
+from frostline.storage import disk_trouble, replace_file
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ def run_experiment(
     interruption = interruption or Interruption()
     try:
         left = replace(NOTHING, fresh=fresh)
-        variants = _Variants(recipe, cache, progress, run_folder, left, world, only)
+        variants = Variants(recipe, cache, progress, run_folder, left, world, only)
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say, stops=interruption.is_listening):
@@ -153,7 +142,7 @@ def resume_experiment(
             left = read_left(run_folder)
             left = replace(left, changes=(*left.changes, *changes_of_processes(left.started, recipe, world.size)))
             require_accepted(run_folder, left.changes, accept_changes)
-            variants = _Variants(recipe, cache, progress, run_folder, left, world, only)
+            variants = Variants(recipe, cache, progress, run_folder, left, world, only)
             variants.check()
             _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
@@ -163,81 +152,7 @@ def resume_experiment(
         return RunResult(run_folder, "interrupted", stopped.exit_code)
 
 
-class _Variants:
-    """The variants of a run, each loaded and checked when it is asked for; the one before it is let go of then."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        cache: Path,
-        progress: RunProgress,
-        run_folder: Path,
-        left: Left,
-        world: World,
-        only: Part | None,
-    ) -> None:
-        every = variants_of(recipe)
-        self.labels = [variant.label for variant in every]
-        """Labels of all variants of the recipe, in their order."""
-        self.all = [variant for variant in every if concerns(only, variant.label)]
-        self.only, self.world = only, world
-        self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
-        self.changes = list(left.changes)
-        """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""
-        self._prepared: Prepared | None = None
-        self.settled: dict[str, dict[str, SettledSteps]] = {}
-        """What a budget of time became, by variant and arm, where this process has timed it."""
-
-    def check(self) -> None:
-        """Load and check every variant; the first one stays: most experiments have one, and load their model once."""
-        self.prepared(self.all[0])
-        for variant in self.all[1:]:
-            self._prepare(variant)
-
-    def prepared(self, variant: Variant) -> Prepared:
-        """Everything of `variant`, which has room on the disk, and is what it was when the run was begun."""
-        if self._prepared is None or self._prepared.variant != variant.label:
-            self._prepared = None
-            self._prepared = self._prepare(variant)
-        return self._prepared
-
-    def _prepare(self, variant: Variant) -> Prepared:
-        then = self.left.variants.get(variant.label)
-        prepared = prepare(self._as_begun(variant), self.cache, say=self.progress.say, reading=self.progress.reading)
-        prepared = of_part(prepared_by_all(prepared, self.world), self.only)
-        require_shardable(prepared)
-        if then is None:
-            require_first_step(prepared)
-        prepared = with_steps(prepared, self._steps(prepared))
-        require_room(self.run_folder, run_folder_bytes(prepared), "the run, with its checkpoints,")
-        if then is None:
-            return require_fill(prepared, self.cache)
-        accepted = bool(self.left.changes)
-        followed = require_same_facts(self.run_folder, then, facts_of(prepared), accepted=accepted)
-        self.changes += [change for change in followed if change not in self.changes]
-        return replace(prepared, schedule=then.schedule)
-
-    def _steps(self, prepared: Prepared) -> dict[str, int]:
-        """Steps of each arm under a budget of time: as recorded, or as timed now; {} where there is none."""
-        recorded = self.left.steps.get(prepared.variant, {})
-        if recorded.keys() >= prepared.arms.keys():
-            return recorded
-        if prepared.variant not in self.settled:
-            with prepared.recipe.locating_errors():
-                self.settled[prepared.variant] = settle_steps(prepared, self.progress.say)
-        return {arm: own.steps for arm, own in self.settled[prepared.variant].items()}
-
-    def _as_begun(self, variant: Variant) -> Variant:
-        """With the day and the commits of the hub that the run was begun with."""
-        if variant.label in self.left.variants:
-            return pinned(variant, self.left.variants[variant.label])
-        if self.left.started is None:
-            return variant
-        day = datetime.fromisoformat(self.left.started.at).astimezone().date()
-        return pinned_beside(variant, list(self.left.variants.values()), day)
-
-
-def _work(variants: _Variants, interruption: Interruption, *, retry_failed: bool = False) -> RunResult:
+def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool = False) -> RunResult:
     """Do what is left of the run; the lock is held, and everything is checked."""
     run_folder, progress, left = variants.run_folder, variants.progress, variants.left
     session = begin_session(run_folder)
@@ -436,7 +351,7 @@ def write_recipe(run_folder: Path, recipe: Recipe) -> None:
         raise disk_trouble(error, run_folder) from error
 
 
-def _environment(variants: _Variants) -> dict[str, str]:
+def _environment(variants: Variants) -> dict[str, str]:
     """The machine, and the processes if there are several: bits depend on their number where weights are sharded."""
     size, sharded = variants.world.size, variants.recipe.training.sharding == "full"
     if variants.world.alone:
