@@ -79,14 +79,14 @@ class Assumptions:
     machines: Annotated[int, "machines among which they are handed out"] = 100
     start: Annotated[
         float,
-        "seconds of a unit before its first step, beside reading weights (measured: a tiny model, two busy cores)",
+        "seconds of a unit before its first step, beside reading weights (assumed)",
     ] = 17.0
     step_seconds: Annotated[float, "seconds of a step of one arm"] = 0.5
     disk: Annotated[float, "bytes a second that a shared disk gives to all machines together (assumed)"] = 5e9
     handed_out: Annotated[
         float, "tasks a second that a driver hands out (Ray 2.20, release log many_tasks: 10,000 tasks on 2,500 cores)"
     ] = 580.0
-    taken: Annotated[float, "bytes a second of journals that a run takes from the store (measured: one core)"] = 10e6
+    taken: Annotated[float, "bytes a second of journals that a run takes from the store (assumed)"] = 10e6
 
     @property
     def tokens(self) -> int:
