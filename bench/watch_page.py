@@ -1,12 +1,13 @@
 """Does a run take longer while somebody watches it? Its step times with the live page at work and without, in turns.
 
-    python -m bench.watch_page [--blocks N] [--block-steps N] [--reader chromium|events] [--set KEY=VALUE ...]
+    python -m bench.watch_page [--blocks N] [--block-steps N] [--reader chromium|events] [--control] [--set KEY=VALUE]
 
 One arm trains with `--watch` and somebody on the page: a reader of its events, as where the browser stands on another
-machine, or Chromium, which draws on the same cores. In every other block of steps the server of the page is stopped
-(SIGSTOP), so that blocks a few seconds apart are compared and a drift of the machine's speed hits both alike. The first
-steps of a block, in which it is stopped or goes on, are left out. Printed is the ratio of the median step times of
-neighbouring blocks, its median and a bootstrap interval over the pairs, and the processor time of the server. For a
+machine, or Chromium, which draws on the same cores. In half of the blocks of steps the server of the page is stopped
+(SIGSTOP): watched, alone, alone, watched, and again. So blocks a few seconds apart are compared, and a drift of the
+machine's speed hits both alike. The first steps of a block, in which it is stopped or goes on, are left out. With
+`--control` it is stopped all the time: how far blocks differ by themselves. Printed is the ratio of the mean step times
+of neighbouring blocks, its median and a bootstrap interval over the pairs, and the processor time of the server. For a
 machine that does nothing else.
 """
 
@@ -45,10 +46,11 @@ SETTINGS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=40, help="a multiple of four")
     parser.add_argument("--block-steps", type=int, default=25)
     parser.add_argument("--recipe", default="src/frostline/recipe/library/demo.yaml")
     parser.add_argument("--reader", choices=("chromium", "events"), default="events")
+    parser.add_argument("--control", action="store_true", help="compare blocks in all of which the server is stopped")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     for name, value in describe_machine().items():
@@ -57,17 +59,20 @@ def main() -> None:
     steps = arguments.blocks * arguments.block_steps
     with tempfile.TemporaryDirectory() as folder:
         blocks, share = _run(arguments, steps, Path(folder) / "run", look)
-    ratios = np.array([watched / alone for watched, alone in zip(blocks[::2], blocks[1::2], strict=True)])
+    seen = [block for number, block in enumerate(blocks) if is_watched(number)]
+    alone = [block for number, block in enumerate(blocks) if not is_watched(number)]
+    ratios = np.array(seen) / np.array(alone)
     resampled = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
     low, high = np.quantile(np.median(resampled, axis=1), [0.025, 0.975])
-    print(f"watched by: {arguments.reader}; {len(ratios)} pairs of blocks of {arguments.block_steps} steps")
-    print(f"step alone: {1000 * statistics.median(blocks[1::2]):.1f} ms")
+    how = "nobody: the server is stopped all the time" if arguments.control else arguments.reader
+    print(f"watched by: {how}; {len(ratios)} pairs of blocks of {arguments.block_steps} steps")
+    print(f"step alone: {1000 * statistics.median(alone):.1f} ms")
     print(f"step watched over alone: median {np.median(ratios):.4f} [{low:.4f}, {high:.4f}]")
     print(f"the server, where it is at work: {100 * share:.1f} % of a core")
 
 
 def _run(arguments: argparse.Namespace, steps: int, out: Path, look: Reader) -> tuple[list[float], float]:
-    """Median step time of each block, the first of them watched; and the server's share of a core in the watched."""
+    """Mean step time of each block, some of them watched; and the server's share of a core in the watched."""
     command = [sys.executable, "-m", "frostline", "run", arguments.recipe, "--out", str(out), "--fresh", "--json"]
     for setting in [*SETTINGS, f"training.steps={steps}", *arguments.set]:
         command += ["--set", setting]
@@ -87,16 +92,21 @@ def _run(arguments: argparse.Namespace, steps: int, out: Path, look: Reader) -> 
                 for own in psutil.Process(process.pid).children()
                 if "frostline.live_page" in " ".join(own.cmdline())
             )
-            seconds, at_work, used = _in_turns(process, server, out, arguments.block_steps)
+            seconds, at_work, used = _in_turns(process, server, out, arguments)
         process.wait()
     if len(seconds) < steps:
         raise SystemExit("the run failed")
     blocks = [seconds[start : start + arguments.block_steps] for start in range(0, steps, arguments.block_steps)]
-    return [statistics.median(block[LEFT_OUT:]) for block in blocks], used / at_work
+    return [statistics.fmean(block[LEFT_OUT:]) for block in blocks], used / max(at_work, 1e-9)
+
+
+def is_watched(block: int) -> bool:
+    """Whether the server is at work in this block, counted from 0."""
+    return block % 4 in (0, 3)
 
 
 def _in_turns(
-    process: subprocess.Popen[str], server: psutil.Process, out: Path, block_steps: int
+    process: subprocess.Popen[str], server: psutil.Process, out: Path, arguments: argparse.Namespace
 ) -> tuple[list[float], float, float]:
     """The seconds of every step; how long the server was at work, and for how long it used a processor."""
     follower, seconds = JournalFollower(out, kinds={"StepTaken"}), list[float]()
@@ -106,7 +116,7 @@ def _in_turns(
         for line in follower.read_new():
             if isinstance(line, JournalLine):
                 seconds.append(float(str(line.values["seconds"])))
-        wanted = len(seconds) // block_steps % 2 == 0
+        wanted = is_watched(len(seconds) // arguments.block_steps) and not arguments.control
         if wanted != runs:
             runs = wanted
             if runs:
@@ -116,7 +126,7 @@ def _in_turns(
                 at_work += time.monotonic() - since
                 used += _processor_seconds(server) - before
                 server.send_signal(signal.SIGSTOP)
-        time.sleep(0.02)
+        time.sleep(0.1)
     with suppress(psutil.NoSuchProcess):
         server.send_signal(signal.SIGCONT)
     return seconds, at_work, used
@@ -164,7 +174,7 @@ def _read_events(address: str, ending: threading.Event) -> None:
     events = http.client.HTTPConnection(host)
     events.request("GET", f"{page.getresponse().getheader('location')}/events", headers={"Cookie": cookie})
     answer = events.getresponse()
-    while not ending.is_set() and answer.readline():
+    while not ending.wait(0.5) and answer.read1():  # no more often: the time that this takes here is not the server's
         pass
 
 

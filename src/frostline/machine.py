@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def _arm_has_bf16() -> bool:
     return "bf16" in (_cpu_info("Features") or "").split()
 
 
+@cache  # what this process has loaded stays what it is
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -53,4 +53,6 @@ def test_the_engine_trains_rows_as_the_plain_loop_does(family: str, tied: bool, 
     for arm in pair:
         assert arm.applied.verify().moved == ()
         arm.applied.release()
-    assert largest_difference(pair) == 0
+    # A tied head's gradient of one row alone is a product that some processors round otherwise than that of them all.
+    few_rows_of_a_product = tied and plan == CHANGING
+    assert largest_difference(pair) <= (1e-4 if few_rows_of_a_product else 0)

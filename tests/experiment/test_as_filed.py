@@ -23,8 +23,9 @@ ARMS: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox"])
+@pytest.mark.parametrize(
+    ("family", "precision"), [("llama", "fp32"), ("gemma2", "fp32"), ("gpt2", "bf16"), ("gpt_neox", "bf16")]
+)
 def test_the_type_of_the_file_changes_no_record(family: str, precision: str, tmp_path: Path) -> None:
     folders = write_both(tmp_path, tiny_model(family))
     journals = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import frostline
@@ -19,12 +20,21 @@ plan and the values that came of them.
 """
 
 
-def code_sha256(parts: Iterable[str] = DECIDING_PARTS, root: Path = Path(frostline.__file__).parent) -> str:
-    """SHA-256 of these rooms (with all folders below) and modules in `root`, by path and content.
+def code_sha256(parts: Iterable[str] = DECIDING_PARTS, root: Path | None = None) -> str:
+    """SHA-256 of these rooms (with all folders below) and modules in `root`, by path and content; Frostline's if None.
 
     Equal within a version, but for development. Raises `FileNotFoundError` for a part without code, which would
     otherwise leave the hash without a word.
     """
+    return _own_code(tuple(parts)) if root is None else _code_in(root, parts)
+
+
+@cache  # what this process has loaded stays what it is
+def _own_code(parts: tuple[str, ...]) -> str:
+    return _code_in(Path(frostline.__file__).parent, parts)
+
+
+def _code_in(root: Path, parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for part in parts for path in _modules(root / part)):
         content = path.read_bytes()
