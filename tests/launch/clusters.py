@@ -27,9 +27,16 @@ DEADLINE_SECONDS = 240.0
 class SimulatedCluster:
     """Machines of one core each, all of them this one; a process beside keeps them."""
 
-    def __init__(self, machines: int) -> None:
+    def __init__(self, machines: int, port: int | None = None) -> None:
+        """At `port` it answers those who come by `ray://`."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.launch.cluster_process", str(machines)],
+            [
+                sys.executable,
+                "-m",
+                "tests.launch.cluster_process",
+                str(machines),
+                *([] if port is None else [str(port)]),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,18 +119,40 @@ def test_whatever_is_lost_on_the_way_the_run_is_the_same(
     assert what_counts(run_folder) == experiment.expected, driver.output.read_text()[-3000:]
 
 
+@soak
+def test_who_comes_as_a_client_gets_the_same_and_is_told_how_to_go_on(experiment: Experiment, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, run_folder = f"ray://127.0.0.1:{port}", tmp_path / "run"
+    simulated = SimulatedCluster(2, port)
+    try:
+        driver = experiment.begin(run_folder, "--on", address)
+        assert driver.wait_for_steps(run_folder, 20)
+        driver.send(signal.SIGINT)
+        assert driver.wait() == 130, driver.output.read_text()[-3000:]
+        assert f"frostline resume {run_folder} --on {address}" in driver.output.read_text()
+        driver = Driver(["resume", str(run_folder), "--on", address], tmp_path / "cache", driver.output)
+        assert driver.wait() == 0, driver.output.read_text()[-3000:]
+    finally:
+        simulated.close()
+    assert what_counts(run_folder) == experiment.expected
+
+
 @pytest.mark.parametrize("trial", range(KILLS // 14))
 def test_random_kills_change_nothing(
     trial: int, experiment: Experiment, cluster: SimulatedCluster, tmp_path: Path
 ) -> None:
     generator = random.Random(f"kills {KILLS} {trial}")
     run_folder = tmp_path / "run"
-    for _ in range(3):
+    for turn in range(3):
         driver = experiment.begin(run_folder, "--on", "ray", address=cluster.address)
         for _ in range(3):
             if not driver.wait_for_steps(run_folder, steps_in(run_folder) + generator.randrange(1, 60)):
                 break
             kill_worker(run_folder, generator.randrange(4))
+        if turn < 2:
+            cluster.lose_one()
         driver.send(generator.choice([signal.SIGKILL, signal.SIGTERM]))
         driver.wait()
     here = trial % 3 == 2  # and the rest without a cluster

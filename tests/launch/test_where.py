@@ -33,7 +33,8 @@ def test_ray_is_this_machine_or_what_the_environment_names(monkeypatch: pytest.M
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         assert ray_address("ray").address == address
-        assert ray_address(f"ray://{address}").address == f"ray://{address}"
+        assert ray_address("ray").on == "ray"
+        assert ray_address(f"ray://{address}").address == ray_address(f"ray://{address}").on == f"ray://{address}"
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
     with pytest.raises(FrostlineError, match=r"RAY_ADDRESS: nobody answers at '127\.0\.0\.1"):
         ray_address("ray")

@@ -196,7 +196,7 @@ def _drive(
         driver.stop()
         if session is None:
             raise
-        progress.say(f"Stopped. Go on with: frostline resume {run_folder} --on ray")
+        progress.say(f"Stopped. Go on with: frostline resume {run_folder} --on {context.asked.address.on}")
     spent = time.monotonic() - began
     ended = RunEnded(status, datetime.now(UTC).isoformat(timespec="seconds"), session.seconds_before + spent)
     line: dict[str, object] = {"kind": RunEnded.__name__, **vars(ended)}

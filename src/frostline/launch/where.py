@@ -28,6 +28,11 @@ class RayAddress:
         """Whether the cluster is started for this run and stopped after it."""
         return self.address == LOCAL
 
+    @property
+    def on(self) -> str:
+        """What `--on` is given to mean it, by someone with the same environment."""
+        return self.address if self.address.startswith(CLIENT) else RAY
+
 
 def ray_address(on: str) -> RayAddress:
     """The cluster that `--on` means. Raises `FrostlineError` where it cannot be used: nothing has been run by then."""
