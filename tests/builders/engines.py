@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from frostline.engine import Arm, FastForward, SharedParts, fit_model
-from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm
+from frostline.engine.frozen_weights import FrozenWeights, copy_for_arm, copy_for_shards
 from frostline.engine.prefix_store import PrefixIdentity, PrefixStore
 from frostline.plans import AppliedPlan, Plan
 from frostline.recipe import TrainingSettings
@@ -61,8 +61,9 @@ def make_fast_arm(
     keep: bool = True,
     frozen: FrozenWeights | None = None,
     fills: bool = False,
+    for_shards: bool = False,
 ) -> Arm:
-    """An arm of the fast engine on a copy of `base` that shares what it never trains."""
+    """An arm of the fast engine on a copy of `base` that shares what it never trains; all of it, if `for_shards`."""
     resolved = plan.resolve(base)
     depths = tuple(sorted({phase.prefix_layers for phase in resolved.phases} - {0}))
     shared = SharedParts(
@@ -70,12 +71,15 @@ def make_fast_arm(
     )
 
     def fast(applied: AppliedPlan) -> FastForward:
-        fitted = fit_model(applied, shared, settings, device=CPU, precision=precision, sample=random_batch(99))
+        fitted = fit_model(
+            applied, shared, settings, device=CPU, precision=precision, sample=random_batch(99),
+            keep_joined=not for_shards,
+        )  # fmt: skip
         return FastForward(fitted, shared, settings, keep_rows=keep, device=CPU, precision=precision)
 
     return Arm(
         "fast",
-        copy_for_arm(base, resolved),
+        copy_for_shards(base) if for_shards else copy_for_arm(base, resolved),
         plan,
         settings,
         learning_rate=1e-2,

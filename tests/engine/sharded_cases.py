@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from frostline.corpus import Batch
 from frostline.engine import Arm
+from frostline.engine.filed_weights import cast_up_in_use, may_stay_as_filed
 from frostline.engine.sharded_checkpoint import whole_weights
 from frostline.engine.sharding import shard_arm
 from frostline.plans import Plan
@@ -51,6 +52,8 @@ class Case:
     uneven: bool = False
     training: dict[str, object] = field(default_factory=dict)
     model: dict[str, object] = field(default_factory=dict)
+    filed: bool = False
+    """Whether the untouched model is held as a file in bf16 has it."""
 
     def batch(self, step: int) -> Batch:
         """The windows of a step; those of every third come back."""
@@ -60,17 +63,25 @@ class Case:
 
     def base(self) -> PreTrainedModel:
         """The untouched model."""
-        return tiny_model(self.family, **self.model)  # type: ignore[arg-type]  # settings of a family
+        model = tiny_model(self.family, **self.model)  # type: ignore[arg-type]  # settings of a family
+        if self.filed:
+            for module in filter(may_stay_as_filed, model.modules()):
+                matrix = module.get_parameter("weight")
+                matrix.data = matrix.data.to(torch.bfloat16)
+            cast_up_in_use(model)
+        return model
 
-    def arm(self) -> Arm:
-        """The arm at its first step, held by this process alone."""
-        base = self.base()
+    def arm(self, base: PreTrainedModel | None = None, *, for_shards: bool = False) -> Arm:
+        """The arm at its first step, whole in this process, or ready to be sharded."""
+        base = self.base() if base is None else base
         settings = TrainingSettings.model_validate(
             {"steps": 30, "learning_rate": 1e-3, "accumulation": 2, **self.training}
         )
         plan = Plan.parse(self.plan)
-        make = make_plain_arm if self.engine == "reference" else make_fast_arm
-        arm = make(base, plan, settings, precision=self.precision)
+        if self.engine == "reference":
+            arm = make_plain_arm(base, plan, settings, precision=self.precision)
+        else:
+            arm = make_fast_arm(base, plan, settings, precision=self.precision, for_shards=for_shards)
         arm.learning_rate = 1e-3
         return arm
 
@@ -104,8 +115,13 @@ CASES: dict[str, Case] = {
     "experts": Case("mixtral", "train: [all@-2:]"),
     "odd-sizes": Case("gpt2", "train: all", model={"n_embd": 20}),
     "rows": Case("llama", "train: [embed[5:20]]"),
+    "filed": Case("llama", "train: all", filed=True),
+    "filed-bf16": Case("llama", GRADUAL, "bf16", filed=True),
+    "filed-split": Case("gpt2", "train: [attn.q@50%:, embed[5:20]]", filed=True),
+    "filed-split-bf16": Case("phi3", "train: [attn.v@50%:, mlp.up@-1]", "bf16", filed=True),
+    "filed-lora": Case("llama", "lora: rank 2, targets [attn.q@-2:, mlp.down@-2:]", filed=True),
 }
-FEW = ("full", "suffix-bf16", "split", "lora", "gradual", "head", "odd-parts", "odd-sizes")
+FEW = ("full", "suffix-bf16", "split", "lora", "gradual", "head", "odd-parts", "odd-sizes", "filed", "filed-split-bf16")
 """Those that are always tried."""
 
 
@@ -139,7 +155,7 @@ def whole_weights_of(arm: Arm, case: Case) -> dict[str, Tensor]:
 
 def train_sharded(case: Case, folder: Path, name: str) -> None:
     """Train the case with all processes; the first writes what came of it."""
-    arm = case.arm()
+    arm = case.arm(for_shards=True)
     shards = shard_arm(arm, group())
     found = taken(arm, case)
     check = shards.verify()

@@ -32,6 +32,7 @@ from frostline.plans import decoder_stack
 from frostline.recipe import SamplingSettings
 from frostline.storage import seal
 from tests.builders.batches import random_batch
+from tests.builders.live_bytes import LiveBytes
 from tests.engine.sharded_cases import CASES, CPU, Case, group, run, tried, whole_weights_of
 
 SAVED_AFTER = 10
@@ -40,7 +41,7 @@ CHECKPOINT = "000000010-1"
 
 def sharded(case: Case) -> Arm:
     """The arm of `case`, held together by all processes."""
-    arm = case.arm()
+    arm = case.arm(for_shards=True)
     shard_arm(arm, group())
     return arm
 
@@ -87,13 +88,21 @@ def measured(folder: Path) -> dict[str, object]:
                 )
             evaluated.append(measure.loss_nats)
             if step % 3 == 0:
-                with sharded_weights(arm).all_whole():
-                    texts.append(text_of(arm, case))
+                texts.append(written(arm, case))
         with sharded_weights(arm).whole_outside():
             texts.append(text_of(arm, case))
         same = hashed(arm, case) == hashed(untouched, case)
         found[name] = {"evaluated": evaluated, "texts": texts, "undisturbed": same}
     return found
+
+
+def written(arm: Arm, case: Case) -> list[list[int]]:
+    """What the first process writes on all of the model, which the others give it."""
+    if dist.get_rank() > 0:
+        sharded_weights(arm).give_whole()
+        return []
+    with sharded_weights(arm).all_whole():
+        return text_of(arm, case)
 
 
 def text_of(arm: Arm, case: Case) -> list[list[int]]:
@@ -234,7 +243,7 @@ def refused(folder: Path) -> dict[str, object]:
             sharded(changed)
         except ModelError as error:
             reasons.append(str(error))
-    shared = CASES["suffix"].arm()
+    shared = CASES["suffix"].arm(for_shards=True)
     _, layers = decoder_stack(shared.model)
     layers[3].mlp = layers[2].mlp
     try:
@@ -244,9 +253,28 @@ def refused(folder: Path) -> dict[str, object]:
     return {"reasons": reasons}
 
 
+def made(folder: Path) -> dict[str, object]:
+    """The most bytes that are alive while an arm is made, and what they are made of, in fp32."""
+    found: dict[str, object] = {}
+    shape: dict[str, object] = {"layers": 8, "hidden_size": 64, "intermediate_size": 192, "tie_word_embeddings": False}
+    for name in ("full", "filed"):
+        case = replace(CASES[name], model=shape)
+        base = case.base()
+        _, layers = decoder_stack(base)
+        with LiveBytes([*base.parameters(), *base.buffers()]) as live:
+            arm = case.arm(base, for_shards=True)
+            shard_arm(arm, group())
+        found[name] = {
+            "most": live.most,
+            "trained": 4 * arm.applied.trained_parameters,
+            "layer": 4 * sum(own.numel() for own in layers[0].parameters()),
+        }
+    return found
+
+
 SCENES: dict[str, Callable[[Path], dict[str, object]]] = {
     own.__name__: own
-    for own in (measured, resumed, saved, read_by_another_number, damaged, read_weights, watched, refused)
+    for own in (measured, resumed, saved, read_by_another_number, damaged, read_weights, watched, refused, made)
 }
 
 

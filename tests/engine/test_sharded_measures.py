@@ -17,7 +17,7 @@ from tests.engine.sharded_cases import CASES, CPU, tried
 from tests.engine.sharded_scenes import norms_of, text_of
 
 Played = Callable[[str], dict[str, Any]]
-SCENES = ("measured", "read_weights", "watched", "refused")
+SCENES = ("measured", "read_weights", "watched", "refused", "made")
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,11 @@ def test_models_that_cannot_be_shared_are_refused(played: Played) -> None:
     layer_drop, shared = played("refused")["reasons"]
     assert "leaves out whole layers" in layer_drop
     assert "layers 2 and 3 share a weight" in shared
+
+
+@pytest.mark.parametrize("name", ["full", "filed"])
+def test_an_arm_is_made_with_no_more_than_a_layer_whole(name: str, played: Played) -> None:
+    found = played("made")[name]
+    rows = found["trained"] / 2
+    # A layer is whole where it is made; put together, it is there as it was sent, too.
+    assert rows < found["most"] < rows + 3 * found["layer"] < found["trained"]

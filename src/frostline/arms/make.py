@@ -31,6 +31,7 @@ from frostline.engine import (
     cast_up_trained,
     choose_prefix,
     copy_for_arm,
+    copy_for_shards,
     default_disk_bytes,
     default_memory_bytes,
     fit_model,
@@ -135,8 +136,9 @@ def make_own_arm(
     def fast_forward(applied: AppliedPlan) -> FastForward:
         sample = prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS)
         fitted = fit_model(
-            applied, shared, training, device=device, precision=precision, sample=sample, few=prepared.prefix_streamed
-        )
+            applied, shared, training, device=device, precision=precision, sample=sample, few=prepared.prefix_streamed,
+            keep_joined=not prepared.is_sharded,
+        )  # fmt: skip
         for note in fitted.notes:
             say(f"Arm {planned.name}: {note}")
         keep_rows = keep_evaluated = False
@@ -317,8 +319,11 @@ def _leave_memory(applied: AppliedPlan) -> None:
     give_back_freed_memory()
 
 
-def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
-    """The untouched model for the arm to train: a copy, sharing what the arm never trains where it can."""
+def model_for_arm(prepared: Prepared, planned: PlannedArm, *, whole: bool = False) -> PreTrainedModel:
+    """The untouched model for the arm to train: a copy, sharing what the arm never trains where it can.
+
+    Where weights are sharded it shares all until they are, unless it is to be a `whole` arm that may be written into.
+    """
     if prepared.shared is not None and not prepared.shared.keep_base:
         cast_up_trained(prepared.model, planned.resolved)
         return prepared.model
@@ -326,6 +331,8 @@ def model_for_arm(prepared: Prepared, planned: PlannedArm) -> PreTrainedModel:
         model = copy.deepcopy(prepared.model)
         cast_up(model.parameters())  # the plain loop knows of no type but fp32
         return model
+    if prepared.is_sharded and not whole:
+        return copy_for_shards(prepared.model)
     return copy_for_arm(prepared.model, planned.resolved)
 
 

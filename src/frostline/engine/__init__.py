@@ -48,6 +48,7 @@ from frostline.engine.frozen_weights import (
     FrozenWeights,
     cast_up_trained,
     copy_for_arm,
+    copy_for_shards,
     own_adapted_weights,
     trained_parameters,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "chunked_loss",
     "clip",
     "copy_for_arm",
+    "copy_for_shards",
     "cut_like_widths",
     "default_disk_bytes",
     "default_memory_bytes",

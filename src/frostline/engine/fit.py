@@ -177,13 +177,15 @@ def fit_model(
     precision: str,
     sample: Batch,
     few: bool = False,
+    keep_joined: bool = True,
 ) -> FittedModel:
     """Find out on `sample`, or remember, what is exact for an arm's model; hold its frozen weights accordingly.
 
-    With `few`, only layers that train, and one of each kind, are tried (`plans.few_layers`).
+    With `few`, only layers that train, and one of each kind, are tried (`plans.few_layers`). With
+    `keep_joined`, matrices that are put together from their parts stay so until the next step.
     """
     model = applied.model
-    use_needed_gradients(model)
+    use_needed_gradients(model, keep=keep_joined)
     body = body_of(model)  # asked while every weight is in fp32: the model is called as it is
     question, short = _question(applied, training, precision), _few_tokens(sample)
     asking = few_layers(model, applied.resolved.trained_layers, wanted=few)

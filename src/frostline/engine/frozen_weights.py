@@ -9,6 +9,7 @@ which autocast leaves in fp32, stay in fp32. What its file has in bf16 is there 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,11 @@ class FrozenWeights:
             known = self._converted[base.data_ptr()] = (base, base.to(torch.bfloat16))
         return known[1]
 
+    def forget(self, copies: Iterable[Tensor]) -> None:
+        """Give up these bf16 copies: for an arm that holds rows of its own of them. Another arm has them made anew."""
+        gone = {own.data_ptr() for own in copies}
+        self._converted = {key: pair for key, pair in self._converted.items() if pair[1].data_ptr() not in gone}
+
     def forget_bases(self) -> None:
         """Give up the matrices that were converted: for an arm alone in its process, without a base beside it."""
         let_go_of(base for base, _ in self._converted.values())
@@ -107,6 +113,15 @@ def copy_for_arm(base: PreTrainedModel, resolved: ResolvedPlan) -> PreTrainedMod
             known[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
         elif parameter.dtype in FILED_TYPES:
             known[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=parameter.requires_grad)
+    return copy.deepcopy(base, dict(known))
+
+
+def copy_for_shards(base: PreTrainedModel) -> PreTrainedModel:
+    """A copy of `base` that shares the memory of every weight, until `shard_arm` makes what trains, layer by layer.
+
+    It computes the same bits as the copy that `copy_for_arm` gives. Nothing may be written into it before.
+    """
+    known = {id(own): nn.Parameter(own.detach(), requires_grad=False) for own in base.parameters()}
     return copy.deepcopy(base, dict(known))
 
 

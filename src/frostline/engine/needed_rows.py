@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from frostline.plans import JoinedPortions
+from frostline.tensor_bytes import value_type
 
 
 class NeededRows:
@@ -46,6 +47,7 @@ class NeededRows:
             own = portion == index
             # Elsewhere the first row stands in, and gets no gradient.
             rows = F.embedding(place.masked_fill(~own, 0), holder.get_parameter(f"original{index}"), padding)
+            rows = rows.to(value_type(rows))  # what is held as its file has it hands out fp32
             found = rows if found is None else torch.where(own.unsqueeze(-1), rows, found)
         assert found is not None
         return found

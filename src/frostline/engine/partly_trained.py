@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
-from frostline.engine.filed_weights import linear_product
+from frostline.engine.filed_weights import FILED_TYPES, linear_product
 from frostline.engine.needed_rows import NeededRows, split_rows
 from frostline.plans import JoinedPortions, Portion, feature_dimension
 
@@ -26,10 +26,11 @@ State = tuple[nn.Parameter, int, int]
 """A portion's parameter as it was copied: itself, its memory, its version."""
 
 
-def use_needed_gradients(model: nn.Module) -> list[str]:
+def use_needed_gradients(model: nn.Module, *, keep: bool = True) -> list[str]:
     """Let every linear layer of `model` whose matrix is split compute the gradient of its trained portions alone.
 
-    Embeddings of which some rows train, too (`needed_rows`).
+    Embeddings of which some rows train, too (`needed_rows`). With `keep` a matrix that was put together stays until
+    the next step.
 
     Returns the names of these layers. The forward pass gives the same bits; the gradient of the input too, and that of
     a portion is the same sum over tokens (a BLAS may block it otherwise for fewer rows: rounding in the last bits).
@@ -43,7 +44,7 @@ def use_needed_gradients(model: nn.Module) -> list[str]:
     for name, module in model.named_modules():
         if _joined_portions(module) is not None and type(module).forward in (nn.Linear.forward, Conv1D.forward):
             assert isinstance(module, nn.Linear | Conv1D)
-            vars(module)["forward"] = NeededGradients(module)
+            vars(module)["forward"] = NeededGradients(module, keeps=keep)
             found.append(name)
         elif split_rows(module) is not None:
             assert isinstance(module, nn.Embedding)
@@ -58,7 +59,7 @@ class NeededGradients:
     An object and not a closure, so that a deep copy of the model has one of its own.
     """
 
-    def __init__(self, module: nn.Linear | Conv1D) -> None:
+    def __init__(self, module: nn.Linear | Conv1D, *, keeps: bool = True) -> None:
         self.module = module
         self._joined: JoinedPortions | None = None
         self._matrix: Tensor | None = None
@@ -67,7 +68,7 @@ class NeededGradients:
         """Where each portion stands among the outputs."""
         self._seen: dict[int, State] = {}
         """The portions that need no copying, by their place among all."""
-        self.keeps = True
+        self.keeps = keeps
         """Whether the matrix stays between steps; where its parts do not, it would be what shards are to spare."""
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it so
@@ -79,7 +80,8 @@ class NeededGradients:
             return plain
         parts = _parts(self.module, joined)
         bias: Tensor | None = self.module.bias
-        dtype = parts[0].dtype
+        # Held as its file has it until it is sharded, it is cast up as a whole matrix is.
+        dtype = hidden.dtype if parts[0].dtype in FILED_TYPES else parts[0].dtype
         device_type = hidden.device.type
         if torch.is_autocast_enabled(device_type):
             # What autocast would do to the operands of a product, done where autograd sees it.

@@ -25,12 +25,15 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from frostline.corpus import Batch
+from frostline.engine.allocator import give_back_freed_memory
 from frostline.engine.arm import Arm
 from frostline.engine.fast import FastForward
+from frostline.engine.filed_weights import cast_up
+from frostline.engine.frozen_weights import trained_parameters
 from frostline.engine.ordered_scatter import OrderedScatter, Round, give_ordered_scatter
 from frostline.engine.partly_trained import NeededGradients
 from frostline.engine.randomness import drops_layers
-from frostline.engine.shards import HeldOutside, gathered, norms_of
+from frostline.engine.shards import HeldOutside, gathered, let_go_of_whole, norms_of
 from frostline.errors import ModelError
 from frostline.plans import AppliedPlan, FrozenCheck, Portion, Shard, decoder_stack
 
@@ -38,17 +41,26 @@ from frostline.plans import AppliedPlan, FrozenCheck, Portion, Shard, decoder_st
 def shard_arm(arm: Arm, group: dist.ProcessGroup) -> ShardedWeights:
     """Let the processes of `group` hold the weights of `arm` together, which each of them has just made.
 
-    Raises `ModelError` where the model cannot be held so.
+    What trains may still be memory of the untouched model (`copy_for_shards`): it is held in fp32 from here on, in
+    rows, and one layer at a time is whole. Raises `ModelError` where the model cannot be held so.
     """
     optimizer = arm.optimizer
     assert not optimizer.state, "it has no moments before its first step"
-    sharded = ShardedWeights(arm.applied, group, arm.device)
+    require_shardable_model(arm.model)
     if isinstance(arm.forward, FastForward):
-        arm.forward.store_below(sharded.lowest)
+        lowest, (_, layers) = lowest_sharded(arm.applied), decoder_stack(arm.model)
+        arm.forward.store_below(lowest)
         arm.forward.fitted.held.forget_bases()
+        arm.forward.shared.frozen.forget(own for layer in layers[lowest:] for own in layer.parameters())
+    sharded = ShardedWeights(arm.applied, group, arm.device)
     optimizer.param_groups[0]["params"] = [parameter for _, parameter in arm.applied.trainable_parameters()]
     arm.shards = sharded
     return sharded
+
+
+def lowest_sharded(applied: AppliedPlan) -> int:
+    """The lowest decoder layer that any step trains, counted from 0: those from here on are sharded."""
+    return min(phase.prefix_layers for phase in applied.resolved.phases)
 
 
 def require_shardable_model(model: PreTrainedModel) -> None:
@@ -72,29 +84,31 @@ class ShardedWeights:
     """The weights of one arm that several processes hold together, as one of them sees it."""
 
     def __init__(self, applied: AppliedPlan, group: dist.ProcessGroup, device: torch.device) -> None:
-        require_shardable_model(applied.model)
         self.applied, self.group, self.device = applied, group, device
         self.rank, self.size = group.rank(), group.size()
-        self.lowest = min(phase.prefix_layers for phase in applied.resolved.phases)
+        self.lowest = lowest_sharded(applied)
         """Decoder layers that are outside; those from here on are sharded."""
         self._now = Round()
         _, layers = decoder_stack(applied.model)
         self._layers = list(layers)
-        places = _places(applied.model)
-        ever = [parameter for _, parameter in applied.trained_until(applied.resolved.phases[-1].at)]
-        inside = {id(parameter) for layer in self._layers[self.lowest :] for parameter in layer.parameters()}
-        self._outside = [HeldOutside(own, places[own], group) for own in ever if id(own) not in inside]
-        outside = [own for own in ever if id(own) not in inside]
-        shards = {own: held.shard for own, held in zip(outside, self._outside, strict=True)}
-        self._sharded: list[FSDPModule] = []
-        self._scatters: list[OrderedScatter] = []
-        shards |= self._shard_layers([own for own in ever if id(own) in inside])
-        applied.hold_in_shards(shards)
-        self._shards = list(shards.values())
         for module in applied.model.modules():
             if isinstance(forward := vars(module).get("forward"), NeededGradients):
                 forward.keeps = False
                 forward.forget()
+        places = _places(applied.model)
+        ever = [parameter for _, parameter in applied.trained_until(applied.resolved.phases[-1].at)]
+        in_fp32 = applied.holders_of(trained_parameters(applied.resolved))
+        inside = {id(parameter) for layer in self._layers[self.lowest :] for parameter in layer.parameters()}
+        outside = [own for own in ever if id(own) not in inside]
+        in_rows = inside | {id(own) for own in outside}
+        cast_up(own for own in in_fp32 if id(own) not in in_rows)  # what is frozen of a matrix that is split
+        self._outside = [HeldOutside(own, places[own], group) for own in outside]
+        shards = {own: held.shard for own, held in zip(outside, self._outside, strict=True)}
+        self._sharded: list[FSDPModule] = []
+        self._scatters: list[OrderedScatter] = []
+        shards |= self._shard_layers([own for own in ever if id(own) in inside], in_fp32)
+        applied.hold_in_shards(shards)
+        self._shards = list(shards.values())
 
     def compute_parts(self, compute: Callable[[Batch, int], Tensor], parts: Sequence[Batch]) -> Tensor:
         """See `engine.arm.Shards`."""
@@ -157,7 +171,7 @@ class ShardedWeights:
 
     @contextmanager
     def all_whole(self) -> Iterator[None]:
-        """In the block each process has the whole model, for passes that are many and short, as when text is written.
+        """In the block this process has the whole model, for passes that are many and short, as when text is written.
 
         For models that fit on a device without what training adds to them.
         """
@@ -171,6 +185,14 @@ class ShardedWeights:
                 for layer in self._sharded:
                     layer.set_reshard_after_forward(True, recurse=False)
                     layer.reshard()
+
+    def give_whole(self) -> None:
+        """Take part where another process is in `all_whole` and this one is not to be: with one layer at a time."""
+        with self.whole_outside():
+            pass
+        for layer in self._sharded:
+            layer.unshard()
+            layer.reshard()
 
     def weights(self, parameters: Sequence[tuple[str, nn.Parameter]]) -> Iterator[tuple[str, Tensor]]:
         """Each of the `parameters` that `AppliedPlan` names, whole: one is held at a time."""
@@ -193,26 +215,42 @@ class ShardedWeights:
             own.checked_values, tuple(name for name, found in zip(names, anywhere, strict=True) if found)
         )
 
-    def _shard_layers(self, ever: Sequence[nn.Parameter]) -> dict[nn.Parameter, Shard]:
-        """Shard the layers from `lowest` on, of which `ever` train in some step; what became of each parameter."""
+    def _shard_layers(self, ever: Sequence[nn.Parameter], in_fp32: Sequence[nn.Parameter]) -> dict[nn.Parameter, Shard]:
+        """Shard the layers from `lowest` on, of which `ever` train in some step; what became of each parameter.
+
+        `in_fp32` are to be held in fp32. Each layer is made, divided and let go of before the next one is made.
+        """
         layers = self._layers[self.lowest :]
         if not layers:
             return {}
-        types = {own.dtype for own in ever}
-        assert types <= {torch.float32}, "what any step trains is held in fp32 from the start"
         mesh = DeviceMesh.from_group(self.group, self.device.type)
+        wide = {id(own) for own in in_fp32}
         for own in ever:
             own.requires_grad_(True)  # of a group that has nothing to train at first torch would not learn the type
-        before: list[tuple[nn.Module, str, nn.Parameter]] = []
+        shards = {}
         for layer in layers:
-            for module in layer.modules():
-                before += [(module, name, own) for name, own in module._parameters.items() if own is not None]
+            cast_up(own for own in layer.parameters() if id(own) in wide)
             for own in layer.parameters():
                 if not own.is_contiguous():
                     own.data = own.data.contiguous()
+            before = [
+                (module, name, own, tuple(own.shape))
+                for module in layer.modules()
+                for name, own in module._parameters.items()
+                if own is not None
+            ]
             sharded = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
             self._sharded.append(sharded)
             self._scatters.append(give_ordered_scatter(sharded, self._now))
+            for module, name, own, shape in before:
+                now = module._parameters[name]
+                assert now is not None
+                rows = nn.Parameter(_local(now).detach(), requires_grad=own.requires_grad)
+                shards[own] = Shard(rows, now, shape)
+                let_go_of_whole(own)
+            give_back_freed_memory()  # rows come to lie between what is freed, which would be kept in pieces
+        types = {shards[own].rows.dtype for own in ever}
+        assert types <= {torch.float32}, "what any step trains is held in fp32 from the start"
         for lower, upper in zip(self._sharded, self._sharded[1:], strict=False):
             lower.set_modules_to_forward_prefetch([upper])
         # Torch lets what is run first set up what all share, such as streams and buffers; the model itself never runs
@@ -224,12 +262,7 @@ class ShardedWeights:
         for own_layer in self._sharded:  # memory that is first made in inference mode could not be trained with
             own_layer.unshard()
             own_layer.reshard()
-        shards = {}
-        for module, name, own in before:
-            now = module._parameters[name]
-            assert now is not None
-            rows = _local(now)
-            shards[own] = Shard(nn.Parameter(rows.detach(), requires_grad=own.requires_grad), now, tuple(own.shape))
+            give_back_freed_memory()
         return shards
 
     def _sum_of(self, losses: Tensor, parts: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from frostline.plans import Shard
+from frostline.tensor_bytes import value_type
 
 
 def rows_each(rows: int, size: int) -> int:
@@ -79,6 +80,11 @@ def norms_of(shards: Sequence[Shard], group: dist.ProcessGroup) -> list[Tensor]:
     return found
 
 
+def let_go_of_whole(parameter: nn.Parameter) -> None:
+    """Let go of the memory of a parameter that is held in rows now, whoever still has the parameter."""
+    parameter.data = parameter.data.new_empty(0)
+
+
 def _padded(rows: Tensor, shard: Shard, size: int) -> Tensor:
     each = rows_each(shard.shape[0], size)
     if len(rows) == each:
@@ -99,10 +105,13 @@ class HeldOutside:
     ) -> None:
         """`places` are all modules that have the parameter, each with its name there: a tied head is one of two."""
         self._places, self._group = places, group
-        rows = own_rows(parameter.detach(), group.rank(), group.size()).clone(memory_format=torch.contiguous_format)
+        rows = own_rows(parameter.detach(), group.rank(), group.size())
+        # What trains is held in fp32; what is not this process's has not been made.
+        rows = rows.to(value_type(rows), copy=True, memory_format=torch.contiguous_format)
         own = nn.Parameter(rows, requires_grad=parameter.requires_grad)
         self.shard = Shard(own, own, tuple(parameter.shape))
         self._name(own)
+        let_go_of_whole(parameter)
 
     @contextmanager
     def whole(self) -> Iterator[nn.Parameter]:

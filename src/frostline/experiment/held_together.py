@@ -167,8 +167,7 @@ def take_part(world: World, order: Values, arm: Arm) -> None:
     with world.doing(order, patient=what == "whole for text") as together:
         match what:
             case "whole for text":
-                with shards.all_whole():  # then rank 0 has all, and this one waits with its rows alone
-                    pass
+                shards.give_whole()  # then rank 0 has all, and this one waits with its rows alone
             case "whole layer":
                 layer = order["layer"]
                 assert layer is None or isinstance(layer, int)

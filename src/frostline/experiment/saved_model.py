@@ -74,7 +74,7 @@ def save_model(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int, ru
 def _whole_again(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int) -> AppliedPlan:
     """The plan on a model of its own, with the weights that several processes have trained together."""
     state = trained_weights(arm, steps)
-    model = model_for_arm(prepared, planned)
+    model = model_for_arm(prepared, planned, whole=True)
     applied = planned.plan.apply(model, resolved=planned.resolved, seed=arm.seed)
     applied.set_step(steps - 1)
     weights = state.weights

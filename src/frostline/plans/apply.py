@@ -6,7 +6,7 @@ What is frozen is never handed to an optimizer; its bytes are hashed when it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -129,6 +129,13 @@ class AppliedPlan:
             return self.trainable_parameters()
         trained = frozenset().union(*(phase.trained for phase in self.resolved.phases if phase.at <= step))
         return list(dict(self._holders[name] for name in self._portions if name in trained).items())
+
+    def holders_of(self, parameters: Collection[str]) -> list[nn.Parameter]:
+        """What holds these parameters of the untouched model: the parameter itself, or all into which it was split."""
+        held = {
+            id(own): own for name, (_, own) in self._holders.items() if self._portions[name].parameter in parameters
+        }
+        return list(held.values())
 
     def open_all_phases(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters that any step trains, in the model's order, each with `requires_grad` from now on.
