@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from frostline.arms import fits, make_arm, prepare, saved_without_memory
-from frostline.arms.fits import require_fitting
+from frostline.arms.fits import require_fitting, too_large
 from frostline.engine import saved_bytes
 from frostline.errors import TrainingError
 from frostline.recipe import load_recipe, variants_of
@@ -155,3 +155,28 @@ def test_what_a_step_keeps_is_known_without_weights(tmp_path: Path, family: str,
     resolved, length = prepared.arms["a"].resolved, prepared.recipe.windows.length
     counted = saved_without_memory(model, resolved, prepared.recipe.training, length, "fp32")
     assert least * measured < counted < 1.05 * measured
+
+
+def test_an_arm_is_too_large_for_a_device_from_the_byte_on_that_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(write_experiment(tmp_path), [UNWATCHED])
+    found = {}
+    for name in recipe.arms:
+        monkeypatch.setattr(fits, "free_memory_bytes", lambda: 1)
+        alone = recipe.model_copy(update={"arms": {name: recipe.arms[name]}, "baseline": name})
+        large = too_large(alone, tmp_path / "cache")
+        assert large is not None
+        assert (large.arm, large.free_bytes) == (name, 1)
+        found[name] = large.needed_bytes
+        monkeypatch.setattr(fits, "free_memory_bytes", lambda needed=found[name]: needed)
+        assert too_large(alone, tmp_path / "cache") is None
+        monkeypatch.setattr(fits, "free_memory_bytes", lambda needed=found[name]: needed - 1)
+        assert too_large(alone, tmp_path / "cache") is not None
+    assert found["freeze"] < found["reversed"] < found["full"]
+    assert found["full"] > 16 * WHOLE
+
+
+def test_where_there_is_far_more_memory_nothing_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "free_memory_bytes", lambda: 10**12)
+    assert too_large(load_recipe(write_experiment(tmp_path)), tmp_path / "cache") is None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from frostline.arms import fits
 from frostline.corpus import Batch, tokenise
 from frostline.engine import Arm, StepClock, StepOutcome, prefix_fill
 from frostline.engine.prefix_file import RowFile
@@ -22,6 +23,8 @@ from frostline.storage import disk
 def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
     `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is), `threads:NUMBER` (of torch).
+
+    `free-memory:BYTES` is what there is in all where it is forecast whether arms fit.
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
@@ -39,6 +42,8 @@ def _install(kind: str, rest: str) -> None:
     elif kind == "free-bytes":
         usage = shutil.disk_usage("/")
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
+    elif kind == "free-memory":
+        fits.free_memory_bytes = lambda *arguments: int(rest)  # type: ignore[attr-defined]
     elif kind == "kill-in-fill":
         _kill_in_fill(int(rest))
     elif kind == "oom-kills":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from frostline.engine import ALONE, World
 from frostline.errors import RunFolderError
 from frostline.experiment import RunResult, resume, resume_experiment
 from frostline.recipe import load_recipe
@@ -189,18 +190,24 @@ def test_what_is_no_run_is_not_written_into(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sharding", "then", "now", "told"),
+    ("environment", "now", "told"),
     [
-        ("full", "2", 3, ["processes was 2 and is 3"]),
-        ("full", "2", 2, []),
-        ("none", "2", 3, []),  # each process has whole weights: their number changes no bit
-        ("none", None, 2, []),
+        ({"processes": "2", "sharding": "weights are sharded"}, 3, ["processes was 2 and is 3"]),
+        ({"processes": "2", "sharding": "weights are sharded"}, 2, []),
+        ({"processes": "2"}, 3, []),  # each process has whole weights: their number changes no bit
+        ({}, 2, []),
     ],
 )
 def test_another_number_of_processes_is_a_change_where_weights_are_sharded_over_them(
-    tmp_path: Path, sharding: str, then: str | None, now: int, told: list[str]
+    environment: dict[str, str], now: int, told: list[str]
 ) -> None:
-    recipe = load_recipe(write_experiment(tmp_path), [f"training.sharding={sharding}"])
-    environment = {} if then is None else {"processes": then}
     started = RunStarted("0", "0", "2020-01-01T00:00:00+00:00", environment)
-    assert resume.changes_of_processes(started, recipe, now) == told
+    assert resume.changes_of_processes(started, now) == told
+
+
+def test_what_processes_have_sharded_is_not_for_one_alone(tmp_path: Path) -> None:
+    environment = {"processes": "2", "sharding": "weights are sharded"}
+    started = RunStarted("0", "0", "2020-01-01T00:00:00+00:00", environment)
+    resume.require_as_sharded(tmp_path, started, World(size=2))
+    with pytest.raises(RunFolderError, match="2 processes share the weights of this run, and this is one"):
+        resume.require_as_sharded(tmp_path, started, ALONE)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from frostline.arms import fits
+from frostline.arms.fits import too_large
+from frostline.recipe import load_recipe
 from tests.builders.experiments import write_experiment
 from tests.builders.ranks import Ranks
 from tests.launch.test_several_processes import printed, run_in
@@ -115,6 +118,63 @@ def test_another_number_of_processes_goes_on_only_where_that_is_accepted(ranks: 
     assert "going on after step 2" in printed(recipe, "run")
     (frozen,) = lines(folder, "full", "FrozenChecked")
     assert frozen["moved"] == []
+
+
+AUTO = "training.sharding=auto"
+
+
+@pytest.fixture(scope="module")
+def too_little(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> str:
+    """Free memory, of two processes together, into which the arm `full` does not fit in each; as a hook."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fits, "free_memory_bytes", lambda: 1)
+        large = too_large(load_recipe(recipe), tmp_path_factory.mktemp("forecast"))
+    assert large is not None
+    assert large.arm == "full"
+    return f"free-memory:{2 * large.needed_bytes - 1}"
+
+
+def test_auto_shards_what_fits_on_no_device_and_goes_on_as_it_began(
+    ranks: Ranks, recipe: Path, straight: Path, too_little: str
+) -> None:
+    hooks = {0: too_little, 1: f"{too_little} SIGKILL:split:2"}
+    assert run_in(ranks, 2, recipe, "auto", hooks, ["--set", AUTO]) == [2, -signal.SIGKILL]
+    told = " ".join(printed(recipe, "auto").split())
+    assert "Arm 'full' is forecast to need" in told
+    assert "the weights of all arms are sharded over 2 processes." in told
+    assert run_in(ranks, 1, recipe, "auto", more=["--set", AUTO]) == [2]
+    assert "2 processes share the weights of this run, and this is one." in " ".join(printed(recipe, "auto").split())
+    # Now every arm would fit: what was settled holds.
+    run_folder = finished(ranks, 2, recipe, "auto", "--set", AUTO)
+    started = json.loads((run_folder / "journal" / "run.jsonl").read_text().splitlines()[0])
+    assert "weights are sharded over 2 processes" in started["environment"]["sharding"]
+    assert "sharding: auto" in (run_folder / "experiment.yaml").read_text()
+    for arm in PLANS:
+        for kind in ("StepTaken", "Evaluation"):
+            expected = [line["loss_nats"] for line in lines(straight, arm, kind)]
+            assert [line["loss_nats"] for line in lines(run_folder, arm, kind)] == expected
+
+
+def test_auto_shards_nothing_that_fits(ranks: Ranks, tmp_path: Path, too_little: str) -> None:
+    training = {**SHARDED, "sharding": "auto", "steps": 2}
+    recipe = write_experiment(tmp_path, layers=1, training=training, seeds=[0], arms={"top": {"train": ["attn@-1:"]}})
+    assert run_in(ranks, 2, recipe, "auto", {0: too_little, 1: too_little}) == [0, 0]
+    started = json.loads((tmp_path / "auto" / "run" / "journal" / "run.jsonl").read_text().splitlines()[0])
+    assert started["environment"]["processes"] == "2"
+    assert "sharding" not in started["environment"]
+    assert "sharded" not in printed(recipe, "auto")
+
+
+def test_auto_says_why_it_cannot_shard_what_does_not_fit(
+    ranks: Ranks, tmp_path: Path, recipe: Path, too_little: str
+) -> None:
+    training = {**SHARDED, "sharding": "auto", "frozen_weights": "int8"}
+    small = write_experiment(tmp_path, layers=3, training=training, arms={"full": {"train": "all"}})
+    assert run_in(ranks, 2, small, "auto", {0: too_little, 1: too_little})[0] == 2
+    told = " ".join(printed(small, "auto").split())
+    assert "key 'training.sharding': arm 'full' is forecast to need" in told
+    assert "memory are free for each; but frozen weights in int8 cannot be sharded." in told
+    assert not (tmp_path / "auto" / "run").exists()
 
 
 @pytest.mark.parametrize(

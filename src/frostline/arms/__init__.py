@@ -64,6 +64,7 @@ from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
 from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, kept_weights_bytes, trained_values
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
+from frostline.arms.whether_sharded import is_to_be_sharded, not_with_shards, with_sharded_weights
 
 __all__ = [
     "DIVERGED_NATS",
@@ -109,6 +110,7 @@ __all__ = [
     "free_bytes",
     "grid_of",
     "has_large_vocabulary",
+    "is_to_be_sharded",
     "journal_bytes",
     "kept_weights_bytes",
     "lean",
@@ -123,6 +125,7 @@ __all__ = [
     "model_for_arm",
     "needed_flops",
     "next_rate",
+    "not_with_shards",
     "pages_of_steps",
     "pinned",
     "pinned_beside",
@@ -153,5 +156,6 @@ __all__ = [
     "trial_training",
     "vocabulary_of",
     "windows_to_fill",
+    "with_sharded_weights",
     "with_steps",
 ]

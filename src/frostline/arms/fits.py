@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from frostline.arms.memory_facts import MemoryFacts
-from frostline.arms.run_memory import least_bytes
+from frostline.arms.run_memory import alone_bytes, least_bytes
 from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.trained import FP32_BYTES, trained_values, watched_bytes
 from frostline.corpus import is_running_text
@@ -68,6 +68,15 @@ class _Asked:
 
 
 @dataclass(frozen=True)
+class TooLarge:
+    """An arm whose peak is forecast to exceed what is free on a device."""
+
+    arm: str
+    needed_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
 class _Need:
     trained: int
     """What is certain to the byte."""
@@ -92,15 +101,9 @@ def require_fitting(recipe: Recipe, cache: Path) -> None:
         return  # what each of several processes needs of it is not counted
     device = resolve_device(recipe.training.device)
     free = free_bytes(device)
-    try:
-        model = model_without_memory(recipe.model, cache)
-        if _at_most(recipe, model) < FAR_BELOW * free:
-            return
-        filed, model_map = as_filed_without_memory(model, recipe.model, cache), map_model(model)
-    except FrostlineError:
-        return  # told with its reason once the model is loaded
-    precision = resolve_precision(recipe.training.precision, device)
-    asked = _Asked(recipe, model, filed, model_map, device, precision)
+    asked = _asked(recipe, cache, device, free)
+    if asked is None:
+        return
     for name, arm in recipe.arms.items():
         resolved = _resolved(asked, arm)
         if resolved is None or (need := _need(asked, resolved)).certain <= free:
@@ -116,6 +119,34 @@ def require_fitting(recipe: Recipe, cache: Path) -> None:
         raise TrainingError(f"{needed}, and {size(free)} of memory are free.", _way_out(asked, arm, free)).at(
             "arms", name
         )
+
+
+def too_large(recipe: Recipe, cache: Path) -> TooLarge | None:
+    """The first arm of `recipe` that is forecast to fit on no single device of this kind, alone; None where all do.
+
+    An arm of which it is only seen in the model what it trains (a plan that is chosen by a signal) is passed over.
+    """
+    device = resolve_device(recipe.training.device)
+    free = free_bytes(device)
+    asked = _asked(recipe, cache, device, free)
+    for name, arm in {} if asked is None else recipe.arms.items():
+        assert asked is not None
+        resolved = _resolved(asked, arm)
+        if resolved is not None and (needed := _forecast(asked, resolved)) > free:
+            return TooLarge(name, needed, free)
+    return None
+
+
+def _asked(recipe: Recipe, cache: Path, device: torch.device, free: int) -> _Asked | None:
+    """None where every arm is far from filling what is `free`, or the model is not to be seen before it is loaded."""
+    try:
+        model = model_without_memory(recipe.model, cache)
+        if _at_most(recipe, model) < FAR_BELOW * free:
+            return None
+        filed, model_map = as_filed_without_memory(model, recipe.model, cache), map_model(model)
+    except FrostlineError:
+        return None  # told with its reason once the model is loaded
+    return _Asked(recipe, model, filed, model_map, device, resolve_precision(recipe.training.precision, device))
 
 
 def _at_most(recipe: Recipe, model: PreTrainedModel) -> int:
@@ -152,6 +183,19 @@ def _need(asked: _Asked, resolved: ResolvedPlan) -> _Need:
     with suppress(PlanError):  # as above
         return _Need(own, max(own, least_bytes(facts, resolved, saved)))
     return _Need(own, own)
+
+
+def _forecast(asked: _Asked, resolved: ResolvedPlan) -> int:
+    """Peak of a run of this arm alone, in windows of the full length."""
+    recipe = asked.recipe
+    facts = MemoryFacts(
+        recipe, asked.filed, {"arm": resolved}, asked.device, asked.precision, "one-by-one", False,
+        held_out_windows=EVALUATION_WINDOWS,
+    )  # fmt: skip
+    saved = saved_without_memory(asked.model, resolved, recipe.training, recipe.windows.length, asked.precision)
+    with suppress(PlanError):  # as above
+        return alone_bytes(facts, resolved, saved)
+    return arm_bytes(recipe, resolved)
 
 
 def _resolved(asked: _Asked, arm: ArmSettings) -> ResolvedPlan | None:

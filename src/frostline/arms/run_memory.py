@@ -109,10 +109,23 @@ def least_bytes(facts: MemoryFacts, resolved: ResolvedPlan, saved: int) -> int:
 
     Raises `PlanError` for a selector of what is watched that matches nothing.
     """
+    return _at_its_fullest(facts, resolved, saved, holes=False)
+
+
+def alone_bytes(facts: MemoryFacts, resolved: ResolvedPlan, saved: int) -> int:
+    """What a run of this arm alone is forecast to hold at its fullest beside libraries and pages of the model's file.
+
+    A device holds the untouched model, too. Raises as `least_bytes`.
+    """
+    base = 0 if facts.device.type == "cpu" else in_place_bytes(facts.model)
+    return base + held_bytes(facts, resolved) + _at_its_fullest(facts, resolved, saved, holes=True)
+
+
+def _at_its_fullest(facts: MemoryFacts, resolved: ResolvedPlan, saved: int, *, holes: bool) -> int:
     measures = facts.recipe.measures
     watched = watched_bytes(resolved, measures.watch) if measures.weight_change_every else 0
     turns = (
-        step_bytes(facts, resolved, saved, holes=False),
+        step_bytes(facts, resolved, saved, holes=holes),
         evaluation_bytes(facts),
         text_bytes(facts),
         _saving(facts, resolved),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from frostline.engine import World
 from frostline.errors import CorpusError, RunFolderError
 from frostline.machine import describe_machine
 from frostline.recipe import (
@@ -49,6 +50,8 @@ from frostline.run_folder import (
 )
 from frostline.storage import LOCK_FILE
 
+PROCESSES, SHARDING = "processes", "sharding"
+"""What the environment of a run says: how many processes computed it; and only where they sharded its weights, that."""
 RunState = Literal["nothing", "begun", "finished"]
 
 
@@ -129,12 +132,24 @@ def read_left(run_folder: Path) -> Left:
     )
 
 
-def changes_of_processes(started: RunStarted | None, recipe: Recipe, processes: int) -> list[str]:
+def changes_of_processes(started: RunStarted | None, processes: int) -> list[str]:
     """Their number, in a phrase, where it is another than at the beginning and weights are sharded over them."""
-    then = None if started is None else started.environment.get("processes")
-    if then is None or then == str(processes) or recipe.training.sharding != "full":
+    if started is None or SHARDING not in started.environment:
+        return []
+    then = started.environment[PROCESSES]
+    if then == str(processes):
         return []
     return [f"processes was {then} and is {processes}"]
+
+
+def require_as_sharded(run_folder: Path, started: RunStarted, world: World) -> None:
+    """Raise `RunFolderError` where several processes sharded the weights of the run, and this one is alone."""
+    if world.alone and SHARDING in started.environment:
+        then = started.environment[PROCESSES]
+        raise RunFolderError(
+            f"{run_folder}: {then} processes share the weights of this run, and this is one.",
+            f"Start as many: torchrun --nproc-per-node {then} -m frostline resume {run_folder}",
+        )
 
 
 def recorded_recipe(run_folder: Path, overrides: Overrides = (), recipe_folder: Path | None = None) -> Recipe:

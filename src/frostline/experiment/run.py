@@ -18,6 +18,7 @@ from frostline.arms import (
     Prepared,
     doubt_of_repeats,
     facts_of,
+    is_to_be_sharded,
     leave_device,
     shared_parts,
 )
@@ -32,11 +33,14 @@ from frostline.experiment.rates import Race, Raced, at_rates, settle_rates
 from frostline.experiment.replicate import Replicate, expect_nothing_of, how_complete
 from frostline.experiment.resume import (
     NOTHING,
+    PROCESSES,
+    SHARDING,
     Left,
     changes_of_processes,
     read_left,
     recorded_recipe,
     require_accepted,
+    require_as_sharded,
     require_same_recipe,
     standing,
 )
@@ -98,7 +102,8 @@ def run_experiment(
     interruption = interruption or Interruption()
     try:
         left = replace(NOTHING, fresh=fresh)
-        variants = Variants(recipe, cache, progress, run_folder, left, world, only)
+        sharded = is_to_be_sharded(recipe, cache, world, progress.say)
+        variants = Variants(recipe, cache, progress, run_folder, left, world, only, sharded=sharded)
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say, stops=interruption.is_listening):
@@ -140,9 +145,14 @@ def resume_experiment(
                 return RunResult(run_folder, "finished")
             settle_device(recipe.training.device)
             left = read_left(run_folder)
-            left = replace(left, changes=(*left.changes, *changes_of_processes(left.started, recipe, world.size)))
+            if left.started is None:
+                sharded = is_to_be_sharded(recipe, cache, world, progress.say)
+            else:
+                sharded = SHARDING in left.started.environment
+                require_as_sharded(run_folder, left.started, world)
+            left = replace(left, changes=(*left.changes, *changes_of_processes(left.started, world.size)))
             require_accepted(run_folder, left.changes, accept_changes)
-            variants = Variants(recipe, cache, progress, run_folder, left, world, only)
+            variants = Variants(recipe, cache, progress, run_folder, left, world, only, sharded=sharded)
             variants.check()
             _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
@@ -353,11 +363,11 @@ def write_recipe(run_folder: Path, recipe: Recipe) -> None:
 
 def _environment(variants: Variants) -> dict[str, str]:
     """The machine, and the processes if there are several: bits depend on their number where weights are sharded."""
-    size, sharded = variants.world.size, variants.recipe.training.sharding == "full"
+    size = variants.world.size
     if variants.world.alone:
         return describe_machine()
     told = f"weights are sharded over {size} processes: the same bits again on {size}, rounding differs from one"
-    return describe_machine() | {"processes": str(size)} | ({"sharding": told} if sharded else {})
+    return describe_machine() | {PROCESSES: str(size)} | ({SHARDING: told} if variants.sharded else {})
 
 
 def _now() -> str:

@@ -19,6 +19,7 @@ from frostline.arms import (
     require_shardable,
     run_folder_bytes,
     settle_steps,
+    with_sharded_weights,
     with_steps,
 )
 from frostline.engine import World
@@ -46,12 +47,17 @@ class Variants:
         left: Left,
         world: World,
         only: Part | None,
+        *,
+        sharded: bool,
     ) -> None:
+        """`sharded`: whether the processes of `world` hold the weights together, as was settled for the whole run."""
         every = variants_of(recipe)
+        if sharded:
+            every = tuple(replace(variant, recipe=with_sharded_weights(variant.recipe)) for variant in every)
         self.labels = [variant.label for variant in every]
         """Labels of all variants of the recipe, in their order."""
         self.all = [variant for variant in every if concerns(only, variant.label)]
-        self.only, self.world = only, world
+        self.only, self.world, self.sharded = only, world, sharded
         self.recipe, self.cache, self.progress, self.run_folder, self.left = recipe, cache, progress, run_folder, left
         self.changes = list(left.changes)
         """What may decide a bit and is not as it was when the run was begun, in phrases, as the user has accepted."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from frostline.arms import not_with_shards
 from frostline.engine import ALONE, World
 from frostline.errors import ProcessLostError, RecipeError
 from frostline.interruption import Interruption
@@ -100,38 +101,21 @@ def require_shardable_runs(recipe: Recipe, world: World, *, advice: bool = False
         own = variant.recipe
         if own.training.sharding != "full":
             continue
-        found = _not_with_shards(own, world, advice)
+        found = _without_shards(world, advice) or not_with_shards(own)
         if found is not None:
             with recipe.locating_errors():
                 raise RecipeError(*found).at("training", "sharding")
 
 
-def _not_with_shards(recipe: Recipe, world: World, advice: bool) -> tuple[str, str] | None:
-    """What was found, and what would work."""
-    training, without = recipe.training, "Set training.sharding=none."
+def _without_shards(world: World, advice: bool) -> tuple[str, str] | None:
+    """Why nothing can be sharded here, and what would work."""
     if world.alone:
         return (
             "'full' shares the weights among several processes, and this is one.",
             "Start several: torchrun --nproc-per-node N -m frostline run RECIPE; or set training.sharding=auto.",
         )
     if advice:
-        return "an advice does not shard the weights of the plans that it tries.", without
-    raced = [name for name in recipe.arms if recipe.learning_rate_of(name) == "best"]
-    if raced:
-        return (
-            f"learning rates are not raced with sharded weights, and arm '{raced[0]}' has none.",
-            f"Set a training.learning_rate. {without}",
-        )
-    if training.frozen_weights != "exact":
-        return (
-            f"frozen weights in {training.frozen_weights} cannot be sharded.",
-            f"Set training.frozen_weights=exact. {without}",
-        )
-    if training.prefix_cache.fill == "always":
-        return (
-            "layers whose stored rows are filled before training cannot be sharded.",
-            f"Set training.prefix_cache.fill=never. {without}",
-        )
+        return "an advice does not shard the weights of the plans that it tries.", "Set training.sharding=none."
     return None
 
 

@@ -119,8 +119,8 @@ class TrainingSettings(Settings):
     compile: bool = False
     """Compile the layers that train (a minute of warm-up, then somewhat less time); rounding differs."""
     sharding: Literal["auto", "none", "full"] = "auto"
-    """With several devices: each holds its rows of the layers that train (`full`), or all of them (`none`, and so far
-    `auto`). The number of devices decides the last bits of an arm that is sharded.
+    """With several devices: each holds its rows of the layers that train (`full`), or all of them (`none`); `auto`
+    shards where an arm fits on no single one. The number of devices decides the last bits of an arm that is sharded.
     """
     schedule: Literal["auto", "lock-step", "one-by-one"] = "auto"
     """All arms at once in alternating order, or one after another; `auto` goes by free memory. Same results."""

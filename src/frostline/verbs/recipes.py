@@ -79,14 +79,17 @@ def time(
     def do(world: World | None) -> list[Timing]:
         wanted = meant_for(recipe, set, trusted_code, world)
 
+        from frostline.arms import is_to_be_sharded, with_sharded_weights
         from frostline.engine import ALONE
         from frostline.forecast import time_recipe
 
+        together = world or ALONE
         with at_work(cache, progress) as work:
             say = work.progress.say
-            alone = wanted.training.sharding != "full"  # memory is measured of an arm alone in a process
-            measured = memory and alone
-            return time_recipe(wanted, work.cache, rounds=rounds, memory=measured, say=say, world=world or ALONE)
+            sharded = is_to_be_sharded(wanted, work.cache, together, say)
+            timed = with_sharded_weights(wanted) if sharded else wanted
+            measured = memory and not sharded  # memory is measured of an arm alone in a process
+            return time_recipe(timed, work.cache, rounds=rounds, memory=measured, say=say, world=together)
 
     return led(do, cache, followed=list)
 
