@@ -127,6 +127,17 @@ class ProcessLostError(TogetherError):
     """A process that computes arms together with this one has gone, or does not answer."""
 
 
+class MemoryRanOutError(TogetherError):
+    """One of the processes that hold an arm together has no memory left, and the others wait for it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            "Go on from the last checkpoint with 'frostline resume' where more memory is free; or begin anew with a "
+            "smaller training.batch and more training.accumulation, or with more processes.",
+        )
+
+
 class ProcessesDifferError(TogetherError):
     """The processes do not have, or did not compute, the same."""
 

@@ -14,7 +14,7 @@ import torch
 
 from frostline.arms import fits
 from frostline.corpus import Batch, tokenise
-from frostline.engine import Arm, StepClock, StepOutcome, prefix_fill
+from frostline.engine import Arm, StepClock, StepOutcome, prefix_fill, world
 from frostline.engine.prefix_file import RowFile
 from frostline.run_folder import at_work
 from frostline.storage import disk
@@ -24,7 +24,8 @@ def install(names: str) -> None:
     """Install hooks, blanks between them: each `KIND:ARM:STEP`, `today:DATE`, `largest-file:BYTES`, `free-bytes:BYTES`,
     `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is), `threads:NUMBER` (of torch).
 
-    `free-memory:BYTES` is what there is in all where it is forecast whether arms fit.
+    `free-memory:BYTES` is what there is in all where it is forecast whether arms fit, `arrival:SECONDS` how long a
+    process without memory waits for the others.
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
@@ -42,6 +43,8 @@ def _install(kind: str, rest: str) -> None:
     elif kind == "free-bytes":
         usage = shutil.disk_usage("/")
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
+    elif kind == "arrival":
+        world.ARRIVAL_SECONDS = float(rest)
     elif kind == "free-memory":
         fits.free_memory_bytes = lambda *arguments: int(rest)  # type: ignore[attr-defined]
     elif kind == "kill-in-fill":

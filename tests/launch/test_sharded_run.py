@@ -120,6 +120,29 @@ def test_another_number_of_processes_goes_on_only_where_that_is_accepted(ranks: 
     assert frozen["moved"] == []
 
 
+@pytest.mark.parametrize("rank", [0, 1] if MANY else [1])
+def test_memory_that_runs_out_in_one_process_ends_the_run_with_a_sentence(
+    ranks: Ranks, recipe: Path, straight: Path, rank: int
+) -> None:
+    name = f"memory-{rank}"
+    assert run_in(ranks, 2, recipe, name, {rank: "arrival:1 part:split:2"}) == [2, 2]
+    sentence = f"arm split: process {rank} of 2 has run out of memory, and the others cannot go on without it"
+    told = " ".join(printed(recipe, name).split())
+    assert sentence in told
+    assert "Traceback" not in told
+    if MANY:
+        assert snapshot(finished(ranks, 2, recipe, name)) == snapshot(straight)
+
+
+@pytest.mark.skipif(not MANY, reason="a run more; FROSTLINE_SHARDED asks for it")
+def test_memory_that_runs_out_in_all_processes_is_the_trouble_of_that_arm(ranks: Ranks, recipe: Path) -> None:
+    hook = "part:split:2"
+    assert run_in(ranks, 2, recipe, "memory", {0: hook, 1: hook})[0] == 1
+    assert "Arm split failed after 2 steps, the others go on: out of memory" in " ".join(
+        printed(recipe, "memory").split()
+    )
+
+
 AUTO = "training.sharding=auto"
 
 

@@ -111,6 +111,8 @@ def make_arm(
     """
     world = prepared.world
     number = world.next_number()
+    if prepared.is_sharded:
+        world.held_together[number] = planned.name
     order = {} if world.alone else order_of(prepared, planned, seed, number)
     with world.doing(order):
         arm = make_own_arm(prepared, planned, seed, number, model=model, hashed=hashed, say=say)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 import torch
@@ -19,12 +21,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 from frostline.engine.turns import cause_of
-from frostline.errors import ProcessLostError, TogetherError, ToldError, TrainingError
+from frostline.errors import MemoryRanOutError, ProcessLostError, TogetherError, ToldError, TrainingError
+from frostline.out_of_memory import is_out_of_memory, want_of_memory
 
 Values = dict[str, object]
 """What JSON can say, by name."""
 ALIVE = "alive"
 """In every order: the numbers of the arms that rank 0 still holds. The others let go of the rest."""
+ARRIVAL_SECONDS, LOOK_SECONDS = 10.0, 0.1
+"""How long a process without memory waits for the others, which may fail alike, and how often it looks for them."""
+_ARRIVED, _ENDED = "frostline/arrived", "frostline/ended"
+"""What processes leave word of: how many blocks each has come to the end of, and why one has ended the run."""
+_EACH_ITS_OWN = ("evaluate untouched",)
+"""What is ordered of an arm, and not done with its weights."""
 
 
 @dataclass
@@ -35,6 +44,23 @@ class Together:
     """What this process tells."""
     all: list[Values] = field(default_factory=list)
     """What all have told, by rank; empty until then."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where a process leaves word for the others: of `torch.distributed.Store`, what is used of it."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Leave `value` at `key`."""
+        ...
+
+    def get(self, key: str, /) -> bytes:
+        """What was left at `key`; waits for it."""
+        ...
+
+    def check(self, keys: list[str], /) -> bool:
+        """Whether something was left at each of `keys`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +75,8 @@ class World:
     """On which all of them agree, within a time limit."""
     gradients: dist.ProcessGroup | None = None
     """On which gradients travel: from device to device where there are GPUs, within a time limit."""
+    store: Store | None = None
+    """Where a process leaves word for the others, whatever they wait for."""
     deferred: Callable[[], AbstractContextManager[None]] = nullcontext
     """A block that no signal cuts in two."""
     stop_asked: Callable[[], int | None] = lambda: None
@@ -57,7 +85,13 @@ class World:
     """Another process was asked to stop by this signal: so is this one."""
     arms: WeakValueDictionary[int, object] = field(default_factory=WeakValueDictionary)
     """The arms that rank 0 has made and holds, by number."""
+    held_together: dict[int, str] = field(default_factory=dict)
+    """Names of the arms whose weights the processes hold together, by number: they exchange them in all they do."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _blocks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Of what is done with such arms."""
+    _ended: list[str] = field(default_factory=list)
+    """Why this process has ended the run, if it has."""
 
     @property
     def alone(self) -> bool:
@@ -86,7 +120,7 @@ class World:
         with self.deferred():
             if self.rank == 0:
                 self._tell({**order, ALIVE: sorted(self.arms)}, tensors or {})
-            with self.agreeing(together, patient=patient):
+            with self.agreeing(together, patient=patient), self._with_memory(order):
                 yield together
 
     @contextmanager
@@ -113,9 +147,52 @@ class World:
                 raise TrainingError(f"in process {rank} of {self.size}: {other}")
             raise ToldError(str(other)) from failed
 
+    @contextmanager
+    def _with_memory(self, order: Values) -> Iterator[None]:
+        """Raise `MemoryRanOutError` where memory has run out in the block, and others wait inside of it for this one.
+
+        Weights that are held together are exchanged in the block, so that without this process nobody gets to its end,
+        unless all fail alike.
+        """
+        number = order.get("arm")
+        name = self.held_together.get(number) if isinstance(number, int) else None
+        if name is None or self.store is None or order["do"] in _EACH_ITS_OWN:
+            yield
+            return
+        block, failed = next(self._blocks), None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+            raise
+        finally:
+            with reaching(self.store):
+                self.store.set(f"{_ARRIVED}/{self.rank}", str(block))
+            if failed is not None and is_out_of_memory(failed) and not self._all_arrive(block):
+                ended = MemoryRanOutError(
+                    f"arm {name}: process {self.rank} of {self.size} has run out of memory, and the others cannot go "
+                    f"on without it ({want_of_memory(failed)})."
+                )
+                self._ended.append(ended.message)
+                with reaching(self.store):
+                    self.store.set(_ENDED, ended.message)
+                raise ended from failed
+
+    def _all_arrive(self, block: int) -> bool:
+        """Whether all other processes come to the end of `block`, soon."""
+        assert self.store is not None
+        last = time.monotonic() + ARRIVAL_SECONDS
+        keys = [f"{_ARRIVED}/{rank}" for rank in range(self.size)]
+        while time.monotonic() < last:
+            with reaching(self.store):
+                if all(self.store.check([key]) and int(self.store.get(key)) >= block for key in keys):
+                    return True
+            time.sleep(LOOK_SECONDS)
+        return False
+
     def order(self) -> tuple[Values, dict[str, Tensor]]:
         """The next order of rank 0 and its tensors, on the CPU, for which a process waits that follows."""
-        with reaching():
+        with reaching(self.store):
             values = json.loads(self._receive_bytes())
             tensors = {}
             for name, shape, dtype in values.pop("tensors"):
@@ -126,14 +203,14 @@ class World:
 
     def end(self) -> None:
         """Rank 0 has no more orders: those that follow return."""
-        if not self.alone and self.rank == 0:
+        if not self.alone and self.rank == 0 and not self._ended:  # those that wait elsewhere would not hear it
             self._tell({"do": "end", ALIVE: []}, {})
 
     def _tell(self, values: Values, tensors: Mapping[str, Tensor]) -> None:
         held = {name: own.detach().cpu().contiguous() for name, own in tensors.items()}
         described = [(name, list(own.shape), str(own.dtype).removeprefix("torch.")) for name, own in held.items()]
         content = json.dumps({**values, "tensors": described}).encode()
-        with reaching():
+        with reaching(self.store):
             dist.broadcast(torch.tensor([len(content)]), src=0, group=self.orders)
             dist.broadcast(_tensor_of(content), src=0, group=self.orders)
             for own in held.values():
@@ -148,7 +225,7 @@ class World:
 
     def _gather(self, values: Values, group: dist.ProcessGroup | None) -> list[Values]:
         content = json.dumps(values).encode()
-        with reaching():
+        with reaching(self.store):
             lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
             dist.all_gather(lengths, torch.tensor([len(content)]), group=group)
             longest = max(int(length) for length in lengths)
@@ -163,15 +240,24 @@ ALONE = World()
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
-    """What the libraries that connect processes raise, as an error of ours."""
+def reaching(store: Store | None = None) -> Iterator[None]:
+    """What the libraries that connect processes raise, as an error of ours; in `store` is why a process has gone."""
     try:
         yield
     except RuntimeError as error:  # all that they know
+        if (known := _why_ended(store)) is not None:
+            raise MemoryRanOutError(known) from error
         raise ProcessLostError(
             "a process that computes this run together with this one has gone, or does not answer.",
             "Go on from the last checkpoint with 'frostline resume', on as many processes as there are.",
         ) from error
+
+
+def _why_ended(store: Store | None) -> str | None:
+    try:
+        return store.get(_ENDED).decode() if store is not None and store.check([_ENDED]) else None
+    except RuntimeError:  # it went with the process that kept it
+        return None
 
 
 def _tensor_of(content: bytes) -> Tensor:

@@ -86,6 +86,8 @@ class Follower:
                     for _ in fill(replace(self.sharing, world=ALONE)):
                         pass
             case "make":
+                if self.sharing.is_sharded:
+                    self.world.held_together[_number(order)] = str(order["name"])
                 with self.world.doing(order):
                     self._arms[_number(order)] = make_ordered_arm(self.sharing, order)
             case "restore":

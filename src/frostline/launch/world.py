@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from frostline.arms import not_with_shards
 from frostline.engine import ALONE, World
@@ -41,7 +42,8 @@ def launched_world(interruption: Interruption | None) -> Iterator[World]:
     if torch.cuda.is_available() and started.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(started.local_rank)  # 'cuda' is this one from now on
     try:
-        dist.init_process_group("gloo", timeout=ANSWER_LIMIT)
+        store, rank, size = next(rendezvous("env://", timeout=ANSWER_LIMIT))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=ANSWER_LIMIT)
     except (RuntimeError, ValueError) as error:
         raise ProcessLostError(
             "the processes that were started to compute together do not find one another.",
@@ -54,6 +56,7 @@ def launched_world(interruption: Interruption | None) -> Iterator[World]:
         orders=_group("gloo", ORDER_LIMIT),
         answers=_group("gloo", ANSWER_LIMIT),
         gradients=_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", ANSWER_LIMIT),
+        store=store,
         deferred=interruption.deferred,
         stop_asked=lambda: None if (code := interruption.exit_code) is None else code - 128,
         stop=interruption.ask,
