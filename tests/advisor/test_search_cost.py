@@ -28,3 +28,14 @@ def test_training_steps_are_told_apart_from_what_else_took_time() -> None:
     older = search_cost(advice)
     assert older is not None
     assert "full run" not in older.sentence
+
+
+def test_trials_that_took_longer_than_the_search_were_side_by_side() -> None:
+    advice = Advice(AdviceStarted("1", "", "", {}, "none", 36, 0, run_steps=8))
+    for name in ("a", "b"):
+        advice.add(replace(trial(name, 1.0), step_losses=[1.0] * 4, seconds=5.0, seconds_in_all=25.0))
+    advice.add(AdviceEnded("finished", "", 40.0))
+    cost = search_cost(advice)
+    assert cost is not None
+    assert cost.side_by_side
+    assert cost.sentence.endswith("which took 40 s of processes side by side.")

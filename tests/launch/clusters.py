@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from tests.builders.experiments import journal_without_clock
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,22 @@ class SimulatedCluster:
         self._process.stdin.write("lose\n")
         self._process.stdin.flush()
         self._answer("done")
+
+    def processes(self, of: str) -> list[int]:
+        """Processes of the cluster that run the class or the task `of`."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(f"ray::{of}"):
+                    found.append(process.pid)
+        return sorted(found)
+
+    def kill(self, of: str, which: int = 0) -> None:
+        """Kill one of those processes, if there is any."""
+        running = self.processes(of)
+        with suppress(ProcessLookupError):
+            if running:
+                os.kill(running[which % len(running)], signal.SIGKILL)
 
     def close(self) -> None:
         self._process.communicate(timeout=60)

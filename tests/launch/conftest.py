@@ -1,4 +1,4 @@
-"""Servers of processes are dear: as many as the largest number of ranks, begun when they are first asked for."""
+"""Servers of processes, and a cluster, are dear: they are begun when they are first asked for, and shared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders.processes import Processes
 from tests.builders.ranks import Ranks
+from tests.launch.clusters import SimulatedCluster
 
 MOST = 4
 
@@ -19,3 +20,11 @@ def ranks(processes: Processes) -> Iterator[Ranks]:
     yield Ranks([processes, *others])
     for server in others:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[SimulatedCluster]:
+    """Two machines of one core."""
+    simulated = SimulatedCluster(2)
+    yield simulated
+    simulated.close()

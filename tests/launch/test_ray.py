@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +62,6 @@ def experiment(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -
     code = processes.run(["run", str(recipe), "--out", str(folder / "straight"), "--fresh"], folder / "cache", output)
     assert code == 0, output.read_text()
     return Experiment(folder, recipe, what_counts(folder / "straight"))
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[SimulatedCluster]:
-    simulated = SimulatedCluster(2)
-    yield simulated
-    simulated.close()
 
 
 def test_two_machines_give_what_one_process_gives_and_a_second_driver_is_refused(

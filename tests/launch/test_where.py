@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from frostline.errors import FrostlineError, MissingExtraError, RecipeError
 from frostline.launch import ray_address
 from frostline.launch.ray_cluster import Node, needs_of
 from frostline.recipe import Recipe, parse_recipe
+from tests.cli.test_app import frostline
 
 
 @pytest.fixture
@@ -105,3 +107,17 @@ def test_more_than_any_machine_has_is_refused(resources: dict[str, float], told:
     with pytest.raises(RecipeError) as error:
         needs_of(recipe_asking(**resources), NODES, 1)
     assert told in str(error.value)
+
+
+@pytest.mark.usefixtures("ray_is_there")
+@pytest.mark.parametrize("command", ["run", "advise"])
+def test_commands_tell_it_before_anything_is_made(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (command, "demo", "--out", str(tmp_path / "there"), "--on")
+    assert frostline(*arguments, "rya", monkeypatch=monkeypatch) == 2
+    assert "Did you mean 'ray'?" in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert frostline(*arguments, "ray", monkeypatch=monkeypatch) == 2
+    assert "frostline[ray]" in capsys.readouterr().err
+    assert not (tmp_path / "there").exists()

@@ -27,6 +27,7 @@ from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.signal_scores import steadiness_of
 from frostline.advisor.trial import deciding_windows
+from frostline.advisor.trials import Advised, Elsewhere, Here
 from frostline.arms import doubt_of_repeats, facts_of, pinned, prepare, prepared_by_all, require_first_step
 from frostline.engine import ALONE, World, settle_device
 from frostline.errors import FrostlineError, RunFolderError
@@ -36,6 +37,7 @@ from frostline.progress import RunProgress
 from frostline.recipe import (
     PLACE_FILE,
     Recipe,
+    ResourceSettings,
     Variant,
     dump_recipe,
     place_content,
@@ -107,13 +109,15 @@ def advise(
     signals: Sequence[str] = ADVISING,
     interruption: Interruption | None = None,
     world: World = ALONE,
+    elsewhere: Elsewhere | None = None,
 ) -> AdviceResult:
     """Advise on `recipe`, whose own arms are left aside; leave everything in `folder`, or go on with what is there.
 
     A signal that `interruption` listens to ends it at once (without one, none is handled); the trial that runs is tried
     again. Raises `FrostlineError` for what the user can fix, such as a budget that no plan keeps: then the nearest
     plan is named, and nothing recorded, so that another budget may follow in the same folder. Of `signals`, those that
-    can choose a plan do. The processes of `world` compute trials together.
+    can choose a plan do. The processes of `world` compute trials together; or others compute them,
+    whom `elsewhere` gives them to.
     """
     for name in signals:
         require_signal(name)
@@ -123,7 +127,7 @@ def advise(
     try:
         _make_folder(folder)
         with run_lock(folder, progress.say):
-            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals, world)
+            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals, world, elsewhere)
     except Stopped as stopped:
         interruption.answer()
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
@@ -145,6 +149,7 @@ def _advise(
     last: int,
     names: Sequence[str],
     world: World,
+    elsewhere: Elsewhere | None,
 ) -> AdviceResult:
     began = time.monotonic()
     full = full_training()
@@ -155,6 +160,7 @@ def _advise(
             "save": (),
             "vary": {},
             "retention": "none",
+            "resources": ResourceSettings(),  # where trials are computed changes none: another process may take others
             "training": recipe.training.of_steps(recipe.training.steps),
         }
     )
@@ -170,6 +176,7 @@ def _advise(
     facts = facts_of(prepared)
     if begun is not None:
         require_same_facts(folder, begun, facts)
+    trials = Here(deciding, cache) if elsewhere is None else elsewhere(Advised(folder, own, facts, last))
     session = begin_session(folder)
     inputs = signal_inputs_of(
         prepared.model,
@@ -205,9 +212,9 @@ def _advise(
         if (doubt := doubt_of_repeats(prepared)) is not None:
             progress.say(doubt)
         with _quick_collections():
-            run_race(prepared, advice, record, progress, deciding, cache)
-            race_control(prepared, inputs, advice, record, progress, deciding, cache)
-            retrain(prepared, advice, record, progress, cache)
+            run_race(prepared, advice, record, progress, trials)
+            race_control(prepared, inputs, advice, record, progress, trials)
+            retrain(prepared, advice, record, progress, trials)
         if advice.ended is None:
             record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)

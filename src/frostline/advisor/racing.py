@@ -6,8 +6,7 @@ Each of these goes on with the first trial that is not recorded.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from frostline.advisor.advice import Advice
 from frostline.advisor.candidates import FULL, LATE_CONTROL, MATCHED
@@ -16,13 +15,12 @@ from frostline.advisor.prices import with_arms
 from frostline.advisor.race import RUNGS, decide, next_rate, standings, steps_of_rungs
 from frostline.advisor.recommendation import recommend
 from frostline.advisor.retrained import RETRAINING, new_seeds
-from frostline.advisor.trial import run_trial
-from frostline.arms import FULL_RATE, Prepared, shared_parts
-from frostline.corpus import Batch
+from frostline.advisor.trials import Course, TrialAsked, Trials
+from frostline.arms import FULL_RATE, Prepared
 from frostline.progress import RunProgress
 from frostline.readable import duration
 from frostline.recipe import BEST, ArmSettings
-from frostline.run_folder import Record, RungEnded
+from frostline.run_folder import Record, RungEnded, TrialFinished
 from frostline.signals import SignalInputs
 
 
@@ -31,8 +29,7 @@ def run_race(
     advice: Advice,
     record: Callable[[Record], None],
     progress: RunProgress,
-    deciding: list[Batch],
-    cache: Path,
+    trials: Trials,
 ) -> None:
     """Every trial that is not recorded yet, rung by rung."""
     racing = {name: made for name, made in advice.candidates.items() if not made.exceeds or name == FULL}
@@ -41,24 +38,35 @@ def run_race(
     rungs = {rung.rung: rung for rung in advice.rungs}
     alive = list(racing)
     base = _base_rate(prepared)
-    with shared_parts(settled, cache) as sharing:
+    with trials.of(settled) as compute:
         planned = steps_of_rungs(advice.started.steps)
         for place, (rung, steps) in enumerate(planned.items()):
             if rung in rungs:
                 alive = rungs[rung].kept
                 continue
             progress.say(f"Rung {place + 1} of {len(planned)}: {len(alive)} plans, {steps} steps each")
-            # Evaluating takes as long as the steps of a trial this short; the first rung makes do with half of it.
-            windows = deciding[: max(1, len(deciding) // 2)] if rung == 0 else deciding
-            for number, name in enumerate(alive):
-                while (rate := next_rate(advice.trials, rung, name, base)) is not None:
-                    trial = run_trial(sharing, name, rate, rung, steps, windows)
-                    record(trial)
-                    loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
-                    progress.say(f"  {number + 1}/{len(alive)}  {name} at {rate:.2g}: {loss}")
+            for trial in compute([_in_rungs(advice, {rung: steps}, name, base) for name in alive]):
+                record(trial)
+                name, number = trial.candidate, alive.index(trial.candidate) + 1
+                loss = f"{statistics.mean(trial.window_losses):.4f}" if trial.window_losses else trial.cause
+                progress.say(f"  {number}/{len(alive)}  {name} at {trial.learning_rate:.2g}: {loss}")
             kept, dropped = decide(advice.trials, rung, racing)
             record(RungEnded(rung, steps, kept, dropped))
             alive = kept
+
+
+def _in_rungs(advice: Advice, rungs: dict[int, int], name: str, base: float) -> Course:
+    """The trials of one candidate that are not recorded yet, in `rungs` (their steps by number)."""
+    recorded = tuple(advice.trials)
+
+    def following(computed: Sequence[TrialFinished]) -> TrialAsked | None:
+        for rung, steps in rungs.items():
+            rate = next_rate([*recorded, *computed], rung, name, base)
+            if rate is not None:
+                return TrialAsked(name, rate, rung, steps)
+        return None
+
+    return following
 
 
 def _base_rate(prepared: Prepared) -> float:
@@ -73,8 +81,7 @@ def race_control(
     advice: Advice,
     record: Callable[[Record], None],
     progress: RunProgress,
-    deciding: list[Batch],
-    cache: Path,
+    trials: Trials,
 ) -> None:
     """A random choice matched with the pick, where there is one, or where none of its size was raced.
 
@@ -91,14 +98,14 @@ def race_control(
         progress.say(f"A random choice of the size of {found.pick.candidate}")
         record(made)
     settled = with_arms(prepared, {name: ArmSettings.model_validate(made.settled)})
-    with shared_parts(settled, cache) as sharing:
-        for rung, steps in list(steps_of_rungs(advice.started.steps).items())[-2:]:
-            while (rate := next_rate(advice.trials, rung, name, _base_rate(prepared))) is not None:
-                record(run_trial(sharing, name, rate, rung, steps, deciding))
+    rungs = dict(list(steps_of_rungs(advice.started.steps).items())[-2:])
+    with trials.of(settled) as compute:
+        for trial in compute([_in_rungs(advice, rungs, name, _base_rate(prepared))]):
+            record(trial)
 
 
 def retrain(
-    prepared: Prepared, advice: Advice, record: Callable[[Record], None], progress: RunProgress, cache: Path
+    prepared: Prepared, advice: Advice, record: Callable[[Record], None], progress: RunProgress, trials: Trials
 ) -> None:
     """The pick, its control and full training at their best rates, with seeds that chose nothing."""
     found = recommend(advice.trials, advice.candidates)
@@ -114,12 +121,20 @@ def retrain(
         return
     took = {trial.candidate: trial.seconds_in_all for trial in advice.trials if trial.rung == RUNGS - 1}
     expected = duration(sum(took[name] for name, _ in missing))
-    progress.say(f"Again with seeds {' and '.join(map(str, seeds))}: {', '.join(names)}; about {expected}")
+    progress.say(
+        f"Again with seeds {' and '.join(map(str, seeds))}: {', '.join(names)}; about {expected} in one process"
+    )
     arms = {name: ArmSettings.model_validate(advice.candidates[name].settled) for name in names}
-    with shared_parts(with_arms(prepared, arms), cache) as sharing:
-        for name, seed in missing:
-            steps, rate = advice.started.steps, last[name].learning_rate
-            trial = run_trial(sharing, name, rate, RETRAINING, steps, [], seed)
+    asked = [
+        TrialAsked(name, last[name].learning_rate, RETRAINING, advice.started.steps, seed) for name, seed in missing
+    ]
+    with trials.of(with_arms(prepared, arms)) as compute:
+        for trial in compute([_alone(own) for own in asked]):
             record(trial)
             loss = f"{statistics.mean(trial.held_out_losses):.4f}" if trial.held_out_losses else trial.cause
-            progress.say(f"  {name}, seed {seed}: {loss}")
+            progress.say(f"  {trial.candidate}, seed {trial.seed}: {loss}")
+
+
+def _alone(asked: TrialAsked) -> Course:
+    """The course of one trial that nothing follows from."""
+    return lambda computed: None if computed else asked

@@ -21,16 +21,22 @@ class SearchCost:
     """What these took: the median step of each trial, times its steps."""
     runs: float | None
     """Its steps over those of a run of the recipe; None where the journal does not say."""
+    side_by_side: bool = False
+    """Whether its trials took more time than it did itself, as on several machines."""
 
     @property
     def sentence(self) -> str:
         """For a reader."""
         whole = "" if self.runs is None else f", {number(self.runs, 2)} times those of a full run"
-        return (
+        took = seconds(self.step_seconds)
+        begins = (
             f"The search took {seconds(self.seconds)}: {self.trials} trials of {self.steps} training steps in "
-            f"all{whole}, which took {seconds(self.step_seconds)} ({percent(self.step_seconds / self.seconds, 0)}); "
-            "the rest went into evaluation, set-up, signals and prices."
+            f"all{whole}, which took {took}"
         )
+        if self.side_by_side:
+            return f"{begins} of processes side by side."
+        share = percent(self.step_seconds / self.seconds, 0)
+        return f"{begins} ({share}); the rest went into evaluation, set-up, signals and prices."
 
 
 def search_cost(advice: Advice) -> SearchCost | None:
@@ -40,4 +46,6 @@ def search_cost(advice: Advice) -> SearchCost | None:
     steps = sum(len(trial.step_losses) for trial in advice.trials)
     training = sum(len(trial.step_losses) * trial.seconds for trial in advice.trials)
     run = advice.started.run_steps
-    return SearchCost(advice.ended.seconds, len(advice.trials), steps, training, steps / run if run else None)
+    side_by_side = sum(trial.seconds_in_all for trial in advice.trials) > advice.ended.seconds
+    runs = steps / run if run else None
+    return SearchCost(advice.ended.seconds, len(advice.trials), steps, training, runs, side_by_side)

@@ -53,7 +53,7 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="PLACE",
-        help="Give units to a cluster of Ray: 'ray' (this machine, or RAY_ADDRESS) or 'ray://HOST:PORT' (extra 'ray').",
+        help="Compute on a cluster of Ray: 'ray' (this machine, or RAY_ADDRESS) or 'ray://HOST:PORT' (extra 'ray').",
         show_default="this process",
     ),
 ]

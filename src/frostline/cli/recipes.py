@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from frostline import verbs
-from frostline.cli.command import AsJson, Overrides, RecipeFile, TrustedCode, app, print_json
+from frostline.cli.command import AsJson, On, Overrides, RecipeFile, TrustedCode, app, print_json
 from frostline.interruption import Interruption
 from frostline.terminal.progress import Sentences, run_progress
 
@@ -189,6 +189,7 @@ def advise(
     out: Annotated[
         Path | None, typer.Option("--out", help="The advice's folder.", show_default="runs/NAME-advice")
     ] = None,
+    on: On = None,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -206,6 +207,7 @@ def advise(
         trusted_code=trusted_code,
         progress=run_progress(Console(stderr=as_json)),
         interruption=context.ensure_object(Interruption),
+        on=on,
     )
     if result.page is not None:  # no signal has stopped it
         from frostline.terminal.advice import advice_as_json, draw_advice

@@ -3,6 +3,7 @@
 from frostline.forecast.estimate import ArmEstimate, RunEstimate, estimate_recipe
 from frostline.forecast.planned import PlannedVariant, plan_recipe
 from frostline.forecast.timing import ArmTiming, MeanSeconds, Timing, time_recipe
+from frostline.forecast.unit_memory import unit_bytes
 
 __all__ = [
     "ArmEstimate",
@@ -14,4 +15,5 @@ __all__ = [
     "estimate_recipe",
     "plan_recipe",
     "time_recipe",
+    "unit_bytes",
 ]

@@ -8,6 +8,8 @@ from frostline.launch.where import RayAddress, ray_address
 
 if TYPE_CHECKING:
     from frostline.launch.following import follow as follow
+    from frostline.launch.ray_advice import AdviceAsked as AdviceAsked
+    from frostline.launch.ray_advice import advise_on_ray as advise_on_ray
     from frostline.launch.ray_run import Asked as Asked
     from frostline.launch.ray_run import run_on_ray as run_on_ray
     from frostline.launch.taking_in import take_in_units as take_in_units
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     from frostline.launch.world import require_shardable_runs as require_shardable_runs
 
 __all__ = [
+    "AdviceAsked",
     "Asked",
     "RayAddress",
+    "advise_on_ray",
     "follow",
     "launched_world",
     "ray_address",
@@ -28,7 +32,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdviceAsked": "ray_advice",
     "Asked": "ray_run",
+    "advise_on_ray": "ray_advice",
     "follow": "following",
     "launched_world": "world",
     "require_parts": "world",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.errors import FrostlineError, RecipeError
 from frostline.launch.where import RayAddress
+from frostline.readable import size
 from frostline.recipe import Recipe, ResourceSettings
 from frostline.run_folder import changes_of_machine, kind_of_machine
 from frostline.system import usable_cores
@@ -63,6 +64,19 @@ class Needs:
         """Whether the machine could do a unit if nothing else ran there."""
         return self.cpus <= node.cpus and self.gpus <= node.gpus and self.memory_bytes <= node.memory_bytes
 
+    def times_on(self, node: Node) -> int:
+        """How many units the machine could do at once."""
+        asked = ((self.cpus, node.cpus), (self.gpus, node.gpus), (self.memory_bytes, node.memory_bytes))
+        return int(min(has / wanted for wanted, has in asked if wanted))
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        parts = [f"{self.cpus} core{'s' if self.cpus != 1 else ''}"]
+        parts += [f"{self.gpus:g} GPU"] if self.gpus else []
+        parts += [f"{size(self.memory_bytes)} of memory"] if self.memory_bytes else []
+        return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
     @property
     def options(self) -> dict[str, float]:
         """What Ray is asked for."""
@@ -105,12 +119,19 @@ class Cluster:
         strategy: object = strategies.NodeAffinitySchedulingStrategy(node.id, soft=False)
         return strategy
 
-    def look(self, nodes: Sequence[Node], driver: Mapping[str, str]) -> list[Machine]:
-        """Look at each of `nodes`. Raises `FrostlineError` where one has other versions than `driver`, or none."""
+    def look(
+        self, nodes: Sequence[Node], driver: Mapping[str, str], *, gpus: float = 0.0, device: str = "cpu"
+    ) -> list[Machine]:
+        """Look at each of `nodes` as it is for a run on `device`, with so many `gpus`, which Ray hides otherwise.
+
+        Raises `FrostlineError` where one has other versions than `driver`, or none answers.
+        """
         tasks = importlib.import_module("frostline.launch.ray_tasks")
         look = self.ray.remote(tasks.look_task)
         asked = {
-            look.options(num_cpus=0, max_retries=2, scheduling_strategy=self.on_node(node)).remote(): node
+            look.options(num_cpus=0, num_gpus=gpus, max_retries=2, scheduling_strategy=self.on_node(node)).remote(
+                device
+            ): node
             for node in nodes
         }
         machines = []

@@ -30,9 +30,10 @@ from frostline.experiment import (
     write_recipe,
 )
 from frostline.interruption import Interruption, Stopped
+from frostline.launch.memory_asked import for_units
 from frostline.launch.part_folder import Beginning, environment_of, part_folder, read_done, without_end
 from frostline.launch.part_work import Order, this_machine
-from frostline.launch.ray_cluster import Machine, connected, needs_of
+from frostline.launch.ray_cluster import Machine, Needs, connected, needs_of
 from frostline.launch.ray_driver import Driver
 from frostline.launch.taking_in import add_to_run_file, is_complete, journals_of, memory_known, take_in_all
 from frostline.launch.where import RayAddress
@@ -115,7 +116,7 @@ def _run(asked: Asked, progress: RunProgress, interruption: Interruption) -> Run
     with connected(asked.address) as cluster:
         nodes = cluster.nodes()
         threads = _threads(asked, environment_of(_run_lines(run_folder)))
-        needs = needs_of(recipe, nodes, threads)
+        needs = for_units(needs_of(recipe, nodes, threads), recipe, nodes, asked.cache)
         driver_machine = {**describe_machine(), THREADS: str(needs.cpus)}
         if begun and str(needs.cpus) != str(threads):
             raise RunFolderError(
@@ -123,7 +124,7 @@ def _run(asked: Asked, progress: RunProgress, interruption: Interruption) -> Run
                 "Go on where one has.",
             )
         machines = cluster.look([node for node in nodes if needs.fits(node)], driver_machine)
-        progress.say(_told(machines, needs.cpus, needs.gpus))
+        progress.say(_told(machines, needs))
         context = _Context(asked, _witness(run_folder), needs.cpus, driver_machine)
         units = [] if not begun else units_of(recipe)
         done = sum(is_complete(run_folder, recipe, unit, retry_failed=asked.retry_failed) for unit in units)
@@ -293,10 +294,9 @@ def _witness(run_folder: Path) -> tuple[str, str]:
     return name, content
 
 
-def _told(machines: Sequence[Machine], cpus: int, gpus: float) -> str:
+def _told(machines: Sequence[Machine], needs: Needs) -> str:
     """What there is, and what a unit takes of it, in a sentence."""
     count, kinds = len(machines), len({machine.kind for machine in machines})
     found = f"{count} machine{'s' if count != 1 else ''} of {kinds} kind{'s' if kinds != 1 else ''}"
     cores = sum(machine.node.cpus for machine in machines)
-    takes = f"{cpus} core{'s' if cpus != 1 else ''}{f' and {gpus:g} GPU' if gpus else ''}"
-    return f"Ray: {found} with {cores:g} cores; a unit takes {takes}"
+    return f"Ray: {found} with {cores:g} cores; a unit takes {needs.sentence}"

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from frostline.engine import settle_device
 from frostline.launch.part_folder import Beginning
 from frostline.launch.part_work import Answer, Order, do_part
 from frostline.launch.same_bits import computed_bits
@@ -42,6 +43,7 @@ def bits_task(order: Order) -> str:
     return computed_bits(order)
 
 
-def look_task() -> dict[str, str]:
-    """What machine this is, with which versions."""
+def look_task(device: str) -> dict[str, str]:
+    """What machine this is for a run on `device`, with which versions."""
+    settle_device(device)
     return describe_machine()

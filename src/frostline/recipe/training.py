@@ -221,14 +221,15 @@ class CheckpointSettings(Settings):
 
 
 class ResourceSettings(Settings):
-    """What each unit of the experiment takes of a cluster, where it runs on one (`--on ray`)."""
+    """What each unit of the experiment, or trial of an advice, takes of a cluster where it runs on one (`--on ray`)."""
 
     cpus: PositiveCount | None = None
     """Cores, and with them threads, of a unit; as many as this machine computes with unless set."""
     gpus: NonNegativeNumber | None = None
     """GPUs of a unit; one where `training.device` allows it and the cluster has any, unless set."""
     memory_gb: PositiveNumber | None = None
-    """Memory of a unit in GB, which a node must have free before the unit starts there; not asked for unless set."""
+    """Memory of a unit in GB, which a node must have free before the unit starts there; unless set, what it is counted
+    to take, or none beside a GPU."""
     arms: PositiveCount | None = None
     """Largest number of arms of a unit beside the baseline; all arms of a replicate are one unit unless set."""
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from frostline.interruption import Interruption
 from frostline.verbs.runs import FOLLOWED, SOMETHING_FAILED
-from frostline.verbs.together import led, meant_for
-from frostline.verbs.work import ProgressWanted, at_work, meant
+from frostline.verbs.together import cluster_address, led, meant_for
+from frostline.verbs.work import ProgressWanted, Work, at_work, meant
 
 if TYPE_CHECKING:
     from frostline.advisor import AdviceResult
@@ -106,14 +106,17 @@ def advise(
     cache: str | Path | None = None,
     progress: ProgressWanted = False,
     interruption: Interruption | None = None,
+    on: str | None = None,
 ) -> AdviceResult:
     """Where to train: look inside the model of `recipe`, price plans, race them in short paired runs, recommend one.
 
     The recipe's own arms are left aside. `folder` is the advice's folder, `runs/NAME-advice` unless given; an advice
     that was stopped or killed goes on there. `budget` is what a plan may take, such as `"time=40%"`, or several of
     those. `steps` are those of the race's last rung, `signals` the names of those looked at (None: those of single
-    matrices). The other parameters are as in `run`.
+    matrices). `on` gives trials to a cluster of Ray, side by side. The other parameters are as in `run`.
     """
+    address = cluster_address(on)
+
     from frostline.recipe import require_signal
 
     for name in signals or ():
@@ -133,18 +136,30 @@ def advise(
         limits = parse_budget([budget] if isinstance(budget, str) else budget)
         usual = usual_folder(wanted.name)
         advice_folder = usual.with_name(f"{usual.name}-advice") if folder is None else Path(folder)
-        with at_work(cache, progress) as work:
-            result = find_advice(
+        looked_at = tuple(dict.fromkeys(signals)) if signals else ADVISING
+
+        def seek(work: Work) -> AdviceResult:
+            if address is not None:
+                from frostline.launch import AdviceAsked, advise_on_ray
+
+                asked = AdviceAsked(
+                    wanted, advice_folder, work.cache, address, limits, steps, looked_at, trusted_code=trusted_code
+                )
+                return advise_on_ray(asked, work.progress, interruption)
+            return find_advice(
                 wanted,
                 advice_folder,
                 work.cache,
                 work.progress,
                 budget=limits,
                 steps=steps,
-                signals=tuple(dict.fromkeys(signals)) if signals else ADVISING,
+                signals=looked_at,
                 interruption=interruption,
                 world=world or ALONE,
             )
+
+        with at_work(cache, progress) as work:
+            result = seek(work)
             if result.exit_code:
                 return result
             work.progress.say("Writing the page")

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
-from frostline.started import is_launched
-from frostline.verbs.together import led, meant_for, require_shares
+from frostline.verbs.together import cluster_address, led, meant_for, require_shares
 from frostline.verbs.watching import followed_run
 from frostline.verbs.work import ProgressWanted, Work, at_work
 
 if TYPE_CHECKING:
     from frostline.engine import World
     from frostline.experiment import Finding, RunResult
-    from frostline.launch import RayAddress
     from frostline.recipe import GivenRecipe, Overrides
     from frostline.report import Run
     from frostline.stats import BlindResult
@@ -82,7 +80,7 @@ def run(
     It works in any thread, and handles no signal: Ctrl+C ends it like any program, and `resume` goes on from its last
     checkpoint. To save at once instead, listen in the main thread: `with interruption.listening(): ...`.
     """
-    address = _address(on)
+    address = cluster_address(on)
 
     def do(world: World | None) -> RunOutcome:
         wanted = meant_for(recipe, set, trusted_code, world)
@@ -143,7 +141,7 @@ def resume(
     `accept_changes` goes on although versions or threads have changed; then the report says so. `recipe_folder` is
     where the folder of the recipe is now, if the two were not moved together. The rest is as in `run`.
     """
-    address = _address(on)
+    address = cluster_address(on)
     if address is not None and accept_changes:
         raise FrostlineError(
             "changed conditions cannot be accepted for a cluster.", "Go on on this machine, without --on."
@@ -259,20 +257,6 @@ def read_blind(folder: str | PathLike[str], choices: str | PathLike[str]) -> Bli
 
 def _followed() -> RunOutcome:
     return RunOutcome(Path(), FOLLOWED, 0, None)
-
-
-def _address(on: str | None) -> RayAddress | None:
-    """The cluster that `on` means, told before anything slow is loaded."""
-    if on is None:
-        return None
-    from frostline.launch import ray_address
-
-    if is_launched():
-        raise FrostlineError(
-            "torchrun shares one arm among its processes, and --on shares out arms: one or the other.",
-            "Leave out --on, or start 'frostline run' without torchrun.",
-        )
-    return ray_address(on)
 
 
 def _reported(run_folder: Path, do: Callable[[Work], RunResult], work: Work) -> RunOutcome:

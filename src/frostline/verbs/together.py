@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
 from frostline.started import is_launched
 from frostline.verbs.work import at_work, meant
 
 if TYPE_CHECKING:
     from frostline.engine import World
+    from frostline.launch import RayAddress
     from frostline.recipe import GivenRecipe, Overrides, Recipe
 
 Outcome = TypeVar("Outcome")
@@ -69,3 +71,17 @@ def require_shares(recipe: Recipe, world: World | None, *, advice: bool = False)
     require_shardable_runs(recipe, world or ALONE, advice=advice)
     if world is not None:
         require_parts(recipe, world)
+
+
+def cluster_address(on: str | None) -> RayAddress | None:
+    """The cluster that `on` means, told before anything slow is loaded. Raises `FrostlineError`."""
+    if on is None:
+        return None
+    from frostline.launch import ray_address
+
+    if is_launched():
+        raise FrostlineError(
+            "torchrun shares one arm among its processes, and --on shares out arms: one or the other.",
+            "Leave out --on, or start 'frostline' without torchrun.",
+        )
+    return ray_address(on)
