@@ -181,7 +181,8 @@ def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool 
             if variants.changes:
                 journal.append(RunResumed(_now(), list(variants.changes)))
                 progress.say("Going on under other conditions: " + "; ".join(variants.changes))
-            expect_run(time_left, variants.prepared(variants.all[0]), labels)
+            own_seed = only.seed if isinstance(only, Unit) else None
+            expect_run(time_left, variants.prepared(variants.all[0]), labels, own_seed)
             for variant in variants.all:
                 prepared = variants.prepared(variant)
                 if variant.label not in left.variants:

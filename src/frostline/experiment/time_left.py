@@ -111,8 +111,8 @@ class TimeLeft:
         )
 
 
-def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str]) -> None:
-    """Tell `time_left` of all that a run of these variants does, judged by one of them."""
+def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str], only_seed: int | None = None) -> None:
+    """Tell `time_left` of all that a run of these variants does, of one replicate or of all, judged by one variant."""
     recipe, measures = prepared.recipe, prepared.recipe.measures
     speed = SHARE_OF_SPEED * measured_peak(prepared.device, prepared.precision, size=SAMPLE_SIZE)
     full = max(arm.cost.full_step_flops for arm in prepared.arms.values())
@@ -125,20 +125,21 @@ def expect_run(time_left: TimeLeft, prepared: Prepared, variants: Sequence[str])
     every = measures.evaluate_every
     copy = 4 * sum(parameter.numel() for parameter in prepared.model.parameters()) / COPIED_BYTES_PER_SECOND
     layers = filled_layers(prepared)
-    read = len(recipe.seeds) * max(arm.steps for arm in prepared.arms.values()) * tokens_of_a_step(recipe)
+    seeds = recipe.seeds if only_seed is None else (only_seed,)
+    read = len(seeds) * max(arm.steps for arm in prepared.arms.values()) * tokens_of_a_step(recipe)
     filled = token * min(read, prepared.corpus.windows * recipe.windows.length)
     for variant in variants:
         if layers:
             whole = next(iter(prepared.arms.values())).resolved.layers
             time_left.expect(of_the_fill(variant), Work("fill"), layers, filled / whole)
-        for seed in recipe.seeds:
+        for seed in seeds:
             time_left.expect(ArmPlace(variant, seed, ""), Work("text"), int(sampling.prompts > 0), text)
         for name, arm in prepared.arms.items():
             step, steps = arm.cost.step_flops / speed, arm.steps
             settling = token * recipe.windows.length * SETTLING_WINDOWS
-            for seed in recipe.seeds:
+            for seed in seeds:
                 place = ArmPlace(variant, seed, name)
-                settles = not arm.raced and seed == recipe.seeds[0]
+                settles = not arm.raced and seed == seeds[0]
                 time_left.expect(place, Work("settle", name), int(settles), settling)
                 time_left.expect(place, Work("begin", name), int(not settles), copy)
                 time_left.expect(place, Work("step", name), steps, step)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -125,8 +126,12 @@ def ready_machine(order: Order) -> dict[str, str]:
 
 def recipe_of(order: Order) -> Recipe:
     """The recipe, with its paths where they are, and the code that is trusted."""
-    recipe = parse_recipe(order.recipe).placed(Place(Path(order.recipe_folder)))
-    return trusting(recipe, order.trusted_code)
+    return _parsed(order.recipe, order.recipe_folder, order.trusted_code)
+
+
+@lru_cache(maxsize=1)  # a process does many units of one recipe, and that of a thousand seeds is long
+def _parsed(content: str, folder: str, trusted_code: str | None) -> Recipe:
+    return trusting(parse_recipe(content).placed(Place(Path(folder))), trusted_code)
 
 
 @contextmanager
