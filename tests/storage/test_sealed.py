@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from functools import partial
@@ -182,14 +183,50 @@ def test_damage_that_two_processes_find_at_once_is_put_right_by_both(
 ) -> None:
     seal(tmp_path, "key", write)
     damage(tmp_path / "key", "one.bin", "cut")
-    replace_damage = sealed._put_in_place_of_damage
+    remove_damaged = sealed._remove_damaged
 
-    def just_after_another(temporary: Path, parent: Path, key: str) -> None:
-        monkeypatch.setattr(sealed, "_put_in_place_of_damage", replace_damage)
-        seal(parent, key, write)
-        replace_damage(temporary, parent, key)
+    def just_after_another(target: Path) -> None:
+        monkeypatch.setattr(sealed, "_remove_damaged", remove_damaged)
+        seal(target.parent, target.name, write)
+        remove_damaged(target)
 
-    monkeypatch.setattr(sealed, "_put_in_place_of_damage", just_after_another)
+    monkeypatch.setattr(sealed, "_remove_damaged", just_after_another)
     seal(tmp_path, "key", write)
     assert open_sealed(tmp_path, "key").facts == {"steps": 3}
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_another_process_removes_while_this_one_looks_at_it_is_no_trouble(
+    again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make room, say: the rename fails for what is there, and then nothing, or something else, is there."""
+    seal(tmp_path, "key", write)
+    is_whole, looks = sealed._is_whole, 0
+
+    def just_after_another(parent: Path, key: str) -> bool:
+        nonlocal looks
+        looks += 1
+        sealed.remove_whole(parent / key)
+        if again and looks == 1:
+            (parent / key).mkdir()
+            (parent / key / "left").touch()
+        return is_whole(parent, key)
+
+    monkeypatch.setattr(sealed, "_is_whole", just_after_another)
+    seal(tmp_path, "key", lambda folder: {**write(folder), "steps": 7})
+    assert open_sealed(tmp_path, "key").facts == {"steps": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def refused(path: Path, target: Path) -> Path:
+        tries.append(target)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        seal(tmp_path, "key", write)
+    assert len(tries) == 1

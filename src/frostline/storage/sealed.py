@@ -9,6 +9,7 @@ killed at any moment leaves the old state or the new one, and opening checks eve
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import math
 import os
@@ -29,6 +30,11 @@ SEAL_FILE = "facts.json"
 _WRITING = ".writing-"
 _ABANDONED_SECONDS = 7 * 86_400
 """Another machine's half-written folder is abandoned once nothing in it has changed for so long."""
+
+_OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+"""Errors of a rename that say: something is there already."""
+_TRIES = 20
+"""How often the place may be taken by others before that is an error."""
 
 _BOOT, _NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
@@ -251,31 +257,32 @@ def _close(folder: Path, key: str, facts: Facts) -> None:
 
 
 def _put_in_place(temporary: Path, parent: Path, key: str) -> None:
-    target = parent / key
-    try:
-        # Not asked for beforehand: another process may put its own there between the question and what follows.
-        temporary.rename(target)
-    except OSError:
-        if _is_whole(parent, key):
-            return  # another process was quicker
-        if not os.path.lexists(target):
-            raise
-        _put_in_place_of_damage(temporary, parent, key)
+    """Rename `temporary` to its place, whatever others do there at the same time: put theirs, or remove what is there.
+
+    What is there is not asked for beforehand: that may change between the question and what follows.
+    """
+    for _ in range(_TRIES):
+        try:
+            temporary.rename(parent / key)
+            break
+        except OSError as error:
+            if _is_whole(parent, key):
+                return  # another process was quicker
+            if error.errno not in _OCCUPIED:
+                raise
+            trouble = error
+        _remove_damaged(parent / key)
+    else:
+        raise trouble
     flush_folder(parent)
 
 
-def _put_in_place_of_damage(temporary: Path, parent: Path, key: str) -> None:
-    target = parent / key
+def _remove_damaged(target: Path) -> None:
     with contextlib.suppress(FileNotFoundError):  # another process has done so
         if target.is_symlink() or target.is_file():
             target.unlink()
         else:
             remove_whole(target)
-    try:
-        temporary.rename(target)
-    except OSError:
-        if not _is_whole(parent, key):
-            raise
 
 
 def _is_whole(parent: Path, key: str) -> bool:
