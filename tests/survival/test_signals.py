@@ -1,6 +1,6 @@
 """SIGTERM and Ctrl+C save and stop soon, whenever they come; a second one leaves at once.
 
-`FROSTLINE_SIGNALS` sets at how many moments (4 unless set; `make soak` takes 50).
+`FROSTLINE_SIGNALS` sets at how many moments (one of each unless set; `make soak` takes 50).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from tests.builders.processes import Processes
 from tests.survival.killing import Straight, run, snapshot
 
-SIGNALS = int(os.environ.get("FROSTLINE_SIGNALS", "4"))
+SIGNALS = int(os.environ.get("FROSTLINE_SIGNALS", "2"))
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
