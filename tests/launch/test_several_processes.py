@@ -98,6 +98,7 @@ def test_two_processes_give_the_bits_of_one(ranks: Ranks, tmp_path: Path, kind: 
     recipe = written(tmp_path, kind)
     alone = result(ranks, 1, recipe, "one")
     assert result(ranks, 2, recipe, "two") == alone
+    assert "2 processes compute each arm together" in printed(recipe, "two")
     assert not printed(recipe, "two", 1)  # one of them speaks
     if MANY:
         assert result(ranks, 4, recipe, "four") == alone

@@ -5,10 +5,12 @@ from frostline.experiment.held_together import TOGETHER, seen, take_part
 from frostline.experiment.measuring import UntouchedLosses, evaluate_arm
 from frostline.experiment.resume import recorded_recipe, require_files, require_same_recipe, standing
 from frostline.experiment.run import RunResult, resume_experiment, run_experiment, write_recipe
+from frostline.experiment.time_left import REPORT_SECONDS
 from frostline.experiment.units import Head, Part, Tail, Unit, tails_of, units_of
 from frostline.experiment.verify import Finding, verify_run
 
 __all__ = [
+    "REPORT_SECONDS",
     "TOGETHER",
     "TRAINING_FOLDER",
     "Finding",

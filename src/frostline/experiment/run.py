@@ -181,6 +181,9 @@ def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool 
             if variants.changes:
                 journal.append(RunResumed(_now(), list(variants.changes)))
                 progress.say("Going on under other conditions: " + "; ".join(variants.changes))
+            if not variants.world.alone:
+                shared = "hold and compute" if variants.sharded else "compute"
+                progress.say(f"{variants.world.size} processes {shared} each arm together")
             own_seed = only.seed if isinstance(only, Unit) else None
             expect_run(time_left, variants.prepared(variants.all[0]), labels, own_seed)
             for variant in variants.all:

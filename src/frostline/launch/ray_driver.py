@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.errors import FrostlineError, TrainingError
-from frostline.experiment import Head, Part, Unit
+from frostline.experiment import REPORT_SECONDS, Head, Part, Unit
 from frostline.interruption import Interruption
 from frostline.launch.part_folder import Beginning, attempts_in, part_folder, read_done, unpack
 from frostline.launch.part_work import Answer, Order, lost_at
@@ -289,9 +289,9 @@ class Driver:
         self._progress.units(self._done, self._total, shown)
         if self._stopping:
             self._cancel_waiting(shown)
-        elif self._seconds and shown:
-            left = self._total - self._done
-            self._progress.left(statistics.median(self._seconds) * -(-left // len(shown)))
+        elif self._seconds and (shown or self._done == self._total):
+            turns = -(-(self._total - self._done) // max(1, len(shown)))
+            self._progress.left(REPORT_SECONDS + statistics.median(self._seconds) * turns)
 
     def _cancel_waiting(self, begun: Container[str]) -> None:
         """What Ray has not begun yet is not begun any more."""
