@@ -37,6 +37,10 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _CUBLAS_PACKAGES = ("nvidia-cublas", "nvidia-cublas-cu13", "nvidia-cublas-cu12", "nvidia-cublas-cu11")
 
 
+THREADS = "torch threads"
+"""Name of the fact how many threads compute."""
+
+
 def describe_machine() -> dict[str, str]:
     """Versions, system, processor, memory and graphics processors, as text by name, always in the same order."""
     cpu = torch.device("cpu")
@@ -48,7 +52,7 @@ def describe_machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": f"{usable_cores()} usable of {os.cpu_count() or 1}",
-        "torch threads": str(torch.get_num_threads()),
+        THREADS: str(torch.get_num_threads()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "blas": _blas(),
         "arithmetic": _arithmetic(),

@@ -189,7 +189,7 @@ def test_a_mistake_that_a_machine_meets_is_one_sentence_and_leaves_nothing(
 ) -> None:
     much = experiment.begin(tmp_path / "run", "--on", "ray", "--set", "resources.cpus=64", address=cluster.address)
     assert much.wait() == 2, much.output.read_text()[-3000:]
-    assert "a unit asks for 64, and the largest machine of the cluster has 1." in much.output.read_text()
+    assert "a unit asks for 64 cores, and the largest machine of the cluster has 1." in much.output.read_text()
     wrong = ["--set", "arms={none: {train: ['mlp@9:']}}", "--set", "save=[]"]
     driver = experiment.begin(tmp_path / "run", "--on", "ray", *wrong, address=cluster.address)
     assert driver.wait() == 2, driver.output.read_text()[-3000:]

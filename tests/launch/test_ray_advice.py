@@ -154,7 +154,7 @@ def test_what_no_machine_has_is_one_sentence_and_leaves_nothing(
     sought: Sought, cluster: SimulatedCluster, tmp_path: Path
 ) -> None:
     for asked, told in (
-        ("resources.cpus=64", "a unit asks for 64, and the largest machine of the cluster has 1."),
+        ("resources.cpus=64", "a unit asks for 64 cores, and the largest machine of the cluster has 1."),
         ("resources.memory_gb=4000", "a unit asks for 4000 GB"),
         ("training.batch=10000000", "Set resources.memory_gb to what Ray is to be asked for instead"),
     ):

@@ -96,10 +96,10 @@ def test_a_unit_takes_what_the_recipe_says_or_as_many_cores_as_threads() -> None
     [
         (
             {"cpus": 9},
-            "recipe:3, key 'resources.cpus': a unit asks for 9, and the largest machine of the cluster has 8.",
+            "recipe:3, key 'resources.cpus': a unit asks for 9 cores, and the largest machine of the cluster has 8.",
         ),
-        ({"gpus": 2}, "key 'resources.gpus': a unit asks for 2, and the largest machine of the cluster has 1."),
-        ({"memory_gb": 5}, "a unit asks for 5 GB, and the largest machine of the cluster has 4 GB."),
+        ({"gpus": 2}, "key 'resources.gpus': a unit asks for 2 GPUs, and the largest machine of the cluster has 1."),
+        ({"memory_gb": 5}, "a unit asks for 5 GB, and the largest machine of the cluster has 4."),
         ({"cpus": 4, "memory_gb": 3}, "no machine of the cluster has 4 cores, 0 GPUs and 3 GB at once."),
     ],
 )

@@ -23,12 +23,10 @@ from frostline.launch.ray_cluster import Cluster, Machine, Needs, Node, connecte
 from frostline.launch.ray_trials import Benches, TrialsOnRay
 from frostline.launch.trial_bench import BenchOrder, comparable, is_of_kind
 from frostline.launch.where import RayAddress
-from frostline.machine import describe_machine
+from frostline.machine import THREADS, describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import Recipe, dump_recipe
 from frostline.run_folder import JOURNAL_FOLDER
-
-THREADS = "torch threads"
 
 
 @dataclass(frozen=True)

@@ -191,14 +191,15 @@ def needs_of(recipe: Recipe, nodes: Sequence[Node], threads: int) -> Needs:
 def _too_much(needs: Needs, nodes: Sequence[Node], recipe: Recipe) -> RecipeError:
     """Which key of the recipe asks for more than any machine has, or that no machine has it all."""
     found = (
-        ("cpus", needs.cpus, max((node.cpus for node in nodes), default=0), ""),
-        ("gpus", needs.gpus, max((node.gpus for node in nodes), default=0), ""),
-        ("memory_gb", needs.memory_bytes / GB, max((node.memory_bytes for node in nodes), default=0) / GB, " GB"),
+        ("cpus", needs.cpus, max((node.cpus for node in nodes), default=0), "cores"),
+        ("gpus", needs.gpus, max((node.gpus for node in nodes), default=0), "GPUs"),
+        ("memory_gb", needs.memory_bytes / GB, max((node.memory_bytes for node in nodes), default=0) / GB, "GB"),
     )
     for key, wanted, most, unit in found:
         if wanted > most:
+            unit = unit.removesuffix("s") if wanted == 1 else unit
             error = RecipeError(
-                f"a unit asks for {wanted:g}{unit}, and the largest machine of the cluster has {most:.4g}{unit}.",
+                f"a unit asks for {wanted:g} {unit}, and the largest machine of the cluster has {most:.4g}.",
                 f"Set resources.{key} to less, or add a larger machine.",
             ).at("resources", key)
             recipe.source.locate(error)

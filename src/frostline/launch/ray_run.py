@@ -37,7 +37,7 @@ from frostline.launch.ray_cluster import Machine, Needs, connected, needs_of
 from frostline.launch.ray_driver import Driver
 from frostline.launch.taking_in import add_to_run_file, is_complete, journals_of, memory_known, take_in_all
 from frostline.launch.where import RayAddress
-from frostline.machine import describe_machine
+from frostline.machine import THREADS, describe_machine
 from frostline.progress import RunProgress
 from frostline.recipe import Recipe, dump_recipe
 from frostline.run_folder import (
@@ -60,7 +60,6 @@ WITNESS = "witness"
 """File of the units' folder by which a machine knows that it sees the same one."""
 HEAD_IS_DONE = "head.done"
 """File of the units' folder: the run's own file of the journal holds all that comes before units."""
-THREADS = "torch threads"
 
 
 @dataclass(frozen=True)
