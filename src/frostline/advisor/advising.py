@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -33,6 +32,7 @@ from frostline.engine import ALONE, World, settle_device
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
+from frostline.moments import moment_now
 from frostline.progress import RunProgress
 from frostline.recipe import (
     PLACE_FILE,
@@ -216,7 +216,7 @@ def _advise(
             race_control(prepared, inputs, advice, record, progress, trials)
             retrain(prepared, advice, record, progress, trials)
         if advice.ended is None:
-            record(AdviceEnded("finished", _now(), session.seconds_before + time.monotonic() - began))
+            record(AdviceEnded("finished", moment_now(), session.seconds_before + time.monotonic() - began))
         recommendation = recommend(advice.trials, advice.candidates)
     if recommendation is not None:
         # Its paths are relative to what the place file beside it names, as those of the advice's own recipe.
@@ -231,7 +231,7 @@ def _started(folder: Path, recipe: Recipe, budget: Budget, last: int) -> AdviceS
     return AdviceStarted(
         frostline_version=__version__,
         recipe_sha256=recipe_hash(recipe),
-        at=_now(),
+        at=moment_now(),
         environment=describe_machine(),
         budget=budget.text,
         steps=last,
@@ -318,7 +318,3 @@ def _write(path: Path, text: str) -> None:
         replace_file(path, text.encode())
     except OSError as error:
         raise disk_trouble(error, path) from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from frostline import __version__
@@ -50,6 +49,7 @@ from frostline.experiment.units import Head, Part, Tail, Unit
 from frostline.experiment.variants import Variants
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
+from frostline.moments import moment_now
 from frostline.progress import RunProgress
 from frostline.recipe import PLACE_FILE, Recipe, dump_recipe, place_content, recipe_hash
 from frostline.run_folder import (
@@ -176,10 +176,10 @@ def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool 
             started = left.started
             if started is None:
                 sha256 = recipe_hash(variants.recipe)
-                started = RunStarted(__version__, sha256, _now(), _environment(variants), left.fresh)
+                started = RunStarted(__version__, sha256, moment_now(), _environment(variants), left.fresh)
                 journal.append(started)
             if variants.changes:
-                journal.append(RunResumed(_now(), list(variants.changes)))
+                journal.append(RunResumed(moment_now(), list(variants.changes)))
                 progress.say("Going on under other conditions: " + "; ".join(variants.changes))
             if not variants.world.alone:
                 shared = "hold and compute" if variants.sharded else "compute"
@@ -219,7 +219,7 @@ def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool 
             status, exit_code = "interrupted", stopped.exit_code
             progress.say(f"Stopped. Go on with: frostline resume {run_folder}")
         spent = time.monotonic() - began
-        journal.append(RunEnded(status, _now(), session.seconds_before + spent))
+        journal.append(RunEnded(status, moment_now(), session.seconds_before + spent))
         end_session(run_folder, status, saving.checkpoints, saving.seconds, spent)
     if status == "finished":
         for folder in (run_folder / CHECKPOINT_FOLDER / TRAINING_FOLDER, run_folder / CHECKPOINT_FOLDER):
@@ -372,7 +372,3 @@ def _environment(variants: Variants) -> dict[str, str]:
         return describe_machine()
     told = f"weights are sharded over {size} processes: the same bits again on {size}, rounding differs from one"
     return describe_machine() | {PROCESSES: str(size)} | ({SHARDING: told} if variants.sharded else {})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

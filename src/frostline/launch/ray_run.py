@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -38,6 +37,7 @@ from frostline.launch.ray_driver import Driver
 from frostline.launch.taking_in import add_to_run_file, is_complete, journals_of, memory_known, take_in_all
 from frostline.launch.where import RayAddress
 from frostline.machine import THREADS, describe_machine
+from frostline.moments import moment_now
 from frostline.progress import RunProgress
 from frostline.recipe import Recipe, dump_recipe
 from frostline.run_folder import (
@@ -198,7 +198,7 @@ def _drive(
             raise
         progress.say(f"Stopped. Go on with: frostline resume {run_folder} --on {context.asked.address.on}")
     spent = time.monotonic() - began
-    ended = RunEnded(status, datetime.now(UTC).isoformat(timespec="seconds"), session.seconds_before + spent)
+    ended = RunEnded(status, moment_now(), session.seconds_before + spent)
     line: dict[str, object] = {"kind": RunEnded.__name__, **vars(ended)}
     try:
         add_to_run_file(run_folder, recipe, [line])

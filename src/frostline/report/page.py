@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from frostline import __version__
 from frostline.errors import RunFolderError
+from frostline.moments import moment_for_people
 from frostline.report import gallery, numbers
 from frostline.report.cards import ArmCard, Fact, card
 from frostline.report.gallery import Absent, Drawing
@@ -167,7 +168,7 @@ def _facts(summary: RunSummary) -> list[Fact]:
     told = [
         _steps(summary, tokens),
         Fact("replicates", str(len(summary.seeds)), f"seeds {', '.join(map(str, summary.seeds))}"),
-        Fact("began", summary.started_at.replace("T", " ").replace("+00:00", " UTC")),
+        Fact("began", moment_for_people(summary.started_at)),
     ]
     if summary.seconds is not None:
         told.append(Fact("took", numbers.seconds(summary.seconds)))

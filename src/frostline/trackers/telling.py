@@ -54,7 +54,7 @@ class Experiment:
         with suppress(ValueError):
             moment = datetime.fromisoformat(self.began_at)
             began, when = moment.timestamp(), f"{moment:%Y%m%dT%H%M%S}-"
-        group = f"{self.project}-{when}{self.key()[:6]}"  # the last, as two may begin in one second
+        group = f"{self.project}-{when}{self.key()[:6]}"  # the last, as two may begin within one second
         return TrackedRun(self.key(*place), name, self.project, group, began, config)
 
 
