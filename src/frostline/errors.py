@@ -26,6 +26,8 @@ Key = str | int
 """A key of a recipe, or a place in a list, counted from 0."""
 LONGEST_SENTENCE = 300
 """Letters of an error from which on long paths in it are shortened; `message` keeps them whole."""
+MUCH_FURTHER = 0.2
+"""A name that is less like what was written than the closest one, by so much of a likeness of 0 to 1, is no guess."""
 
 
 class FrostlineError(Exception):
@@ -151,8 +153,13 @@ class MissingExtraError(FrostlineError):
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
-    """A sentence naming the choices closest to `name`, such as "Did you mean 'attn.q'?"; empty if none is close."""
+    """A sentence naming the choices closest to `name`, such as "Did you mean 'attn.q'?"; empty if none is close.
+
+    What is much further from it than the closest one is not named.
+    """
     matches = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.4)
-    if not matches:
+    likeness = [difflib.SequenceMatcher(None, match, name).ratio() for match in matches]
+    near = [match for match, own in zip(matches, likeness, strict=True) if own >= likeness[0] - MUCH_FURTHER]
+    if not near:
         return ""
-    return "Did you mean " + " or ".join(f"'{match}'" for match in matches) + "?"
+    return "Did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
