@@ -215,9 +215,7 @@ def test_a_signal_that_is_asked_for_is_checked_first(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = error_of(command, "bad.yaml", "--signal", "fishr", monkeypatch=monkeypatch, capsys=capsys)
-    assert error.startswith(
-        "error: there is no signal 'fishr'. Did you mean 'fisher'? Signals: gradient-norm, "
-    )
+    assert error.startswith("error: there is no signal 'fishr'. Did you mean 'fisher'? Signals: gradient-norm, ")
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "estimate", "time", "advise", "inspect"])

@@ -26,8 +26,8 @@ from frostline.advisor.recommendation import Recommendation, recommend
 from frostline.advisor.recommended import recommended_recipe
 from frostline.advisor.signal_scores import steadiness_of
 from frostline.advisor.trial import deciding_windows
-from frostline.advisor.trials import Advised, Elsewhere, Here
-from frostline.arms import doubt_of_repeats, facts_of, pinned, prepare, prepared_by_all, require_first_step
+from frostline.advisor.trials import Advised, Elsewhere, Here, Trials
+from frostline.arms import Prepared, doubt_of_repeats, facts_of, pinned, prepare, prepared_by_all, require_first_step
 from frostline.engine import ALONE, World, settle_device
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.interruption import Interruption, Stopped
@@ -55,6 +55,7 @@ from frostline.run_folder import (
     Journal,
     Record,
     SignalMeasured,
+    VariantPrepared,
     begin_session,
     changes_of_machine,
     read_lines,
@@ -127,7 +128,8 @@ def advise(
     try:
         _make_folder(folder)
         with run_lock(folder, progress.say):
-            return _advise(recipe, folder, cache, progress, interruption, budget, last, signals, world, elsewhere)
+            asked = _Asked(recipe, folder, cache, progress, interruption, budget, last, signals, world, elsewhere)
+            return _advise(asked)
     except Stopped as stopped:
         interruption.answer()
         progress.say(f"Stopped. Go on with the same command: {folder} keeps what was found.")
@@ -139,44 +141,31 @@ def advise(
         raise
 
 
-def _advise(
-    recipe: Recipe,
-    folder: Path,
-    cache: Path,
-    progress: RunProgress,
-    interruption: Interruption,
-    budget: Budget,
-    last: int,
-    names: Sequence[str],
-    world: World,
-    elsewhere: Elsewhere | None,
-) -> AdviceResult:
+@dataclass(frozen=True)
+class _Asked:
+    """What an advice is asked for."""
+
+    recipe: Recipe
+    folder: Path
+    cache: Path
+    progress: RunProgress
+    interruption: Interruption
+    budget: Budget
+    last: int
+    """Steps of the last rung."""
+    names: Sequence[str]
+    """Signals that are measured."""
+    world: World
+    elsewhere: Elsewhere | None
+
+
+def _advise(asked: _Asked) -> AdviceResult:
+    """Advise, or go on with what is in the folder, whose lock is held."""
     began = time.monotonic()
-    full = full_training()
-    own = recipe.model_copy(
-        update={
-            "arms": {full.name: full.arm},
-            "baseline": full.name,
-            "save": (),
-            "vary": {},
-            "retention": "none",
-            "resources": ResourceSettings(),  # where trials are computed changes none: another process may take others
-            "training": recipe.training.of_steps(recipe.training.steps),
-        }
-    )
+    folder, cache, progress, own = asked.folder, asked.cache, asked.progress, _full_training_of(asked.recipe)
     settle_device(own.training.device)
-    left = _read_left(folder, own, budget, last, names)
-    with own.locating_errors():
-        begun = None if left is None else left.facts
-        wanted = Variant("", own) if begun is None else pinned(Variant("", own), begun)
-        prepared = prepare(wanted, cache, say=progress.say, reading=progress.reading)
-        prepared = prepared_by_all(prepared, world)
-        require_first_step(prepared)
-        deciding = deciding_windows(prepared, last)
-    facts = facts_of(prepared)
-    if begun is not None:
-        require_same_facts(folder, begun, facts)
-    trials = Here(deciding, cache) if elsewhere is None else elsewhere(Advised(folder, own, facts, last))
+    left = _read_left(folder, own, asked.budget, asked.last, asked.names)
+    prepared, facts, trials = _prepare(asked, own, None if left is None else left.facts)
     session = begin_session(folder)
     inputs = signal_inputs_of(
         prepared.model,
@@ -185,13 +174,14 @@ def _advise(
         precision=prepared.precision,
         identity=prepared.identity,
     )
-    signals = signals_of(inputs, cache, names, say=progress.say)
+    signals = signals_of(inputs, cache, asked.names, say=progress.say)
     candidates: list[CandidateMade] = []
     if left is None or not left.trials:  # a process that was killed may have recorded only some of them
-        candidates = priced_candidates(prepared, inputs, signals, cache, budget, progress)
+        candidates = priced_candidates(prepared, inputs, signals, cache, asked.budget, progress)
+    interruption = asked.interruption
     with Journal(folder, interruption=interruption) as journal, journal.as_long_as(prepared.require_unchanged):
         if left is None:
-            left = Advice(_started(folder, own, budget, last))
+            left = Advice(_started(folder, own, asked.budget, asked.last))
             journal.append(left.started)
         advice = left
 
@@ -220,8 +210,40 @@ def _advise(
         recommendation = recommend(advice.trials, advice.candidates)
     if recommendation is not None:
         # Its paths are relative to what the place file beside it names, as those of the advice's own recipe.
-        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(recipe, advice, recommendation)))
+        _write(folder / RECOMMENDED_FILE, dump_recipe(recommended_recipe(asked.recipe, advice, recommendation)))
     return AdviceResult(folder, "finished", 0, recommendation, advice)
+
+
+def _full_training_of(recipe: Recipe) -> Recipe:
+    """`recipe` with full training for its only arm, and without what changes no trial."""
+    full = full_training()
+    return recipe.model_copy(
+        update={
+            "arms": {full.name: full.arm},
+            "baseline": full.name,
+            "save": (),
+            "vary": {},
+            "retention": "none",
+            "resources": ResourceSettings(),  # another process may compute trials elsewhere
+            "training": recipe.training.of_steps(recipe.training.steps),
+        }
+    )
+
+
+def _prepare(asked: _Asked, own: Recipe, begun: VariantPrepared | None) -> tuple[Prepared, VariantPrepared, Trials]:
+    """Model and corpus of `own`, as the advice was `begun` with them, their facts, and who computes trials."""
+    with own.locating_errors():
+        wanted = Variant("", own) if begun is None else pinned(Variant("", own), begun)
+        prepared = prepare(wanted, asked.cache, say=asked.progress.say, reading=asked.progress.reading)
+        prepared = prepared_by_all(prepared, asked.world)
+        require_first_step(prepared)
+        deciding = deciding_windows(prepared, asked.last)
+    facts = facts_of(prepared)
+    if begun is not None:
+        require_same_facts(asked.folder, begun, facts)
+    if asked.elsewhere is None:
+        return prepared, facts, Here(deciding, asked.cache)
+    return prepared, facts, asked.elsewhere(Advised(asked.folder, own, facts, asked.last))
 
 
 def _started(folder: Path, recipe: Recipe, budget: Budget, last: int) -> AdviceStarted:
