@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import copy
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 
-from frostline.errors import FrostlineError, ModelError, PlanError, at
+import frostline
+from frostline.corpus.conversations import TooLongError
+from frostline.errors import DivergedError, FrostlineError, MemoryRanOutError, ModelError, PlanError, at
 from frostline.recipe import Recipe, RecipeSource, parse_recipe, variants_of
 
 TEXT = """\
@@ -111,3 +116,29 @@ def test_long_paths_lose_their_middle_where_the_sentence_would_be_long() -> None
     assert folder in error.message
     error.place = ""
     assert folder in str(error), "a path that alone is long stays whole"
+
+
+def kinds_of_errors() -> list[type[FrostlineError]]:
+    """All, of every module."""
+    for module in walk_packages(frostline.__path__, "frostline."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    found = [FrostlineError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return [kind for kind in found if kind.__module__.startswith("frostline.")]
+
+
+def test_every_error_reaches_another_process_as_it_was() -> None:
+    kinds = kinds_of_errors()
+    assert {TooLongError, MemoryRanOutError, DivergedError} <= set(kinds)
+    for kind in kinds:
+        given: dict[type[FrostlineError], tuple[object, ...]] = {
+            TooLongError: (1, 43, 2, 24, "pairs.jsonl:2"),
+            MemoryRanOutError: ("arm full: memory ran out.",),
+        }
+        error = kind(*given.get(kind, ("nothing works.", "Do something else."))).at("arms", 1).during("a step")  # type: ignore[arg-type]
+        for again in (pickle.loads(pickle.dumps(error)), copy(error)):  # noqa: S301  # its own
+            assert type(again) is kind
+            assert vars(again) == vars(error)
+            assert (str(again), again.args) == (str(error), error.args)

@@ -16,7 +16,7 @@ line at the top. So the place is gathered while the error rises, each part by wh
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -45,6 +45,10 @@ class FrostlineError(Exception):
         """What was being done, such as 'vary corpus.tokens=4000', the widest first."""
         super().__init__(self.message, self.hint)
 
+    def __reduce__(self) -> tuple[Callable[..., FrostlineError], tuple[object, ...]]:
+        """Another process gets it as it is, whatever the subclass is made from."""
+        return _as_it_was, (type(self), vars(self))
+
     def at(self, *keys: Key) -> Self:
         """The same error, at `keys`: they come before those that are known already."""
         self.keys = (*keys, *self.keys)
@@ -65,6 +69,13 @@ class FrostlineError(Exception):
         sentence = f"{self.message} {self.hint}".strip()
         sentence = f"{self.where}: {sentence}" if self.where else sentence
         return sentence if len(sentence) <= LONGEST_SENTENCE else with_short_paths(sentence)
+
+
+def _as_it_was(kind: type[FrostlineError], own: dict[str, object]) -> FrostlineError:
+    error = kind.__new__(kind)
+    vars(error).update(own)
+    error.args = (error.message, error.hint)
+    return error
 
 
 @contextmanager
