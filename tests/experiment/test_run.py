@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from frostline.errors import FrostlineError, RunFolderError
+from frostline.experiment.variants import Variants
 from frostline.interruption import SIGNALS
 from frostline.recipe import load_recipe
 from frostline.run_folder import (
@@ -253,3 +254,20 @@ def test_texts_may_vary_and_each_has_true_continuations_and_random_plans_of_its_
     assert drawn[0] != drawn[1]
     text = " ".join((tmp_path / "text.txt").read_text(encoding="utf-8").split())
     assert all(f"{one.prompt} {one.text}" in text for one in true if one.variant == labels[0])
+
+
+def test_a_run_that_another_process_made_meanwhile_is_not_overwritten(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Variants.check
+
+    def slowly(variants: Variants) -> None:
+        check(variants)
+        monkeypatch.setattr(Variants, "check", check)
+        run_tiny(recipe, tmp_path / "run", ("training.steps=3",))  # the other one, while this one prepares
+
+    monkeypatch.setattr(Variants, "check", slowly)
+    with pytest.raises(RunFolderError, match="exists already"):
+        run_tiny(recipe, tmp_path / "run", ("training.steps=5",))
+    assert load_recipe(tmp_path / "run" / "experiment.yaml").training.steps == 3
+    assert max(step.step for step in records_of(read_journal(tmp_path / "run"), StepTaken)) == 2

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from frostline import verbs
+from frostline.errors import RunFolderError
 from frostline.experiment import Head, Part, Unit, tails_of, units_of, verify_run
 from frostline.launch.part_folder import part_folder
 from frostline.launch.taking_in import is_complete, journals_of, take_in
@@ -214,3 +216,24 @@ def test_times_compare_within_a_unit_alone(tmp_path: Path) -> None:
 
 def test_a_unit_is_known_by_its_parts() -> None:
     assert Unit("a", 3, ("full",), (1, 2)).name == "variant1-seed3-group2"
+
+
+@pytest.mark.parametrize("refused", ["another recipe", "other threads"])
+def test_what_is_half_done_elsewhere_survives_a_command_that_is_refused(refused: str, tmp_path: Path) -> None:
+    recipe = write_experiment(tmp_path, layers=2, seeds=[0], checkpoints={"every_steps": 1, "largest_share": 1.0})
+    parts = Parts(load_recipe(recipe), tmp_path / "run", tmp_path / "cache")
+    parts.begin()
+    parts.stops_after = 3
+    assert parts.do(units_of(parts.recipe)[0]).status == "interrupted"
+    before = sorted((tmp_path / "run" / "units").rglob("*"))
+    with pytest.raises(RunFolderError):
+        if refused == "another recipe":
+            changes = {"training.steps": 21}
+            verbs.run(recipe, tmp_path / "run", resume="auto", set=changes, cache=tmp_path / "cache")
+        else:
+            torch.set_num_threads(2)
+            verbs.resume(tmp_path / "run", cache=tmp_path / "cache")
+    assert sorted((tmp_path / "run" / "units").rglob("*")) == before
+    torch.set_num_threads(1)
+    assert verbs.resume(tmp_path / "run", cache=tmp_path / "cache").status == "finished"
+    assert not (tmp_path / "run" / "units").exists()

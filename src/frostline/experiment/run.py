@@ -107,6 +107,8 @@ def run_experiment(
         variants.check()
         _make_folder(run_folder)
         with run_lock(run_folder, progress.say, stops=interruption.is_listening):
+            if standing(run_folder) != "nothing":  # another process began, and may have ended, while this one prepared
+                refuse_existing(run_folder)
             write_recipe(run_folder, recipe)
             return _work(variants, interruption)
     except Stopped as stopped:
@@ -126,12 +128,14 @@ def resume_experiment(
     interruption: Interruption | None = None,
     world: World = ALONE,
     only: Part | None = None,
+    accepted: Callable[[], None] = lambda: None,
 ) -> RunResult:
     """Go on with the run in `run_folder`; `recipe`, if given, must be the one that it was begun with.
 
     Only settings of checkpoints may be others. Finished arms are not touched, failed ones tried again only if
-    `retry_failed`. The rest is as in `run_experiment`. Raises `FrostlineError` where it is no run, another
-    process writes there, or conditions have changed in a way that is refused; see `experiment.resume`.
+    `retry_failed`. `accepted` is called once nothing refuses to go on any more, with the lock held. The rest is as in
+    `run_experiment`. Raises `FrostlineError` where it is no run, another process writes there, or conditions have
+    changed in a way that is refused; see `experiment.resume`.
     """
     interruption = interruption or Interruption()
     try:
@@ -154,6 +158,7 @@ def resume_experiment(
             require_accepted(run_folder, left.changes, accept_changes)
             variants = Variants(recipe, cache, progress, run_folder, left, world, only, sharded=sharded)
             variants.check()
+            accepted()
             _write_place(run_folder, recipe)  # it may have been moved
             return _work(variants, interruption, retry_failed=retry_failed)
     except Stopped as stopped:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from frostline.launch.ray_advice import advise_on_ray as advise_on_ray
     from frostline.launch.ray_run import Asked as Asked
     from frostline.launch.ray_run import run_on_ray as run_on_ray
+    from frostline.launch.taking_in import forget_units as forget_units
     from frostline.launch.taking_in import take_in_units as take_in_units
     from frostline.launch.world import launched_world as launched_world
     from frostline.launch.world import require_parts as require_parts
@@ -23,6 +24,7 @@ __all__ = [
     "RayAddress",
     "advise_on_ray",
     "follow",
+    "forget_units",
     "launched_world",
     "ray_address",
     "require_parts",
@@ -36,6 +38,7 @@ _HOMES = {
     "Asked": "ray_run",
     "advise_on_ray": "ray_advice",
     "follow": "following",
+    "forget_units": "taking_in",
     "launched_world": "world",
     "require_parts": "world",
     "require_shardable_runs": "world",

@@ -63,14 +63,19 @@ class TakenIn:
 def take_in_units(run_folder: Path, say: Callable[[str], None]) -> None:
     """Take in what other machines have done for the run in `run_folder`, where a driver ended before it did.
 
-    Raises `RunFolderError` where a process is at work there.
+    What they have half done stays, until `forget_units`: the run may yet be refused here. Raises `RunFolderError` where
+    a process is at work there.
     """
     if not (run_folder / UNITS_FOLDER).is_dir():
         return
     with run_lock(run_folder, say):
         if standing(run_folder) != "nothing":
             take_in_all(run_folder, recorded_recipe(run_folder), say)
-        shutil.rmtree(run_folder / UNITS_FOLDER, ignore_errors=True)
+
+
+def forget_units(run_folder: Path) -> None:
+    """Remove what other machines have half done: the run goes on here. The lock is held."""
+    shutil.rmtree(run_folder / UNITS_FOLDER, ignore_errors=True)
 
 
 def take_in_all(run_folder: Path, recipe: Recipe, say: Callable[[str], None]) -> int:

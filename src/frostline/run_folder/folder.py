@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -25,6 +26,8 @@ UNITS_FOLDER = "units"
 """What machines of a cluster are at, or have done and nobody has taken in yet; gone when the run has ended."""
 UNITS_FILE = "units.jsonl"
 """Which kind of machine did which unit of a run on a cluster."""
+LONGEST_LABEL = 120
+"""Letters of a folder's name that tell of which variant and arm a trained model is; file systems take 255 bytes."""
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 
@@ -70,9 +73,12 @@ def require_can_be_made(run_folder: Path) -> None:
 
 
 def saved_model_folder(run_folder: Path, variant: str, arm: str) -> Path:
-    """Where the trained model of `arm` is kept."""
-    label = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", f"{variant}-{arm}" if variant else arm)
-    return run_folder / CHECKPOINT_FOLDER / label
+    """Where the trained model of `arm` is kept: a folder that is called after both, and after no others."""
+    label = f"{variant}-{arm}" if variant else arm
+    name = re.sub(r"[^A-Za-z0-9.=_+-]+", "-", label)[:LONGEST_LABEL]
+    if name != label or (variant and "-" in arm):  # another variant, or arm, may be left with the same letters
+        name += "-" + hashlib.sha256(f"{variant}\n{arm}".encode()).hexdigest()[:8]
+    return run_folder / CHECKPOINT_FOLDER / name
 
 
 def name_of_arm(variant: int, seed: int, arm: str) -> str:

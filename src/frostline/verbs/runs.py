@@ -97,7 +97,7 @@ def run(
         def fill(work: Work) -> RunResult:
             from frostline.engine import ALONE
             from frostline.experiment import resume_experiment, run_experiment, standing
-            from frostline.launch import Asked, run_on_ray, take_in_units
+            from frostline.launch import Asked, forget_units, run_on_ray, take_in_units
 
             cache, progress = work.cache, work.progress
             if address is not None:
@@ -110,7 +110,13 @@ def run(
                 )
             take_in_units(run_folder, progress.say)
             return resume_experiment(
-                run_folder, cache, progress, recipe=wanted, interruption=interruption, world=together
+                run_folder,
+                cache,
+                progress,
+                recipe=wanted,
+                interruption=interruption,
+                world=together,
+                accepted=lambda: forget_units(run_folder),
             )
 
         with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
@@ -150,7 +156,7 @@ def resume(
     def do(world: World | None) -> RunOutcome:
         from frostline.engine import ALONE
         from frostline.experiment import recorded_recipe, require_files, resume_experiment
-        from frostline.launch import Asked, run_on_ray, take_in_units
+        from frostline.launch import Asked, forget_units, run_on_ray, take_in_units
         from frostline.recipe import trusting
 
         run_folder = Path(folder)
@@ -174,6 +180,7 @@ def resume(
                 accept_changes=accept_changes,
                 interruption=interruption,
                 world=world or ALONE,
+                accepted=lambda: forget_units(run_folder),
             )
 
         with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
