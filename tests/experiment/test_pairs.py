@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
+from tests.builders.models import tiny_model
 from tests.builders.tokenizers import CHAT_TEMPLATE, words
 
 LENGTHS = [(3, 2), (9, 30), (4, 4), (12, 7), (2, 20), (6, 14)]
@@ -40,13 +41,33 @@ def losses(run: Path) -> dict[str, list[float]]:
     }
 
 
-def test_the_fast_engine_and_the_plain_loop_train_alike_on_pairs(tmp_path: Path) -> None:
+TURNED_BY_THE_LONGEST: dict[str, object] = {
+    "original_max_position_embeddings": 24,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [1.0, 2.0, 4.0, 8.0],
+        "original_max_position_embeddings": 24,
+    },
+}
+"""A model that turns every window of a batch by other angles once one of them has more than 24 tokens."""
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"), [("llama", {}), ("phi3", TURNED_BY_THE_LONGEST)], ids=["llama", "longrope"]
+)
+def test_the_fast_engine_and_the_plain_loop_train_alike_on_pairs(
+    family: str, changes: dict[str, object], tmp_path: Path
+) -> None:
     runs = {}
     for engine in ("fast", "reference"):
         training: dict[str, object] = {
             "steps": 4, "batch": 4, "learning_rate": 0.01, "precision": "fp32", "untimed_steps": 1, "engine": engine,
         }  # fmt: skip
         recipe = write_pairs_experiment(tmp_path / engine, training)
+        model = tiny_model(family, layers=4, initializer_range=0.4, **changes)  # type: ignore[arg-type]  # of any type
+        model.save_pretrained(tmp_path / engine / "model")
         assert run_tiny(recipe, tmp_path / engine / "run").exit_code == 0
         runs[engine] = losses(tmp_path / engine / "run")
     assert sorted(map(len, runs["fast"].values())) == [0, 10, 10, 10]

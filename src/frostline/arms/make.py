@@ -138,9 +138,16 @@ def make_own_arm(
     def fast_forward(applied: AppliedPlan) -> FastForward:
         sample = prepared.corpus.batch(seed, 0, SAMPLE_WINDOWS)
         fitted = fit_model(
-            applied, shared, training, device=device, precision=precision, sample=sample, few=prepared.prefix_streamed,
+            applied,
+            shared,
+            training,
+            device=device,
+            precision=precision,
+            sample=sample,
+            uneven=prepared.corpus.shortest_and_longest,
+            few=prepared.prefix_streamed,
             keep_joined=not prepared.is_sharded,
-        )  # fmt: skip
+        )
         for note in fitted.notes:
             say(f"Arm {planned.name}: {note}")
         keep_rows = keep_evaluated = False

@@ -176,6 +176,12 @@ class Corpus:
         places = np.unique(np.linspace(0, min(last, lengths.size - 1), count).astype(np.int64))
         return self._batch(training[firsts[places]])
 
+    @property
+    def shortest_and_longest(self) -> Batch | None:
+        """The shortest and the longest training window; None where all have one length."""
+        found = self.uneven_windows(2, self.window_length)
+        return found if found is not None and len(found.input_ids) > 1 else None
+
     def first_windows(self, count: int) -> tuple[Rows, NDArray[np.bool_]]:
         """The first `count` windows in the order of the source, or all if there are fewer; which are held out."""
         held_out = self._windows.held_out

@@ -50,6 +50,17 @@ SAME_BATCH_TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
 """Largest difference between a window in a batch and alone, as a share of the largest value: kernels round."""
 
 
+@dataclass(frozen=True)
+class Tried:
+    """On which windows shortcuts are tried, and how."""
+
+    sample: Batch
+    device: torch.device
+    precision: str
+    uneven: Batch | None = None
+    """Windows of lengths that differ as much as those of a step may; None where a step has one, or all have one."""
+
+
 def logits_of(model: PreTrainedModel, sample: Batch, device: torch.device, precision: str) -> Tensor:
     """The logits of `sample` by the plain model; always the same random numbers."""
     input_ids, _, attention_mask = to_device(sample, device)
@@ -176,11 +187,13 @@ def fit_model(
     device: torch.device,
     precision: str,
     sample: Batch,
+    uneven: Batch | None = None,
     few: bool = False,
     keep_joined: bool = True,
 ) -> FittedModel:
     """Find out on `sample`, or remember, what is exact for an arm's model; hold its frozen weights accordingly.
 
+    `uneven` are windows whose lengths differ as much as those of a step may, None where they do not differ.
     With `few`, only layers that train, and one of each kind, are tried (`plans.few_layers`). With
     `keep_joined`, matrices that are put together from their parts stay so until the next step.
     """
@@ -205,9 +218,8 @@ def fit_model(
             else:
                 held.restore()
         if known is None:
-            known = _try_everything(
-                applied, shared, body, device, precision, sample, converted, running, _fit_alike(shared, question)
-            )
+            tried = Tried(sample, device, precision, uneven)
+            known = _try_everything(applied, shared, body, tried, converted, running, _fit_alike(shared, question))
             shared.fits[question] = known
     return FittedModel(applied, known, held, body, (*notes, *known.notes))
 
@@ -261,22 +273,20 @@ def _try_everything(
     applied: AppliedPlan,
     shared: SharedParts,
     body: nn.Module | None,
-    device: torch.device,
-    precision: str,
-    sample: Batch,
+    tried: Tried,
     converted: bool,
     running: Sequence[int],
     alike: Fit | None,
 ) -> Fit:
     """`alike` is what fits an arm with the same head, if one was tried."""
-    model, depths, few = applied.model, prefix_depths(applied.resolved), _few_tokens(sample)
-    head = _head_kind(model, body, few, device, precision) if alike is None else alike.head
+    model, depths, few = applied.model, prefix_depths(applied.resolved), _few_tokens(tried.sample)
+    head = _head_kind(model, body, few, tried.device, tried.precision) if alike is None else alike.head
     trial, example = None, None
     if depths and (body is None or head == "plain"):
         trial = PrefixTrial("its head cannot be told from its body")
     elif depths and body is not None:
         try:
-            trial, example = try_prefix(applied, shared, body, device, precision, sample, running)
+            trial, example = try_prefix(applied, shared, body, tried, running)
         except PROBE_ERRORS as error:
             # Its forward pass makes more of its layers than can be foreseen; as a whole it runs.
             if is_out_of_memory(error):
@@ -284,7 +294,7 @@ def _try_everything(
             trial = PrefixTrial(f"the model does not run with its layers stood in for ({type(error).__name__})")
     if alike is not None:
         return Fit(converted, head, trial, example, alike.body_output)
-    output = None if body is None else run_body(model, body, few, device, precision)
+    output = None if body is None else run_body(model, body, few, tried.device, tried.precision)
     return Fit(converted, head, trial, example, output if isinstance(output, ModelOutput) else None)
 
 
@@ -297,14 +307,14 @@ def try_prefix(
     applied: AppliedPlan,
     shared: SharedParts,
     body: nn.Module,
-    device: torch.device,
-    precision: str,
-    sample: Batch,
+    tried: Tried,
     running: Sequence[int],
 ) -> tuple[PrefixTrial, object]:
-    """Whether the prefix of `sample` can be stood in for at the plan's depths; time and size are those of the deepest.
+    """Whether the prefix of windows can be stood in for at the plan's depths; time and size are those of the deepest.
 
-    The time is that of the layers that are `running`, taken for the others too. With it comes what a layer returned.
+    Of one window bits are compared; of windows beside one another, and beside much longer ones, values: some families
+    turn all windows of a batch by the length of the longest. The time is that of the layers that are `running`, taken
+    for the others too. With it comes what a layer returned.
     """
     model, depths = applied.model, prefix_depths(applied.resolved)
     _, layers = decoder_stack(model)
@@ -313,6 +323,7 @@ def try_prefix(
     for name, module in model.named_modules():
         if module not in kept_apart and draws(module):
             return PrefixTrial(f"'{name}' draws random numbers below the frost line"), None
+    sample, device, precision = tried.sample, tried.device, tried.precision
     first = _first_window(sample)
     input_ids, _, mask = to_device(first, device)
     with torch.no_grad(), autocast(precision, device):
@@ -343,11 +354,12 @@ def try_prefix(
             short = hidden_of(run_body(model, body, first, device, precision))
         if plain is None or short is None or not torch.equal(plain, short):
             return PrefixTrial("its layers hand on more than one hidden state"), None
-        with answering(prefix.answers(prefix.rows(sample, depth), depth)):
-            short = hidden_of(run_body(model, body, sample, device, precision))
-        plain = hidden_of(run_body(model, body, sample, device, precision))
-        if plain is None or short is None or not _close(plain, short, sample, precision):
-            return PrefixTrial("a window's hidden states depend on the windows beside it"), None
+        for windows in (sample,) if tried.uneven is None else (sample, tried.uneven):
+            with answering(prefix.answers(prefix.rows(windows, depth), depth)):
+                short = hidden_of(run_body(model, body, windows, device, precision))
+            plain = hidden_of(run_body(model, body, windows, device, precision))
+            if plain is None or short is None or not _close(plain, short, windows, precision):
+                return PrefixTrial("a window's hidden states depend on the windows beside it"), None
     deepest_row = rows[deepest]
     return PrefixTrial(None, seconds, deepest_row.numel() * deepest_row.element_size()), example
 

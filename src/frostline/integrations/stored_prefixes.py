@@ -22,6 +22,7 @@ from frostline.engine import (
     PrefixIdentity,
     PrefixStore,
     SharedParts,
+    Tried,
     body_of,
     default_memory_bytes,
     prefix_depths,
@@ -146,7 +147,7 @@ class PrefixRows:
                 body = body_of(applied.model)
                 if body is not None:
                     running = range(len(self._layers))
-                    trial, example = try_prefix(applied, shared, body, device, precision, windows, running)
+                    trial, example = try_prefix(applied, shared, body, Tried(windows, device, precision), running)
                     refusal = trial.refusal or ""
         except PROBE_ERRORS as error:
             raise ModelError(
