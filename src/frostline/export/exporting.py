@@ -95,11 +95,25 @@ class _Work:
     def model_folder(self, patch: Patch, folder: Path) -> Unchanged:
         return write_model_folder(self.base, patch, self.prepared.tokenizer, folder, with_code=self.with_code)
 
-    def loss_of(self, folder: Path) -> float:
-        """Held-out loss of the model in `folder`, loaded as anybody loads it."""
+    def loss_of(self, folder: Path, precision: str | None = None) -> float:
+        """Held-out loss of the model in `folder`, loaded as anybody loads it; in the run's arithmetic by default."""
         settings = ModelSettings(source=str(folder))
         settings = trusting_folder(settings) if self.with_code else settings
-        return held_out_loss(self.prepared, load_model(settings, self.cache, as_filed=self.prepared.precision))
+        precision = precision or self.prepared.precision
+        return held_out_loss(self.prepared, load_model(settings, self.cache, as_filed=precision), precision)
+
+    def loss_in_fp32_as_kept(self, beside: Path) -> float:
+        """Held-out loss, in fp32, of what the run kept: its adapters beside the base, or the model they were merged to.
+
+        `beside` is a folder on a disk with room for the adapters.
+        """
+        if self.kept.is_model:
+            return self.loss_of(self.kept.folder, "fp32")
+        require_adapter(self.kept, self.prepared)
+        base = load_model(self.prepared.recipe.model, self.cache, as_filed="fp32")
+        with folder_for_a_check(beside) as folder:
+            write_adapter(self.kept, self.prepared, self.weights, folder)
+            return held_out_loss(self.prepared, with_adapter(base, folder), "fp32")
 
 
 def export_arm(
@@ -233,10 +247,17 @@ def _checked(work: _Work, patch: Patch, loss: float, beside: Path) -> CheckedLos
             work.model_folder(work.patch(WIDE), whole)
             return work.loss_of(whole)
 
-    training = work.prepared.recipe.training
-    return check_loss(
-        Expected(work.kept.loss, work.prepared.precision, narrowed(patch), training.inexact), loss, unrounded
+    def merged_in_fp32() -> tuple[float, float]:
+        with folder_for_a_check(beside) as whole:
+            work.model_folder(work.patch(WIDE), whole)
+            return work.loss_in_fp32_as_kept(beside), work.loss_of(whole, "fp32")
+
+    training, precision = work.prepared.recipe.training, work.prepared.precision
+    merges = precision == "bf16" and planned_arm(work.kept, work.prepared).resolved.lora is not None
+    expected = Expected(
+        work.kept.loss, precision, narrowed(patch), training.inexact, merged_in_fp32 if merges else None
     )
+    return check_loss(expected, loss, unrounded)
 
 
 def _of_unchanged(unchanged: Unchanged) -> str:

@@ -2,7 +2,8 @@
 
 Both are taken on the same windows in the same arithmetic. Weights are trained in fp32; where the base's file has 16
 bits, what trained is rounded to them, and the loss may be another one: then the same is written in fp32 and loaded too,
-so that rounding is told from a mistake.
+so that rounding is told from a mistake. In bf16 a matrix into which an adapter is merged is rounded otherwise than the
+two beside one another: then what was kept and what was written are compared in fp32.
 """
 
 from __future__ import annotations
@@ -46,15 +47,18 @@ class Expected:
     """Whether trained weights were rounded to 16 bits."""
     inexact: tuple[str, ...]
     """What of the training was inexact, in phrases: frozen matrices that were held otherwise than they are exported."""
+    merged_in_fp32: Callable[[], tuple[float, float]] | None = None
+    """Losses in fp32 of what the run kept and of what is written, trained weights in fp32; None but for adapters that
+    were trained in bf16 and are merged."""
 
 
-def held_out_loss(prepared: Prepared, model: PreTrainedModel) -> float:
-    """Loss of `model` on the held-out windows of the run, nats a token."""
+def held_out_loss(prepared: Prepared, model: PreTrainedModel, precision: str | None = None) -> float:
+    """Loss of `model` on the held-out windows of the run, nats a token; in its own arithmetic unless `precision` is."""
     return evaluate_loss(
         on_device(model, prepared.device),
         prepared.corpus.held_out_batches(EVALUATION_WINDOWS),
         device=prepared.device,
-        precision=prepared.precision,
+        precision=precision or prepared.precision,
     ).loss_nats
 
 
@@ -73,6 +77,16 @@ def check_loss(expected: Expected, exported: float, unrounded: Callable[[], floa
             f"Its held-out loss is {exported:.4f} nats and the run's was {own:.4f}: trained weights are rounded to the "
             "16 bits of the base. --dtype float32 keeps them whole.",
         )
+    if expected.merged_in_fp32 is not None:
+        kept, written = expected.merged_in_fp32()
+        if abs(kept - written) <= SAME_NATS["fp32"]:
+            return CheckedLoss(
+                exported,
+                own,
+                f"Its held-out loss is {exported:.4f} nats and the run's was {own:.4f}: in bf16 merged matrices are "
+                f"rounded otherwise than adapters beside the base. In fp32 both have {written:.4f} nats. --as adapter "
+                "exports the adapters as they are.",
+            )
     if expected.inexact:
         phrases = " and ".join(expected.inexact)
         return CheckedLoss(
