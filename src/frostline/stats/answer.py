@@ -101,7 +101,7 @@ def _loss_part(pairs: Pairs, arm: ArmSummary, baseline: ArmSummary, other: str, 
         rates = (f" at its best rate, {best[0]},", f" at its own, {best[1]}")
     rates = rates if with_rates else ("", "")
     losses = f"{loss(own)} nats a token against {loss(theirs)} for {other}{rates[1]}"
-    reached = f"reached{rates[0]} a {kind} loss of {losses}"
+    reached = f"reached{_by_then(pairs)}{rates[0]} a {kind} loss of {losses}"
     if found.value == 0 and not any(first != second for first, second in values):
         return f"{reached}: no difference at all"
     word, apart = "worse" if found.value > 0 else "better", [first - second for first, second in values]
@@ -109,6 +109,14 @@ def _loss_part(pairs: Pairs, arm: ArmSummary, baseline: ArmSummary, other: str, 
         sign = 1 if found.value > 0 else -1
         return f"{reached}: {loss(abs(found.value))} {word} (seeds: {', '.join(loss(sign * one) for one in apart)})"
     return f"{reached}: {loss(abs(found.value))} {word}{interval(found, decimals=3, negate=found.value < 0)}"
+
+
+def _by_then(pairs: Pairs) -> str:
+    """After how many steps arms are compared of which one was interrupted; '' where all have finished."""
+    if not any(pair.interrupted for pair in pairs.pairs):
+        return ""
+    steps = {pair.steps for pair in pairs.pairs}
+    return f" in {plural(steps.pop(), 'step')}" if len(steps) == 1 else " in the steps that both took"
 
 
 def _time_part(arm: ArmSummary, other: str) -> str:

@@ -27,6 +27,11 @@ class Pair:
         return min(len(self.arm.losses), len(self.baseline.losses))
 
     @property
+    def interrupted(self) -> bool:
+        """Whether one of them did not finish: then both are looked at as far as the other came."""
+        return self.arm.finished is None or self.baseline.finished is None
+
+    @property
     def losses(self) -> tuple[Floats, Floats]:
         """Training loss of arm and baseline at each common step, nats."""
         return self.arm.losses[: self.steps], self.baseline.losses[: self.steps]
@@ -73,13 +78,21 @@ def pairs_of(variant: VariantRun, arm: str) -> Pairs:
     """Pair the replicates of `arm` with those of the baseline that count; see `VariantRun.counting`."""
     own = {run.seed: run for run in variant.counting(arm)}
     others = {run.seed: run for run in variant.counting(variant.baseline)}
-    pairs = tuple(Pair(seed, own[seed], others[seed]) for seed in variant.seeds if seed in own and seed in others)
+    pairs = tuple(_pair(seed, own[seed], others[seed]) for seed in variant.seeds if seed in own and seed in others)
     left_out = tuple(
         f"seed {seed} ({_why(variant, seed, arm if seed not in own else variant.baseline)})"
         for seed in variant.seeds
         if seed not in own or seed not in others
     )
     return Pairs(arm, variant.baseline, pairs, left_out)
+
+
+def _pair(seed: int, arm: ArmRun, baseline: ArmRun) -> Pair:
+    """Both as they ended; where one was interrupted, as they stood after the last step that both took."""
+    if arm.finished is not None and baseline.finished is not None:
+        return Pair(seed, arm, baseline)
+    steps = min(len(arm.losses), len(baseline.losses))
+    return Pair(seed, arm.until(steps), baseline.until(steps))
 
 
 def all_pairs(variant: VariantRun, arms: Sequence[str] | None = None) -> list[Pairs]:

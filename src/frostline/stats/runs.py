@@ -62,6 +62,7 @@ Placed = TypeVar(
     LossByFrequency,
 )
 Written = TypeVar("Written", Continuation, TrueContinuation)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,30 @@ class ArmRun:
             trained[change.step :] = change.trained_parameters
         return float(trained.mean()) / max(1, self.started.parameters)
 
+    def until(self, steps: int) -> ArmRun:
+        """The run as it stood after so many steps: without what was found out at its end, where that came later."""
+        if steps >= len(self.losses):
+            return self
+        measured = self.change_steps < steps
+        return replace(
+            self,
+            steps=self.steps[:steps],
+            losses=self.losses[:steps],
+            seconds=self.seconds[:steps],
+            timed=self.timed[:steps],
+            held_out=_until(self.held_out, steps),
+            retention=_until(self.retention, steps),
+            trained=_until(self.trained, steps),
+            held_out_windows=_until(self.held_out_windows, steps),
+            by_frequency=_until(self.by_frequency, steps),
+            change_steps=self.change_steps[measured],
+            changes=self.changes[measured],
+            final={},
+            text=(),
+            plan_changes=tuple(change for change in self.plan_changes if change.step < steps),
+            finished=None,
+        )
+
 
 @dataclass(frozen=True)
 class VariantRun:
@@ -188,6 +213,10 @@ class RecordedRun:
     changes: tuple[str, ...]
     """Conditions that were others after a resume, as the user accepted."""
     variants: tuple[VariantRun, ...]
+
+
+def _until(by_step: dict[int, Found], steps: int) -> dict[int, Found]:
+    return {step: found for step, found in by_step.items() if step <= steps}
 
 
 def read_run(run_folder: Path) -> RecordedRun:

@@ -36,6 +36,10 @@ from frostline.stats.wording import interval, with_p
 FEWEST_POINTS = 3
 """Evaluations after the warm-up that make a curve."""
 STRETCHES = 8
+NOT_EVALUATED = Obstacle(
+    "No held-out loss was taken after training began, so that no share of full training's gain can be a margin.",
+    "A run that has ended, or 'margin_nats' in the recipe.",
+)
 NO_MARGIN = Obstacle(
     "Full training gained nothing in held-out loss, so that no share of its gain can be a margin.",
     "A run in which full training lowers the held-out loss, or 'margin_nats' in the recipe.",
@@ -48,7 +52,8 @@ def judge_equivalence(context: Context) -> list[ClaimResult]:
         return [untested(C8, context, context.reversed_obstacle)]
     margin = context.margin
     if margin is None:
-        return [untested(C8, context, NO_MARGIN, pairs.arm) for pairs in context.reversed]
+        obstacle = NOT_EVALUATED if gain(context.variant) is None else NO_MARGIN
+        return [untested(C8, context, obstacle, pairs.arm) for pairs in context.reversed]
     warmup = context.variant.recipe.training.warmup
     differences = [pairs.differences(scalars.held_out_after) for pairs in context.reversed]
     curves = [curve_of(pairs, warmup) for pairs in context.reversed]

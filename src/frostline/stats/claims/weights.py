@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from frostline.readable import percent, significant
+from frostline.readable import percent, plural, significant
 from frostline.stats import scalars
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C5, C6, CREEP, EPOCHS, FALL_FACTOR, LOAD, SETTLED_STEPS
@@ -91,9 +91,8 @@ def _shape_obstacle(context: Context, runs: Sequence[ArmRun]) -> Obstacle | None
         sentence = f"With a beta2 of {training.betas[1]:g} single updates are so large that their mean says little."
         return Obstacle(sentence, f"A beta2 of {SMALLEST_BETA2:g} or more (training.betas).")
     if epochs < EPOCHS or steps - training.warmup < SETTLED_STEPS:
-        sentence = (
-            f"The claim speaks of 'after a few epochs'; {arm} took {steps} steps, {significant(epochs, 2)} epochs."
-        )
+        taken = f"{plural(steps, 'step')}, {significant(epochs, 2)} epochs"
+        sentence = f"The claim speaks of 'after a few epochs'; {arm} took {taken}."
         return Obstacle(sentence, f"{EPOCHS} epochs or more, and {SETTLED_STEPS} steps or more after the warm-up.")
     return None
 
