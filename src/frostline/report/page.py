@@ -245,9 +245,9 @@ def alerts_of(summary: RunSummary) -> list[str]:
         if not variant.checks.frozen_holds:
             alerts.append(f"{where}Frozen weights moved. {variant.checks.frozen}")
         alerts += [
-            f"{where}{arm.arm} saved more time than the arithmetic of its plan allows "
-            f"({numbers.share(arm.saving.value)} against {numbers.share(arm.ceiling_cached)}): something else made the "
-            "arms differ, too."
+            f"{where}{arm.arm} saved more time than products of matrices alone could "
+            f"({numbers.share(arm.saving.value)} against {numbers.share(arm.ceiling_cached)}): other work was saved, "
+            "such as the optimizer's, or something else made the arms differ, too."
             for arm in variant.arms.values()
             if arm.saving is not None and arm.saving.low is not None and arm.saving.low > arm.ceiling_cached
         ]

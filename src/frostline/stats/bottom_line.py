@@ -192,13 +192,14 @@ def _coinciding(arm: ArmSummary, base: ArmSummary) -> str:
 
 def _needed(arms: Sequence[ArmSummary]) -> str:
     """Memory and time on this machine: what decides where either is short."""
-    parts = []
+    parts, timed = [], any(arm.training_seconds.value is not None for arm in arms)
+    aside = ", the machine's warm-up aside" if timed else ""
     for arm in arms:
         needs = [] if arm.peak_bytes is None else [gigabytes(arm.peak_bytes)]
         needs += [] if arm.training_seconds.value is None else [seconds(arm.training_seconds.value)]
         if needs:
             parts.append(f"{' and '.join(needs)} in {arm.arm}")
-    return f"On this machine the training took {listed(parts)}." if len(parts) > 1 else ""
+    return f"On this machine the training took {listed(parts)}{aside}." if len(parts) > 1 else ""
 
 
 def _rates(arms: Sequence[ArmSummary]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from frostline.readable import percent, points
+from frostline.run_folder import ArmStarted
 from frostline.stats import timing
 from frostline.stats.claims.context import FINISH, Context, Obstacle, common_arms, pairs_in
 from frostline.stats.claims.definitions import C7, C7_AMOUNT, C7_GROWTH, LEAST_SAVING, STUDYS_SAVING
@@ -102,14 +103,20 @@ def _saving_sentence(context: Context, pairs: Pairs, effect: Estimate, verdict: 
     in_all = timing.saving(pairs).value
     beside = f" ({percent(in_all)} by the sum of all steps)" if abs(in_all - effect.value) > 0.005 else ""
     started = pairs.pairs[0].arm.started
-    allowed = f"; the arithmetic allows at most {percent(started.ceiling_cached)}" if less else ""
+    allowed = f"; by products of matrices alone it could save {_ceilings(started)}" if less else ""
     if effect.low is not None and effect.low > started.ceiling_cached:
-        allowed += ", so that something else than freezing made them differ, too"
+        allowed += ", so that other work was saved, such as the optimizer's, or something else made them differ, too"
     return (
         f"{pairs.arm} took {percent(abs(effect.value))}{interval(effect, as_percent=True, negate=not less)} "
         f"{'less' if less else 'more'} time a step than {context.full} on this machine{beside}, "
         f"{in_these_runs(len(pairs.pairs))}{with_p(verdict.p_value)}{allowed}."
     )
+
+
+def _ceilings(started: ArmStarted) -> str:
+    """The saving by arithmetic, without stored rows and with them, where that is not the same."""
+    plain, cached = percent(started.ceiling), percent(started.ceiling_cached)
+    return plain if plain == cached else f"{plain}, or {cached} from stored rows"
 
 
 def _amount_sentence(pairs: Pairs, effect: Estimate, verdict: Verdict) -> str:
