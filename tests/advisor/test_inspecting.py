@@ -64,6 +64,23 @@ def test_scores_are_of_what_moved_and_full_training_moves_everything(run: Path, 
     assert full.tuned.acts.patched[3] > full.tuned.acts.patched[0]
 
 
+@pytest.mark.parametrize("arm", ["upper", "adapters"])
+def test_trained_tensors_alone_show_what_the_whole_model_shows(arm: str, tmp_path: Path) -> None:
+    arms = {"full": {"train": "all"}, "upper": ARMS["upper"], "adapters": {"lora": {"targets": ["attn.qkv@50%:"]}}}
+    found = []
+    for what in ("model", "all"):
+        recipe = write_experiment(tmp_path / what, arms=arms, seeds=[0], save={arm: what})
+        run_tiny(recipe, tmp_path / what / "run", ("training.steps=30", "training.learning_rate=0.02"))
+        acts = look(tmp_path / what / "run", arm, names=("snr",)).tuned
+        assert acts is not None
+        found.append(acts.acts)
+    whole, tensors = found
+    assert tensors.gain == pytest.approx(whole.gain, abs=1e-5)
+    assert [effect.moved for effect in tensors.layers.values()] == [False, False, True, True]
+    for layer, effect in whole.layers.items():
+        assert tensors.layers[layer].alone == pytest.approx(effect.alone, abs=1e-5)
+
+
 def test_the_claim_about_choosing_is_shown(upper: Inspection) -> None:
     assert [(claim.id, claim.arm, claim.verdict) for claim in upper.claims] == [("C11", "chosen", "undecided")] * 2
     assert "chance, chosen at random" in upper.claims[0].sentence

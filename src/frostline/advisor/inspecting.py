@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from frostline.advisor.candidates import full_training
 from frostline.advisor.inspection import Inspection, Tuned
 from frostline.advisor.signal_scores import score_signals
 from frostline.advisor.transplant import Transplant, transplant
 from frostline.advisor.trial import EVALUATION_BATCH
-from frostline.arms import Prepared, pinned, prepare
+from frostline.arms import Prepared, apply_trained, ordinary_model, pinned, prepare
 from frostline.cache import cache_folder
-from frostline.engine import held_in_fp32, on_device
+from frostline.engine import held_in_fp32, on_device, read_state
 from frostline.errors import ModelError, RunFolderError, nearest
 from frostline.loading import load_model, model_title
 from frostline.plans import map_model
 from frostline.recipe import ModelSettings, Recipe, Variant, trusting, variants_of
-from frostline.run_folder import CHECKPOINT_FOLDER, saved_model_folder
+from frostline.run_folder import CHECKPOINT_FOLDER, kept_weights_folder, name_of_arm, saved_model_folder
 from frostline.signals import KINDS, Signal, signal_inputs_of, signals_of
-from frostline.stats import VariantRun, judge_claims, read_run
+from frostline.stats import ArmRun, VariantRun, judge_claims, read_run
 from frostline.storage import SealBrokenError, open_sealed
 
 HOW_TO_SAVE = "name it in 'save: [ARM]' of the recipe, and run that."
@@ -55,8 +57,8 @@ def inspect_run(
 ) -> Inspection:
     """Look inside the model of a run (its first variant), and at where the training of `arm` has acted.
 
-    `arm` is one whose model was saved; the first of those if None. Raises `RunFolderError` where there is none of that
-    name, or the folder holds no run.
+    `arm` is one whose model, or whose trained tensors, were saved; the first of those if None. Raises `RunFolderError`
+    where there is none of that name, or the folder holds no run.
     """
     run_folder = Path(run_folder)
     cache = cache_folder() if cache is None else cache
@@ -68,19 +70,19 @@ def inspect_run(
         )
     recipe = trusting(run.recipe, trusted_code)
     own = next(pinned(found, variant.prepared).recipe for found in variants_of(recipe) if found.label == variant.label)
-    saved = _saved_arms(variant, run_folder)
+    saved = _kept_arms(variant, run_folder)
     if arm is not None and arm not in saved:
         raise RunFolderError(
             f"{run_folder}: no trained model of an arm '{arm}' was saved there.",
             nearest(arm, saved) or f"To have one, {HOW_TO_SAVE}",
         )
-    prepared = _prepared(own, variant.label, cache, say)
+    chosen = arm or next(iter(saved), None)
+    prepared = _prepared(own, variant.label, cache, say, chosen)
     signals = _signals(prepared, cache, names, say)
     tuned, not_tuned = None, f"No trained model was saved, so that nothing tells where training acted: {HOW_TO_SAVE}"
-    if saved:
-        chosen = arm or next(iter(saved))
+    if chosen is not None:
         try:
-            acts = _acts(prepared, saved[chosen], cache, say)
+            acts = _acts(prepared, variant.runs[variant.seeds[0], chosen], saved[chosen], cache, say)
         except ModelError as error:  # nothing was gained, or this model's layers cannot be patched
             not_tuned = f"Where the training of {chosen} acted cannot be told: {error.message}"
         else:
@@ -94,14 +96,15 @@ def inspect_run(
     )
 
 
-def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None]) -> Prepared:
-    """Model and corpus alone; whatever the recipe trains is left aside."""
+def _prepared(recipe: Recipe, label: str, cache: Path, say: Callable[[str], None], arm: str | None = None) -> Prepared:
+    """Model and corpus, and the plan of `arm`; whatever else the recipe trains is left aside."""
     full = full_training()
     sampling = recipe.measures.sampling.model_copy(update={"prompts": 0})
+    own = {} if arm is None else {arm: recipe.arms[arm]}
     changes = {
-        "arms": {full.name: full.arm},
+        "arms": {full.name: full.arm, **own},
         "baseline": None,
-        "save": (),
+        "save": {name: "all" for name in own if name in recipe.kept_weights},
         "retention": "none",
         "measures": recipe.measures.model_copy(update={"sampling": sampling}),
     }
@@ -119,12 +122,16 @@ def _signals(prepared: Prepared, cache: Path, names: Sequence[str], say: Callabl
     return signals_of(inputs, cache, names, say=say)
 
 
-def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
-    """Folders of the trained models that are there, whole, by arm."""
+def _kept_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
+    """Folders, by arm, of the trained models or tensors of the first replicate that are there, whole."""
+    seed = variant.seeds[0]
+    places = {arm: saved_model_folder(run_folder, variant.label, arm) for arm in variant.recipe.saved_models}
+    for arm in variant.recipe.kept_weights:
+        places[arm] = kept_weights_folder(run_folder, name_of_arm(0, seed, arm))
     found = {}
-    for arm in variant.recipe.saved_models:
-        folder = saved_model_folder(run_folder, variant.label, arm)
-        if not folder.is_dir():
+    for arm, folder in places.items():
+        run = variant.runs.get((seed, arm))
+        if run is None or run.finished is None or not folder.is_dir():
             continue
         try:
             open_sealed(folder.parent, folder.name)
@@ -136,9 +143,18 @@ def _saved_arms(variant: VariantRun, run_folder: Path) -> dict[str, Path]:
     return found
 
 
-def _acts(prepared: Prepared, folder: Path, cache: Path, say: Callable[[str], None]) -> Transplant:
+def _trained_model(prepared: Prepared, run: ArmRun, folder: Path, cache: Path) -> PreTrainedModel:
+    """What the arm has trained, in `folder`, as a model."""
+    if run.name in prepared.recipe.kept_weights:
+        assert run.finished is not None
+        planned, weights = prepared.arms_of(run.seed)[run.name], read_state(folder).weights
+        return ordinary_model(apply_trained(prepared, planned, run.seed, run.finished.steps, weights))
     source = ModelSettings(source=str(folder)).trusting(prepared.recipe.model.trusted_code)
-    trained = on_device(load_model(source, cache, as_filed=prepared.precision), prepared.device)
+    return load_model(source, cache, as_filed=prepared.precision)
+
+
+def _acts(prepared: Prepared, run: ArmRun, folder: Path, cache: Path, say: Callable[[str], None]) -> Transplant:
+    trained = on_device(_trained_model(prepared, run, folder, cache), prepared.device)
     with held_in_fp32([*prepared.model.parameters(), *trained.parameters()]):
         return transplant(
             prepared.model,

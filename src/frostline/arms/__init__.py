@@ -63,6 +63,7 @@ from frostline.arms.run_memory import RunBytes, run_bytes
 from frostline.arms.saved_by_step import saved_without_memory
 from frostline.arms.speed import LOW_SHARE, Speed, low_share_advice, needed_flops, speed_of
 from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, kept_weights_bytes, trained_values
+from frostline.arms.trained_model import apply_trained, ordinary_model
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 from frostline.arms.whether_sharded import is_to_be_sharded, not_with_shards, with_sharded_weights
 
@@ -89,6 +90,7 @@ __all__ = [
     "Speed",
     "Visits",
     "alone",
+    "apply_trained",
     "base_digests",
     "bring_rows",
     "budget_sentence",
@@ -126,6 +128,7 @@ __all__ = [
     "needed_flops",
     "next_rate",
     "not_with_shards",
+    "ordinary_model",
     "pages_of_steps",
     "pinned",
     "pinned_beside",

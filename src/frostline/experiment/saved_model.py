@@ -10,13 +10,11 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
 from transformers.utils import CONFIG_NAME
 
-from frostline.arms import PlannedArm, Prepared, model_for_arm
-from frostline.engine import Arm, own_adapted_weights, write_state
+from frostline.arms import PlannedArm, Prepared, apply_trained, ordinary_model
+from frostline.engine import Arm, write_state
 from frostline.experiment.held_together import trained_weights
-from frostline.plans import AppliedPlan, merge_adapters
 from frostline.run_folder import saved_model_folder
 from frostline.storage import Facts, disk_trouble, seal
 
@@ -52,9 +50,9 @@ def save_model(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int, ru
         arm.forward.finish()
         applied = arm.applied
     else:
-        applied = _whole_again(prepared, planned, arm, steps)
-    applied.release()
-    model = merge_adapters(applied.model) if applied.plan.lora is not None else applied.model
+        weights = trained_weights(arm, steps).weights  # which several processes have trained together
+        applied = apply_trained(prepared, planned, arm.seed, steps, weights)
+    model = ordinary_model(applied)
     target = saved_model_folder(run_folder, variant, arm.name)
 
     def write(folder: Path) -> Facts:
@@ -69,20 +67,6 @@ def save_model(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int, ru
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         raise disk_trouble(error, target, size) from error
     return target
-
-
-def _whole_again(prepared: Prepared, planned: PlannedArm, arm: Arm, steps: int) -> AppliedPlan:
-    """The plan on a model of its own, with the weights that several processes have trained together."""
-    state = trained_weights(arm, steps)
-    model = model_for_arm(prepared, planned, whole=True)
-    applied = planned.plan.apply(model, resolved=planned.resolved, seed=arm.seed)
-    applied.set_step(steps - 1)
-    weights = state.weights
-    with torch.no_grad():
-        for name, parameter in applied.trained_until(steps - 1):
-            parameter.copy_(weights[name])
-    own_adapted_weights(model)
-    return applied
 
 
 def _say_fp32(config: Path) -> None:
