@@ -12,7 +12,7 @@ import torch
 from frostline import verbs
 from frostline.errors import RunFolderError
 from frostline.experiment import Head, Part, Unit, tails_of, units_of, verify_run
-from frostline.launch.part_folder import part_folder
+from frostline.launch.part_folder import attempts_in, part_folder
 from frostline.launch.taking_in import is_complete, journals_of, take_in
 from frostline.recipe import load_recipe
 from frostline.report import render_report, write_report
@@ -116,6 +116,20 @@ def test_a_unit_that_was_stopped_goes_on_from_its_checkpoint_in_an_attempt_of_it
     (record,) = read_unit_records(parts.run_folder)
     assert isinstance(record, UnitDone)
     assert (record.arms, record.attempts) == (["full", "freeze", "reversed"], 2)
+
+
+def test_of_attempts_on_one_kind_of_machine_the_last_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts(load_recipe(write_experiment(tmp_path, layers=2, seeds=[0])), tmp_path / "run", tmp_path / "cache")
+    parts.begin()
+    (unit,) = units_of(parts.recipe)
+    folder, parts.stops_after = part_folder(parts.run_folder, unit.name), 0
+    with monkeypatch.context() as patch:
+        patch.setattr("frostline.machine._processor", lambda: "another")
+        assert parts.do(unit, attempt=0).status == "interrupted"
+    (folder / "attempt-1" / "journal").mkdir(parents=True)  # a process that was killed before it had begun anything
+    for number in (2, 3, 4):
+        assert parts.do(unit, attempt=number).status == "interrupted"
+    assert attempts_in(folder) == [0, 4]
 
 
 def test_a_unit_that_was_stopped_on_another_kind_of_machine_begins_anew(

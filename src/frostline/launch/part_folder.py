@@ -2,7 +2,8 @@
 
 `RUN/units/NAME/attempt-K` is the run folder of the K-th process that was to do the part NAME: a copy of the run's
 beginning, then the part's own journals, checkpoints and models. Each attempt has a folder of its own, since a machine
-that was given up may still be writing. When the part is done, its journals are sealed in `RUN/units/NAME/done-K`: each
+that was given up may still be writing; once the next one on a machine of that kind has taken over what it had, it goes.
+When the part is done, its journals are sealed in `RUN/units/NAME/done-K`: each
 file with its size and SHA-256, the whole thing there or not. What is large (models, tensors) is sealed already, where
 it lies. A machine that does not see the run folder works in a temporary one, and gives the files back.
 """
@@ -25,7 +26,10 @@ from frostline.run_folder import (
     RECIPE_FILE,
     RUN_FILE,
     UNITS_FOLDER,
+    ArmFailed,
+    ArmFinished,
     RunEnded,
+    RunResumed,
     RunStarted,
     kind_of_machine,
     line_bytes,
@@ -77,6 +81,39 @@ def attempts_in(folder: Path) -> list[int]:
     return sorted(int(number) for number in found if number.isdigit())
 
 
+def reached(folder: Path, *, retry_failed: bool) -> dict[str, int]:
+    """How far the attempts at a part have come, whichever of them did: numbers by name, of which one grows where any
+    has come further than all before it.
+
+    An arm has come as far as its newest checkpoint, or to its end (a failure is none where it is tried again); what
+    comes before and after the arms, as far as it is recorded. Steps that no checkpoint holds are no gain: the next
+    attempt takes them again.
+    """
+    ends = (ArmFinished.__name__,) if retry_failed else (ArmFinished.__name__, ArmFailed.__name__)
+    found: dict[str, int] = {}
+
+    def note(name: str, count: int) -> None:
+        found[name] = max(count, found.get(name, 0))
+
+    for number in attempts_in(folder):
+        attempt = folder / f"{ATTEMPT}{number}"
+        for path in attempt.glob(f"{CHECKPOINT_FOLDER}/{_TRAINING}/*/*"):
+            if path.name.isdecimal():
+                note(f"steps of {path.parent.name}", int(path.name))
+        with suppress(RunFolderError, OSError):
+            kinds = [line["kind"] for line in read_lines(attempt, RUN_FILE)[0]]
+            note("lines of the run", sum(kind not in _FRAME for kind in kinds))
+        for path in attempt.glob(f"{JOURNAL_FOLDER}/*.jsonl"):
+            with suppress(OSError, ValueError):
+                if path.name != RUN_FILE and last_kind(path.read_bytes()) in ends:
+                    note(f"end of {path.stem}", 1)
+    return found
+
+
+_FRAME = (RunStarted.__name__, RunResumed.__name__, RunEnded.__name__)
+"""Lines of the run's own file that each attempt may add: they tell of no work."""
+
+
 def begin_attempt(
     folder: Path,
     number: int,
@@ -89,6 +126,7 @@ def begin_attempt(
 ) -> Path:
     """Make the run folder of an attempt: from the newest of `earlier` ones on a machine of this kind, else anew.
 
+    An attempt that the new one has taken over, or that had begun nothing, is gone afterwards: another kind's stays.
     `journals` are what the run has of the part already. With `own_machine` the journal names `machine` as the one that
     the run was begun on: to go on elsewhere would mix bits. Without a `beginning` the folder may stay empty. Raises
     `RunFolderError` where the disk does not take it.
@@ -100,7 +138,7 @@ def begin_attempt(
         source = next((one for one in reversed(earlier) if _can_be_gone_on_with(one, machine)), None)
         if source is not None:
             _copy_attempt(source, attempt, None if beginning is None else set(journals))
-        recipe, lines = _begun(source, beginning)
+        recipe, lines = _begun(source, attempt, beginning)
         for name, content in journals.items():
             if not (attempt / JOURNAL_FOLDER / name).exists():
                 write_file(attempt / JOURNAL_FOLDER / name, content)
@@ -117,12 +155,27 @@ def begin_attempt(
         write_file(attempt / RECIPE_FILE, recipe)  # the last one: with it the run is begun
     except OSError as error:
         raise disk_trouble(error, attempt) from error
+    for one in earlier:
+        if _is_superseded(one, attempt, machine):
+            shutil.rmtree(one, ignore_errors=True)
     return attempt
 
 
-def _begun(source: Path | None, beginning: Beginning | None) -> tuple[bytes | None, Lines]:
+def _is_superseded(earlier: Path, attempt: Path, machine: Mapping[str, str]) -> bool:
+    """Whether nobody will ask for what is in `earlier`: `attempt` has it, and it was not sealed meanwhile."""
+    if not _is_beside(earlier, attempt) or (earlier.parent / f"{DONE}{earlier.name.removeprefix(ATTEMPT)}").exists():
+        return False
+    return not (earlier / RECIPE_FILE).is_file() or _can_be_gone_on_with(earlier, machine)
+
+
+def _is_beside(source: Path, attempt: Path) -> bool:
+    """Whether `source` is an attempt at the same part; else it is the run folder."""
+    return source.parent == attempt.parent
+
+
+def _begun(source: Path | None, attempt: Path, beginning: Beginning | None) -> tuple[bytes | None, Lines]:
     """The recipe and the run's own file to go on with; what an earlier attempt has added counts."""
-    if source is not None and source.name.startswith(ATTEMPT):
+    if source is not None and _is_beside(source, attempt):
         return (source / RECIPE_FILE).read_bytes(), without_end(read_lines(source, RUN_FILE)[0])
     return (None, []) if beginning is None else (beginning.recipe, beginning.lines)
 
@@ -142,7 +195,7 @@ def _copy_attempt(source: Path, attempt: Path, journals: set[str] | None) -> Non
     Sealed files never change, so they are linked where that is possible. What vanishes meanwhile, because the former
     process is not quite dead, is told by its seal later.
     """
-    of_run = not source.name.startswith(ATTEMPT)
+    of_run = not _is_beside(source, attempt)
     names = journals if of_run and journals is not None else None
     for path in (source / JOURNAL_FOLDER).glob("*.jsonl"):
         if path.name != RUN_FILE and (names is None or path.name in names):

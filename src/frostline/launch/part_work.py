@@ -264,9 +264,3 @@ class _Told(NoProgress):
         if self._tell(state) and not self._stopping:
             self._stopping = True
             os.kill(os.getpid(), signal.SIGTERM)
-
-
-def lost_at(folder: Path) -> tuple[str, ...]:
-    """How far the attempts at a part had come that are in its folder: equal before and after, nothing was gained."""
-    places = [*folder.glob("*/checkpoints/_training/*/*"), *folder.glob("*/journal/*.jsonl")]
-    return tuple(sorted({"/".join(path.parts[-3:]) for path in places if path.name != "run.jsonl"}))

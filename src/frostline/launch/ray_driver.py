@@ -20,10 +20,10 @@ from typing import Any
 from frostline.errors import FrostlineError, TrainingError
 from frostline.experiment import REPORT_SECONDS, Head, Part, Unit
 from frostline.interruption import Interruption
-from frostline.launch.part_folder import Beginning, attempts_in, part_folder, read_done, unpack
-from frostline.launch.part_work import Answer, Order, lost_at
+from frostline.launch.part_folder import Beginning, attempts_in, part_folder, reached, read_done, unpack
+from frostline.launch.part_work import Answer, Order
 from frostline.launch.ray_board import Board
-from frostline.launch.ray_cluster import Cluster, Machine, Needs
+from frostline.launch.ray_cluster import Cluster, Machine, Needs, Node
 from frostline.launch.taking_in import TakenIn, take_in
 from frostline.progress import RunProgress, UnitState
 from frostline.recipe import Recipe
@@ -45,7 +45,8 @@ class Job:
     attempts: int = 0
     losses: int = 0
     """In a row, without a gain."""
-    lost_at: tuple[str, ...] = ()
+    reached: dict[str, int] = field(default_factory=dict)
+    """How far it had come when it was lost, by the best of its attempts."""
     cancelled: bool = False
 
 
@@ -54,9 +55,11 @@ class _Bits:
     """The short unit that is computed twice."""
 
     kind: str
-    nodes: list[str]
     order: Order
-    found: list[str] = field(default_factory=list)
+    nodes: list[Node]
+    """Machines of the kind, as they were when the run began."""
+    found: list[tuple[str, str]] = field(default_factory=list)
+    """The cluster's name of a machine, and what it computed."""
     losses: int = 0
 
 
@@ -87,7 +90,7 @@ class Driver:
         self._board: Any = self._ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self._beginning: Any = None
         self._working: dict[Any, Job] = {}
-        self._checking: dict[Any, _Bits] = {}
+        self._checking: dict[Any, tuple[_Bits, Node]] = {}
         self._waiting: deque[Job] = deque()
         self._stopping = False
         self._trouble: FrostlineError | None = None
@@ -113,14 +116,15 @@ class Driver:
         if not able:
             return
         (kind, _), *_ = Counter(machine.kind for machine in able).most_common(1)
-        chosen = [machine.node for machine in able if machine.kind == kind][:2]
-        nodes = [chosen[0], chosen[-1]]
-        bits = _Bits(kind, [node.id for node in nodes], order)
-        for node in nodes:
-            task = self._bits_task.options(**self._options, scheduling_strategy=self._cluster.on_node(node)).remote(
-                order
-            )
-            self._checking[task] = bits
+        nodes = [machine.node for machine in able if machine.kind == kind]
+        bits = _Bits(kind, order, nodes)
+        for node in (nodes[0], nodes[:2][-1]):
+            self._compute_bits(bits, node)
+
+    def _compute_bits(self, bits: _Bits, node: Node) -> None:
+        strategy = self._cluster.on_node(node)
+        task = self._bits_task.options(**self._options, scheduling_strategy=strategy).remote(bits.order)
+        self._checking[task] = bits, node
 
     def stop(self) -> None:
         """Have what is at work save and stop, and take in what is done."""
@@ -151,7 +155,6 @@ class Driver:
             folder = part_folder(self._run_folder, job.part.name)
             number = max([job.attempts, *(one + 1 for one in attempts_in(folder))])
             job.attempts += 1
-            job.lost_at = lost_at(folder)
             order = replace(job.order, attempt=number)
             name = f"frostline {job.part.name}"
             task = self._part_task.options(name=name, **self._options).remote(order, self._beginning, self._board)
@@ -189,7 +192,9 @@ class Driver:
         if read_done(folder) is not None:  # it had sealed what it did
             self._finished(job, Answer("finished"))
             return
-        gained = lost_at(folder) != job.lost_at
+        found = reached(folder, retry_failed=job.order.retry_failed)
+        gained = any(count > job.reached.get(name, 0) for name, count in found.items())
+        job.reached |= {name: max(count, job.reached.get(name, 0)) for name, count in found.items()}
         job.losses = 1 if gained else job.losses + 1
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         title = job.part.title
@@ -246,26 +251,44 @@ class Driver:
             self._progress.say(f"{arm}: done twice, and not to the same bits; the first one stays")
 
     def _take_bits(self, task: Any) -> None:  # noqa: ANN401
-        bits = self._checking.pop(task)
+        bits, node = self._checking.pop(task)
         errors = self._ray.exceptions
         try:
-            bits.found.append(self._ray.get(task))
+            bits.found.append((node.id, self._ray.get(task)))
         except errors.RayTaskError as error:
-            self._progress.say(f"Whether machines of one kind give the same bits could not be checked: {error.cause}")
-            self._forget_checks()
+            self._give_up_check(error.cause)
             return
-        except errors.RayError:
-            bits.losses += 1
-            if bits.losses <= MOST_LOSSES and not self._stopping:
-                again = self._bits_task.options(**self._options).remote(bits.order)
-                self._checking[again] = bits
+        except errors.RayError as error:
+            self._lost_check(bits, node, error)
             return
         if len(bits.found) == 2:
-            same = bits.found[0] == bits.found[1]
-            append_unit_record(self._run_folder, SameBits(bits.kind, bits.nodes, same))
-            places = "two machines of one kind" if bits.nodes[0] != bits.nodes[1] else "one machine"
+            (first, bits_of_first), (second, bits_of_second) = bits.found
+            same = bits_of_first == bits_of_second
+            append_unit_record(self._run_folder, SameBits(bits.kind, [first, second], same))
+            places = "two machines of one kind" if first != second else "one machine"
             found = "the same bits" if same else "other bits each time: results depend on where they were computed"
             self._progress.say(f"A short unit, computed twice on {places}, gave {found}")
+
+    def _lost_check(self, bits: _Bits, node: Node, error: Exception) -> None:
+        """Compute the short unit again on a machine of the kind: where it was, else elsewhere, where there is one."""
+        if self._stopping:
+            return
+        bits.losses += 1
+        there = {one.id for one in self._cluster.nodes()}
+        left = [one for one in (node, *bits.nodes) if one.id in there]
+        if not left:
+            self._give_up_check("no machine of that kind is left")
+            return
+        if bits.losses > MOST_LOSSES:
+            self._give_up_check(f"its machine or process was lost {bits.losses} times ({type(error).__name__})")
+            return
+        others = {name for name, _ in bits.found} | {other.id for _, other in self._checking.values()}
+        # Another machine than the other result's, where there is one: two machines tell more.
+        self._compute_bits(bits, next((one for one in left if one.id not in others), left[0]))
+
+    def _give_up_check(self, why: object) -> None:
+        self._progress.say(f"Whether machines of one kind give the same bits could not be checked: {why}")
+        self._forget_checks()
 
     def _forget_checks(self) -> None:
         for task in list(self._checking):
