@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from frostline.errors import FrostlineError, MissingExtraError, RecipeError
 from frostline.launch import ray_address
+from frostline.launch import where as where_module
 from frostline.launch.ray_cluster import Node, needs_of
 from frostline.recipe import Recipe, parse_recipe
 from tests.cli.test_app import frostline
@@ -28,11 +33,27 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def answering(question: str) -> Iterator[str]:
+    """The address of a server that answers `question` of gRPC, and no other."""
+    grpc: Any = pytest.importorskip("grpc")
+
+    class Answers(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no types
+        def service(self, asked: object) -> object:
+            handler = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+            return handler if getattr(asked, "method", "") == question else None
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=(Answers(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
 @pytest.mark.usefixtures("ray_is_there")
 def test_ray_is_this_machine_or_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ray_address("ray").is_local
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with answering(where_module.ASKS_HEAD) as address:
         monkeypatch.setenv("RAY_ADDRESS", address)
         assert ray_address("ray").address == address
         assert ray_address("ray").on == "ray"
@@ -52,6 +73,8 @@ def test_ray_is_this_machine_or_what_the_environment_names(monkeypatch: pytest.M
         ("ray://host", "'ray://host' is no address"),
         ("ray://host:port", "is no address"),
         ("ray://host:99999", "is no address"),
+        ("ray://host:²", "is no address"),
+        ("ray://a..b:10001", "'ray://a..b:10001' is no address"),
     ],
 )
 def test_an_unknown_place_is_one_sentence(on: str, told: str) -> None:
@@ -66,6 +89,21 @@ def test_an_address_that_nobody_answers_at_is_one_sentence() -> None:
         FrostlineError, match=r"--on: nobody answers at 'ray://127\.0\.0\.1:\d+' \(connection refused\)"
     ):
         ray_address(f"ray://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.usefixtures("ray_is_there")
+def test_what_is_no_head_of_a_cluster_is_one_sentence_that_names_the_way_of_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr(where_module, "ANSWER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent, answering("another question") as clients:
+        for address in (f"127.0.0.1:{silent.getsockname()[1]}", clients):
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            with pytest.raises(FrostlineError) as raised:
+                ray_address("ray")
+            assert f"RAY_ADDRESS: what answers at '{address}' is no head of a Ray cluster" in str(raised.value)
+            assert f"use 'ray://{address}'" in str(raised.value)
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import socket
@@ -11,10 +12,13 @@ from frostline.errors import FrostlineError, MissingExtraError, nearest
 
 VARIABLE = "RAY_ADDRESS"
 """Environment variable by which Ray is told of a cluster."""
+TLS_VARIABLE = "RAY_USE_TLS"
 RAY, CLIENT = "ray", "ray://"
 LOCAL = "local"
 """Ray's own word for a cluster of this machine, which begins and ends with its driver."""
 ANSWER_SECONDS = 5.0
+ASKS_HEAD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What gRPC calls the question whether a cluster's head is there; an empty question is a whole one."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,43 @@ def ray_address(on: str) -> RayAddress:
 def _require_answer(address: str, named_by: str) -> None:
     """Raise `FrostlineError` unless somebody listens at `address`; Ray itself would try for half a minute."""
     host, _, number = address.removeprefix(CLIENT).rstrip("/").rpartition(":")
-    if not host or not number.isdigit() or not 0 < int(number) < 2**16:
-        raise FrostlineError(f"{named_by}: '{address}' is no address.", "Use ray://HOST:PORT; the usual port is 10001.")
+    no_address = FrostlineError(
+        f"{named_by}: '{address}' is no address.", "Use ray://HOST:PORT; the usual port is 10001."
+    )
+    if not host or not (number.isascii() and number.isdigit()) or not 0 < int(number) < 2**16:
+        raise no_address
     try:
         socket.create_connection((host.strip("[]"), int(number)), timeout=ANSWER_SECONDS).close()
+    except UnicodeError as error:  # no name of a host can be written like that
+        raise no_address from error
     except OSError as error:
         reason = (error.strerror or str(error) or "no answer").lower()
         raise FrostlineError(
             f"{named_by}: nobody answers at '{address}' ({reason}).",
             "Start the cluster with 'ray start --head', or use '--on ray' for one of this machine alone.",
         ) from error
+    if not address.startswith(CLIENT):
+        _require_head(address, named_by)
+
+
+def _require_head(address: str, named_by: str) -> None:
+    """Raise `FrostlineError` unless the head of a cluster answers at `address`.
+
+    Ray itself would ask whatever answers there for minutes, and heed no signal meanwhile. The question is the one by
+    which Ray's own processes ask whether its head is there; no part of it is loaded.
+    """
+    if importlib.util.find_spec("grpc") is None or os.environ.get(TLS_VARIABLE, "0").lower() in ("1", "true"):
+        return  # Ray's own way of asking, or one with certificates, is needed
+    grpc = importlib.import_module("grpc")
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(ASKS_HEAD)
+        try:
+            ask(b"", timeout=ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                return  # a head that wants to know who asks
+            raise FrostlineError(
+                f"{named_by}: what answers at '{address}' is no head of a Ray cluster.",
+                f"If it is the port for clients (10001 unless set), use '{CLIENT}{address}'; the head's own is the one "
+                "that 'ray start --head' tells (6379 unless set).",
+            ) from error
