@@ -46,7 +46,9 @@ def test_resources_are_no_part_of_what_a_recipe_is_known_by_unless_they_are_set(
     assert recipe_hash(plain) == recipe_hash(recipe_with(tmp_path, resources={}))
 
 
-@pytest.mark.parametrize("resources", [{"cpus": 0}, {"gpus": 1.5}, {"memory_gb": -1}, {"arms": 0}, {"cores": 2}])
+@pytest.mark.parametrize(
+    "resources", [{"cpus": 0}, {"gpus": 1.5}, {"memory_gb": -1}, {"memory_gb": 1e308}, {"arms": 0}, {"cores": 2}]
+)
 def test_what_no_machine_could_have_is_refused(resources: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="resources"):
         recipe_with(tmp_path, resources=resources)

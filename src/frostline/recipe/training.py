@@ -227,7 +227,7 @@ class ResourceSettings(Settings):
     """Cores, and with them threads, of a unit; as many as this machine computes with unless set."""
     gpus: NonNegativeNumber | None = None
     """GPUs of a unit; one where `training.device` allows it and the cluster has any, unless set."""
-    memory_gb: PositiveNumber | None = None
+    memory_gb: Annotated[float, Field(gt=0, le=LARGEST_COUNT, allow_inf_nan=False)] | None = None
     """Memory of a unit in GB, which a node must have free before the unit starts there; unless set, what it is counted
     to take, or none beside a GPU."""
     arms: PositiveCount | None = None
