@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from frostline.forecast import estimate_recipe, unit_bytes
 from frostline.forecast.unit_memory import HEADROOM, PROCESS_BYTES
 from frostline.recipe import Recipe, load_recipe
@@ -15,10 +13,10 @@ ROOM = 64e9
 ALL = ("full", "freeze", "reversed")
 
 
-def counted(recipe: Recipe, cache: Path, *arms: str, room: float = ROOM) -> int:
+def counted(recipe: Recipe, cache: Path, *arms: str, room: float = ROOM, schedule: str = "lock-step") -> int:
     found = unit_bytes(recipe, arms or tuple(recipe.arms), cache, room)
     assert found is not None
-    return found
+    return found.by(schedule)
 
 
 def test_it_is_about_what_estimate_measures_and_the_same_each_time(tmp_path: Path) -> None:
@@ -29,21 +27,11 @@ def test_it_is_about_what_estimate_measures_and_the_same_each_time(tmp_path: Pat
     assert estimated.memory_bytes < found < HEADROOM * (PROCESS_BYTES + 1.2 * estimated.memory_bytes)
 
 
-@pytest.mark.parametrize("schedule", ["lock-step", "one-by-one", "auto"])
-def test_arms_count_together_where_they_train_side_by_side(schedule: str, tmp_path: Path) -> None:
-    recipe = load_recipe(write_experiment(tmp_path, layers=2), (f"training.schedule={schedule}",))
-    together, alone = counted(recipe, tmp_path, *ALL), counted(recipe, tmp_path, "full")
-    assert (together > alone) == (schedule != "one-by-one")
+def test_arms_count_together_where_they_train_side_by_side(tmp_path: Path) -> None:
+    recipe = load_recipe(write_experiment(tmp_path, layers=2))
+    alone = counted(recipe, tmp_path, "full")
+    assert counted(recipe, tmp_path, *ALL) > alone == counted(recipe, tmp_path, *ALL, schedule="one-by-one")
     assert counted(recipe, tmp_path, "freeze") < alone
-
-
-def test_of_itself_it_trains_one_arm_after_another_where_there_is_no_room_for_all(tmp_path: Path) -> None:
-    path = write_experiment(tmp_path, layers=2)
-    all_at_once = counted(load_recipe(path, ("training.schedule=lock-step",)), tmp_path)
-    in_turns = counted(load_recipe(path, ("training.schedule=one-by-one",)), tmp_path)
-    itself = load_recipe(path, ("training.schedule=auto",))
-    assert counted(itself, tmp_path, room=all_at_once) == all_at_once
-    assert counted(itself, tmp_path, room=all_at_once - 1) == in_turns
 
 
 def test_memory_that_is_measured_beside_it_counts(tmp_path: Path) -> None:

@@ -57,11 +57,12 @@ class Parts:
         lines = without_end(read_lines(self.run_folder, RUN_FILE)[0])
         return Beginning((self.run_folder / "experiment.yaml").read_bytes(), lines)
 
-    def begin(self) -> None:
+    def begin(self, head: Head | None = None) -> None:
         """Do the head, and begin the run with it."""
-        answer = self.do(Head())
+        head = head or Head()
+        answer = self.do(head)
         assert answer.error is None, answer.error
-        self.receive(Head(), answer)
+        self.receive(head, answer)
         done = read_done(part_folder(self.run_folder, "head"))
         assert done is not None
         write_recipe(self.run_folder, self.recipe)

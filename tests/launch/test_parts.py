@@ -159,6 +159,15 @@ def test_a_unit_done_twice_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in parts.run_folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("schedule", ["lock-step", "one-by-one"])
+def test_arms_train_as_the_head_was_told_to_settle_it(schedule: str, tmp_path: Path) -> None:
+    parts = Parts(load_recipe(write_experiment(tmp_path, layers=2, seeds=[0])), tmp_path / "run", tmp_path / "cache")
+    parts.begin(Head((("", schedule),)))
+    parts.do_all(units_of(parts.recipe))
+    (variant,) = read_run(parts.run_folder).variants
+    assert variant.prepared.schedule == schedule
+
+
 def test_what_was_taken_in_by_half_is_taken_in_whole(tmp_path: Path) -> None:
     recipe_file, expected = straight(tmp_path, seeds=[0])
     parts = Parts(load_recipe(recipe_file), tmp_path / "run", tmp_path / "cache")

@@ -3,7 +3,14 @@
 from frostline.experiment.checkpoints import TRAINING_FOLDER
 from frostline.experiment.held_together import TOGETHER, seen, take_part
 from frostline.experiment.measuring import UntouchedLosses, evaluate_arm
-from frostline.experiment.resume import recorded_recipe, require_files, require_same_recipe, standing
+from frostline.experiment.resume import (
+    read_left,
+    recorded_recipe,
+    require_as_sharded,
+    require_files,
+    require_same_recipe,
+    standing,
+)
 from frostline.experiment.run import RunResult, resume_experiment, run_experiment, write_recipe
 from frostline.experiment.time_left import REPORT_SECONDS
 from frostline.experiment.units import Head, Part, Tail, Unit, tails_of, units_of
@@ -21,7 +28,9 @@ __all__ = [
     "Unit",
     "UntouchedLosses",
     "evaluate_arm",
+    "read_left",
     "recorded_recipe",
+    "require_as_sharded",
     "require_files",
     "require_same_recipe",
     "resume_experiment",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Head:
     """What comes before all units: the variants as prepared, budgets of time in steps, races of learning rates."""
 
+    schedules: tuple[tuple[str, str], ...] = ()
+    """Labels of variants whose schedule was settled before, and what it is; `prepare` settles the others."""
+
     @property
     def name(self) -> str:
         """What its folder is called."""
@@ -106,7 +109,9 @@ def concerns(part: Part | None, variant: str) -> bool:
 
 
 def of_part(prepared: Prepared, part: Part | None) -> Prepared:
-    """`prepared` with no more than the arms of `part`."""
+    """`prepared` with no more than the arms of `part`; of a head, with the schedule that was settled for it."""
+    if isinstance(part, Head):
+        return replace(prepared, schedule=dict(part.schedules).get(prepared.variant, prepared.schedule))
     if not isinstance(part, Unit):
         return prepared
     by_seed = {

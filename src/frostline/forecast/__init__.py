@@ -3,7 +3,7 @@
 from frostline.forecast.estimate import ArmEstimate, RunEstimate, estimate_recipe
 from frostline.forecast.planned import PlannedVariant, plan_recipe
 from frostline.forecast.timing import ArmTiming, MeanSeconds, Timing, time_recipe
-from frostline.forecast.unit_memory import unit_bytes
+from frostline.forecast.unit_memory import UnitBytes, unit_bytes
 
 __all__ = [
     "ArmEstimate",
@@ -12,6 +12,7 @@ __all__ = [
     "PlannedVariant",
     "RunEstimate",
     "Timing",
+    "UnitBytes",
     "estimate_recipe",
     "plan_recipe",
     "time_recipe",

@@ -8,6 +8,7 @@ that the answer is the same wherever the question is put.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,13 +30,25 @@ RESIDENT_SHARE = 0.5
 """Share of a machine's memory from which on the frozen layers of a model are only there while rows are filled."""
 
 
-def unit_bytes(recipe: Recipe, arms: Sequence[str], cache: Path, room_bytes: float) -> int | None:
+@dataclass(frozen=True)
+class UnitBytes:
+    """Bytes that a unit takes at its fullest, by how its arms train."""
+
+    side_by_side: int
+    """All of them at once (`schedule: lock-step`)."""
+    one_by_one: int
+
+    def by(self, schedule: str) -> int:
+        """By the schedule that was written or settled: `lock-step` or `one-by-one`."""
+        return self.side_by_side if schedule == "lock-step" else self.one_by_one
+
+
+def unit_bytes(recipe: Recipe, arms: Sequence[str], cache: Path, room_bytes: float) -> UnitBytes | None:
     """What a unit of these `arms` of `recipe` takes at its fullest on a CPU with `room_bytes`; None where that cannot
     be counted.
 
-    With `schedule: auto` all arms at once, where there is room for them, else one after another. The base counts unless
-    it is too large to stay. A plan that does not follow from names alone, such as one that a signal chooses, is counted
-    as one that trains everything. `recipe` varies nothing.
+    The base counts unless it is too large to stay. A plan that does not follow from names alone, such as one that a
+    signal chooses, is counted as one that trains everything. `recipe` varies nothing.
     """
     try:
         model = model_without_memory(recipe.model, cache)
@@ -75,10 +88,7 @@ def unit_bytes(recipe: Recipe, arms: Sequence[str], cache: Path, room_bytes: flo
         run = PROCESS_BYTES + run_bytes(counted, saved, rows).total - left
         return round(HEADROOM * max(run, beside))
 
-    together = asked(facts("lock-step"))
-    if training.schedule == "lock-step" or (training.schedule == "auto" and together <= room_bytes):
-        return together
-    return asked(alone)
+    return UnitBytes(asked(facts("lock-step")), asked(alone))
 
 
 def _judge(recipe: Recipe, cache: Path) -> PreTrainedModel | None:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from frostline.engine import ALONE
 from frostline.errors import FrostlineError, RunFolderError
 from frostline.experiment import (
     TRAINING_FOLDER,
     Head,
     Part,
     RunResult,
+    read_left,
+    require_as_sharded,
     require_same_recipe,
     standing,
     tails_of,
@@ -30,7 +33,7 @@ from frostline.experiment import (
 )
 from frostline.interruption import Interruption, Stopped
 from frostline.launch.memory_asked import for_units
-from frostline.launch.part_folder import Beginning, environment_of, part_folder, read_done, without_end
+from frostline.launch.part_folder import Beginning, part_folder, read_done, without_end
 from frostline.launch.part_work import Order, this_machine
 from frostline.launch.ray_cluster import Machine, Needs, connected, needs_of
 from frostline.launch.ray_driver import Driver
@@ -104,9 +107,11 @@ def run_on_ray(asked: Asked, progress: RunProgress, interruption: Interruption |
 
 def _run(asked: Asked, progress: RunProgress, interruption: Interruption) -> RunResult:
     run_folder, recipe = asked.run_folder, asked.recipe
-    begun = standing(run_folder) != "nothing"
+    begun, left = standing(run_folder) != "nothing", read_left(run_folder)
     if begun:
         require_same_recipe(run_folder, recipe)
+        if left.started is not None:
+            require_as_sharded(run_folder, left.started, ALONE)  # a unit is computed by one process
         take_in_all(run_folder, recipe, progress.say)
         if standing(run_folder) == "finished" and not asked.retry_failed:
             progress.say("The run has finished: nothing is left to do.")
@@ -114,17 +119,21 @@ def _run(asked: Asked, progress: RunProgress, interruption: Interruption) -> Run
     progress.say(f"Ray: {'starting on this machine' if asked.address.is_local else asked.address.address}")
     with connected(asked.address) as cluster:
         nodes = cluster.nodes()
-        threads = _threads(asked, environment_of(_run_lines(run_folder)))
-        needs = for_units(needs_of(recipe, nodes, threads), recipe, nodes, asked.cache)
+        environment = {} if left.started is None else left.started.environment
+        threads = _threads(asked, environment)
+        settled = {label: facts.schedule for label, facts in left.variants.items()}
+        asks = for_units(needs_of(recipe, nodes, threads), recipe, nodes, asked.cache, settled)
+        needs = asks.needs
         driver_machine = {**describe_machine(), THREADS: str(needs.cpus)}
-        if begun and str(needs.cpus) != str(threads):
+        # Not where a driver was killed before anything was computed: then they are settled now.
+        if THREADS in environment and needs.cpus != threads:
             raise RunFolderError(
                 f"{run_folder}: it was begun with {threads} threads a unit, and no machine has as many cores.",
                 "Go on where one has.",
             )
         machines = cluster.look([node for node in nodes if needs.fits(node)], driver_machine)
         progress.say(_told(machines, needs))
-        context = _Context(asked, _witness(run_folder), needs.cpus, driver_machine)
+        context = _Context(asked, _witness(run_folder), needs.cpus, driver_machine, asks.schedules)
         units = [] if not begun else units_of(recipe)
         done = sum(is_complete(run_folder, recipe, unit, retry_failed=asked.retry_failed) for unit in units)
         driver = Driver(
@@ -148,6 +157,13 @@ class _Context:
     witness: tuple[str, str]
     threads: int
     machine: dict[str, str]
+    schedules: Mapping[str, str]
+    """How the arms of a variant train, where that was settled with what is asked for."""
+
+    @property
+    def head(self) -> Head:
+        """What comes before the units."""
+        return Head(tuple(self.schedules.items()))
 
     def order(self, part: Part, *, names: Sequence[str] | None = None) -> Order:
         """The order for `part`, whose journals are `names`; those that the run has already go with it."""
@@ -221,10 +237,10 @@ def _do_head(context: _Context, driver: Driver) -> None:
     begun = (run_folder / RECIPE_FILE).exists()
     folder = part_folder(run_folder, Head().name)
     if read_done(folder) is None:
-        order = context.order(Head())
+        order = context.order(context.head)
         if begun:  # here, or by a driver that was killed before it noted that the head was done
             names = [path.name for path in (run_folder / JOURNAL_FOLDER).glob("*.jsonl") if path.name != RUN_FILE]
-            order = replace(context.order(Head(), names=names), names=None)
+            order = replace(context.order(context.head, names=names), names=None)
         driver.do_head(order, _beginning(run_folder) if begun else None)
     done = read_done(folder)
     if done is None:
@@ -267,7 +283,7 @@ def _orders_left(context: _Context) -> list[Order]:
     return [*left, *(context.order(tail, names=()) for tail in tails)]
 
 
-def _threads(asked: Asked, begun_on: dict[str, str]) -> int:
+def _threads(asked: Asked, begun_on: Mapping[str, str]) -> int:
     """Threads of a unit: those that the run was begun with, else as the recipe says, else as many as here."""
     wanted = asked.recipe.resources.cpus
     if THREADS not in begun_on:
