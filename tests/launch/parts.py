@@ -57,10 +57,10 @@ class Parts:
         lines = without_end(read_lines(self.run_folder, RUN_FILE)[0])
         return Beginning((self.run_folder / "experiment.yaml").read_bytes(), lines)
 
-    def begin(self, head: Head | None = None) -> None:
+    def begin(self, head: Head | None = None, *, fresh: bool = False) -> None:
         """Do the head, and begin the run with it."""
         head = head or Head()
-        answer = self.do(head)
+        answer = self.do(head, fresh=fresh)
         assert answer.error is None, answer.error
         self.receive(head, answer)
         done = read_done(part_folder(self.run_folder, "head"))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +17,9 @@ from frostline.launch.part_folder import attempts_in, part_folder
 from frostline.launch.taking_in import is_complete, journals_of, take_in
 from frostline.recipe import load_recipe
 from frostline.report import render_report, write_report
-from frostline.run_folder import UnitDone, read_unit_records
+from frostline.run_folder import BaselineTimes, UnitDone, read_unit_records
 from frostline.stats import read_run, write_summary
+from frostline.stats.pairs import pairs_of
 from tests.builders.experiments import journal_without_clock, run_tiny, write_experiment
 from tests.launch.parts import Parts, raw_lines
 
@@ -222,19 +224,51 @@ def test_a_mistake_in_the_recipe_is_told_before_anything_is_begun(tmp_path: Path
     assert "key 'arms.none.train': '@9:': layer 9 is out of range" in str(answer.error)
 
 
-def test_times_compare_within_a_unit_alone(tmp_path: Path) -> None:
-    recipe = load_recipe(write_experiment(tmp_path, layers=2, resources={"arms": 1}, seeds=[0]))
+@pytest.mark.parametrize("fresh", [True, False])
+def test_times_compare_within_a_unit_alone_each_with_the_baseline_that_it_has_trained(
+    fresh: bool, tmp_path: Path
+) -> None:
+    arms = {"full": {"train": "all"}, "reversed": {"freeze": ["attn@50%:"]}, "freeze": {"train": ["attn.qkv@50%:"]}}
+    recipe = load_recipe(write_experiment(tmp_path, layers=2, arms=arms, resources={"arms": 1}, seeds=[0]))
     parts = Parts(recipe, tmp_path / "run", tmp_path / "cache")
-    parts.begin()
+    parts.begin(fresh=fresh)
     parts.do_all(units_of(recipe))
     parts.end()
     (variant,) = read_run(parts.run_folder).variants
     units = {arm: run.unit for (_, arm), run in variant.runs.items()}
-    assert units["full"] == units["freeze"] != units["reversed"]
+    assert units["full"] == units["reversed"] != units["freeze"]
     summary = write_summary(parts.run_folder)
-    saved = {one.arm: one for one in summary.variants[0].comparisons if one.measure == "step_seconds"}
-    assert saved.keys() <= {"freeze", "reversed"}
-    assert "cluster" in render_report(parts.run_folder)
+    compared = {one.arm: one for one in summary.variants[0].comparisons if one.measure == "step_seconds"}
+    # Unless it is told not to, the second unit takes the baseline that the first one has trained: no step is timed.
+    assert compared.keys() == ({"freeze", "reversed"} if fresh else {"reversed"})
+    assert ("freeze and full were not trained in one unit" in str(summary.claims)) != fresh
+    page = render_report(parts.run_folder)
+    assert "2 units on 1 machine" in page
+    assert ("1 unit took a full that was trained before: there, times of freeze are" in page) != fresh
+    if not fresh:
+        return
+    (pair,) = pairs_of(variant, "freeze").side_by_side().pairs
+    times = next(one for one in read_unit_records(parts.run_folder) if isinstance(one, BaselineTimes))
+    assert pair.baseline.seconds.tolist() == times.seconds != variant.runs[0, "full"].seconds.tolist()
+    assert not pair.baseline.timed[0]
+    np.testing.assert_array_equal(pair.baseline.losses, variant.runs[0, "full"].losses)
+
+
+def test_a_baseline_is_of_the_unit_that_trained_it_whichever_is_taken_in_first(tmp_path: Path) -> None:
+    recipe = load_recipe(write_experiment(tmp_path, layers=2, resources={"arms": 1}, seeds=[0]))
+    parts = Parts(recipe, tmp_path / "run", tmp_path / "cache")
+    parts.begin()
+    first, second = units_of(recipe)
+    for unit in (first, second):
+        assert parts.do(unit).status == "finished"
+    for unit in (second, first):
+        assert take_in(parts.run_folder, recipe, unit) is not None
+    parts.end()
+    (variant,) = read_run(parts.run_folder).variants
+    units = {arm: run.unit for (_, arm), run in variant.runs.items()}
+    assert units == {"full": first.name, "freeze": first.name, "reversed": second.name}
+    assert [run.trained_by for run in variant.runs.values()] == ["", "", ""]
+    assert variant.baselines_beside == {}
 
 
 def test_a_unit_is_known_by_its_parts() -> None:

@@ -1,5 +1,6 @@
 """How does a run go, survive, prove itself? From recipe to run folder, in this process."""
 
+from frostline.experiment.arm_store import origin_of
 from frostline.experiment.checkpoints import TRAINING_FOLDER
 from frostline.experiment.held_together import TOGETHER, seen, take_part
 from frostline.experiment.measuring import UntouchedLosses, evaluate_arm
@@ -28,6 +29,7 @@ __all__ = [
     "Unit",
     "UntouchedLosses",
     "evaluate_arm",
+    "origin_of",
     "read_left",
     "recorded_recipe",
     "require_as_sharded",

@@ -18,7 +18,7 @@ from pathlib import Path
 from frostline.arms import OwnText, Prepared
 from frostline.corpus import Corpus, tokenizer_sha256
 from frostline.measures import forward_conditions
-from frostline.recipe import CorpusSettings
+from frostline.recipe import CorpusSettings, Recipe
 from frostline.storage import Facts, cache_trouble, default_bound, entry_bytes, open_entry, remove_whole, seal, used_at
 
 LINES_FILE = "journal.jsonl"
@@ -49,7 +49,7 @@ class ArmStore:
 
     folder: Path
     origin: str
-    """The run that keeps what it trains: name and time."""
+    """Who keeps what it trains: see `origin_of`."""
     identity: str
     """What all arms of the variant have in common, as JSON."""
 
@@ -101,8 +101,17 @@ class ArmStore:
             _make_room(self.folder, key)
 
 
-def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore:
-    """The store for the arms of `prepared`; `started_at` is when this run began."""
+def origin_of(recipe: Recipe, started_at: str, group: str = "") -> str:
+    """What the run is called that keeps an arm: its name and when it began.
+
+    With the `group` where a unit of a cluster does one of several groups of a replicate: the baseline that one of them
+    has trained had other neighbours, and its times do not compare with those of another's arms.
+    """
+    return ", ".join([recipe.name, started_at, *([group] if group else [])])
+
+
+def open_arm_store(prepared: Prepared, cache: Path, started_at: str, group: str = "") -> ArmStore:
+    """The store for the arms of `prepared`; `started_at` is when this run began, `group` as in `origin_of`."""
     recipe = prepared.recipe
     retention: object = None
     if isinstance(prepared.retention, OwnText):
@@ -135,7 +144,7 @@ def open_arm_store(prepared: Prepared, cache: Path, started_at: str) -> ArmStore
     }
     if prepared.is_sharded:  # their number decides rounding
         identity["processes"] = prepared.world.size
-    return ArmStore(cache / "arms", f"{recipe.name}, {started_at}", json.dumps(identity, sort_keys=True))
+    return ArmStore(cache / "arms", origin_of(recipe, started_at, group), json.dumps(identity, sort_keys=True))
 
 
 def _corpus_identity(corpus: Corpus, settings: CorpusSettings) -> dict[str, object]:

@@ -125,7 +125,7 @@ def take_from_store(replicate: Replicate, name: str) -> bool:
     replicate.begin_anew(name)
     journal = replicate.journal_of(name)
     for line in kept.lines:
-        # By this run itself, where a machine was lost after it had kept the arm.
+        # By this run itself, or this unit of it, where a machine was lost after it had kept the arm.
         trained_by = "" if kept.trained_by == store.origin else kept.trained_by
         origin = {"reused_from": trained_by} if line["kind"] == ArmStarted.__name__ else {}
         journal.append_again({**line, **origin})

@@ -45,7 +45,7 @@ from frostline.experiment.resume import (
 )
 from frostline.experiment.time_left import TimeLeft, expect_run
 from frostline.experiment.train import run_replicate
-from frostline.experiment.units import Head, Part, Tail, Unit
+from frostline.experiment.units import Head, Part, Tail, Unit, group_of
 from frostline.experiment.variants import Variants
 from frostline.interruption import Interruption, Stopped
 from frostline.machine import describe_machine
@@ -197,7 +197,11 @@ def _work(variants: Variants, interruption: Interruption, *, retry_failed: bool 
                     journal.append(facts_of(prepared))
                 for arm, own in variants.settled.get(variant.label, {}).items():
                     journal.append(StepsSettled(variant.label, arm, own.steps, own.seconds_per_step))
-                store = None if left.fresh else open_arm_store(prepared, variants.cache, started.at)
+                store = (
+                    None
+                    if left.fresh
+                    else open_arm_store(prepared, variants.cache, started.at, group_of(only, variants.recipe))
+                )
                 base = Replicate(
                     prepared,
                     variant.recipe.seeds[0],

@@ -97,6 +97,13 @@ def units_of(recipe: Recipe) -> list[Unit]:
     ]
 
 
+def group_of(part: Part | None, recipe: Recipe) -> str:
+    """What the arms of `part` are called where it is one of several groups of a replicate; '' where it has them all."""
+    if not isinstance(part, Unit) or len(part.arms) == len(recipe.arms):
+        return ""
+    return f"group {part.place[1] + 1}"
+
+
 def tails_of(recipe: Recipe) -> list[Tail]:
     """The tails of the experiment: none where memory is not measured."""
     variants = enumerate(variants_of(recipe))

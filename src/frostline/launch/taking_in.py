@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from frostline.experiment import TRAINING_FOLDER, Part, Unit, recorded_recipe, standing, tails_of, units_of
+from frostline.experiment import TRAINING_FOLDER, Part, Unit, origin_of, recorded_recipe, standing, tails_of, units_of
 from frostline.launch.part_folder import Done, Lines, last_kind, numbered, part_folder, read_done, without_end
 from frostline.recipe import Recipe, variants_of
 from frostline.run_folder import (
@@ -26,12 +26,15 @@ from frostline.run_folder import (
     WEIGHTS_FOLDER,
     ArmFailed,
     ArmFinished,
+    ArmStarted,
+    BaselineTimes,
     LayerFilled,
     PeakMemory,
     RunEnded,
     RunResumed,
     RunStarted,
     StepsSettled,
+    StepTaken,
     UnitDone,
     UnitRecord,
     VariantPrepared,
@@ -40,6 +43,7 @@ from frostline.run_folder import (
     name_of_arm,
     read_lines,
     read_unit_records,
+    records_of,
     run_lock,
 )
 from frostline.storage import SealBrokenError, disk_trouble, open_sealed, replace_file
@@ -104,7 +108,8 @@ def take_in(run_folder: Path, recipe: Recipe, part: Part, attempts: int = 1) -> 
         for path in sorted((done.attempt / FAILURE_FOLDER).glob("*.txt")):
             (run_folder / FAILURE_FOLDER).mkdir(exist_ok=True)
             replace_file(run_folder / FAILURE_FOLDER / path.name, path.read_bytes())
-        put = {name: _put(run_folder, name, content) for name, content in done.journals.items()}
+        taken = {name for name, content in done.journals.items() if _is_of_another_group(content, done, recipe)}
+        put = {name: _put(run_folder, name, content, done, recipe) for name, content in done.journals.items()}
         add_to_run_file(run_folder, recipe, done.lines)
     except OSError as error:
         raise disk_trouble(error, run_folder) from error
@@ -112,15 +117,32 @@ def take_in(run_folder: Path, recipe: Recipe, part: Part, attempts: int = 1) -> 
     if isinstance(part, Unit):
         had = str(done.sealed.facts["had"]).split(" ")  # an arm's name has no blank
         arms = zip(part.arms, journals_of(part)[1:], strict=True)
-        own = [arm for arm, name in arms if put.get(name) == "put" and name not in had]
-        if own and not any(_tells_of(record, part, own) for record in read_unit_records(run_folder)):
+        own = [arm for arm, name in arms if put.get(name) == "put" and name not in had and name not in taken]
+        records = read_unit_records(run_folder)
+        if own and not any(_tells_of(record, part, own) for record in records):
             append_unit_record(run_folder, _record(part, own, done, attempts))
+        baseline = f"{name_of_arm(part.place[0], part.seed, recipe.baseline_arm)}.jsonl"
+        if own and put.get(baseline) in ("kept", "differs") and baseline not in had:
+            times = _times_of(part, done, baseline)
+            if times is not None and times not in records:
+                append_unit_record(run_folder, times)
     shutil.rmtree(folder, ignore_errors=True)
     return TakenIn(done, tuple(differs))
 
 
 def _tells_of(record: UnitRecord, unit: Unit, arms: list[str]) -> bool:
     return isinstance(record, UnitDone) and record.unit == unit.name and record.arms == arms
+
+
+def _times_of(unit: Unit, done: Done, baseline: str) -> BaselineTimes | None:
+    """The times of the unit's own baseline; None where it took one that was trained before."""
+    lines: Lines = [json.loads(line) for line in done.journals[baseline].splitlines()]
+    if any(started.reused_from for started in records_of(lines, ArmStarted)):
+        return None
+    steps = records_of(lines, StepTaken)
+    untimed = [step.step for step in steps if step.untimed]
+    kind = str(done.sealed.facts["kind"])
+    return BaselineTimes(unit.name, unit.variant, unit.seed, kind, [step.seconds for step in steps], untimed)
 
 
 def _record(unit: Unit, arms: list[str], done: Done, attempts: int) -> UnitDone:
@@ -158,16 +180,27 @@ def _move(source: Path, target: Path) -> None:
     shutil.move(source, target)
 
 
-def _put(run_folder: Path, name: str, content: bytes) -> Literal["put", "kept", "differs"]:
+def _is_of_another_group(journal: bytes, done: Done, recipe: Recipe) -> bool:
+    """Whether the arm was taken from another group of this run, by way of the cache."""
+    kind = f'"{ArmStarted.__name__}"'.encode()
+    whole = (line for line in journal.splitlines(keepends=True) if kind in line and line.endswith(b"\n"))
+    begun = records_of([json.loads(line) for line in whole], ArmStarted)
+    groups = tuple(f"{origin_of(recipe, run.at)}, " for run in records_of(done.lines, RunStarted))
+    return any(arm.reused_from.startswith(groups) for arm in begun)
+
+
+def _put(run_folder: Path, name: str, content: bytes, done: Done, recipe: Recipe) -> Literal["put", "kept", "differs"]:
     """Put a journal in place; a whole one that is there stays, whether it says the same, the clock aside, or differs.
 
-    One that is there to the byte was put by a driver that ended before it could say so.
+    Only one that was taken by way of the cache gives way to that of the group which has trained it. One that is there
+    to the byte was put by a driver that ended before it could say so.
     """
     path = run_folder / JOURNAL_FOLDER / name
     before = path.read_bytes() if path.exists() else b""
     if before == content:
         return "put"
-    if _is_whole(before, content):
+    gives_way = _is_of_another_group(before, done, recipe) and not _is_of_another_group(content, done, recipe)
+    if not gives_way and _is_whole(before, content):
         return "kept" if without_clock(before) == without_clock(content) else "differs"
     replace_file(path, content)
     return "put"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from frostline.readable import plural
-from frostline.run_folder import SameBits, UnitDone, UnitRecord
+from frostline.run_folder import BaselineTimes, SameBits, UnitDone, UnitRecord
 
 
-def machines_of(records: Sequence[UnitRecord]) -> str:
+def machines_of(records: Sequence[UnitRecord], baseline: str) -> str:
     """That in a few sentences; '' where no machine of a cluster took part."""
     units = [record for record in records if isinstance(record, UnitDone)]
     if not units:
@@ -22,6 +22,11 @@ def machines_of(records: Sequence[UnitRecord]) -> str:
     ]
     if len(kinds) > 1:
         sentences.append("Times are compared within a unit, and averaged over machines of one kind, alone.")
+    timed = {record.unit for record in records if isinstance(record, BaselineTimes)}
+    if untimed := [unit for unit in units if baseline not in unit.arms and unit.unit not in timed]:
+        arms = ", ".join(dict.fromkeys(arm for unit in untimed for arm in unit.arms))
+        took = f"{plural(len(untimed), 'unit')} took a {baseline} that was trained before"
+        sentences.append(f"{took}: there, times of {arms} are compared with nothing.")
     if begun_again := sum(unit.attempts > 1 for unit in units):
         sentences.append(f"{plural(begun_again, 'unit')} begun again after a machine was lost.")
     for check in (record for record in records if isinstance(record, SameBits)):

@@ -159,7 +159,7 @@ def page_of(run: Run) -> Page:
 
 def _machines(run: Run) -> list[Fact]:
     """Which machines of a cluster took part; nothing where one process did all."""
-    told = machines_of(read_unit_records(run.folder))
+    told = machines_of(read_unit_records(run.folder), run.summary.baseline)
     return [Fact("cluster", told)] if told else []
 
 

@@ -69,6 +69,7 @@ from frostline.run_folder.sessions import begin_session, end_session
 from frostline.run_folder.text_records import Continuation, TextMeasures, TrueContinuation
 from frostline.run_folder.unit_records import (
     KIND_FACTS,
+    BaselineTimes,
     SameBits,
     UnitDone,
     UnitRecord,
@@ -103,6 +104,7 @@ __all__ = [
     "ArmPlace",
     "ArmStarted",
     "AtWork",
+    "BaselineTimes",
     "CandidateMade",
     "Continuation",
     "CorpusFacts",

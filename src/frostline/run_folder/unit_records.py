@@ -1,7 +1,8 @@
 """Which kind of machine did which unit? What a run on a cluster adds to its folder, in a file of its own.
 
 Machines are of one kind where all that may decide a bit of a result is the same, versions and threads aside, which are
-the same in a whole run. Nothing follows from the file but what the report says of machines, and which times compare.
+the same in a whole run. Nothing follows from the file but what the report says of machines, and which times compare. Of
+the baselines that several units of a replicate have trained, one is in the journal, and the times of the others here.
 """
 
 from __future__ import annotations
@@ -52,8 +53,25 @@ class SameBits:
     """Whether weights and records were the same, to the bit."""
 
 
-UnitRecord = UnitDone | SameBits
-_KINDS: dict[str, TypeAdapter[UnitRecord]] = {kind.__name__: TypeAdapter(kind) for kind in (UnitDone, SameBits)}
+@dataclass(frozen=True)
+class BaselineTimes:
+    """The steps of the baseline that a unit has trained beside its arms, where the journal has that of another unit."""
+
+    unit: str
+    variant: str
+    seed: int
+    kind: str
+    """Kind of the machine."""
+    seconds: list[float]
+    """Of each step, from step 0 on; NaN where it was not finite."""
+    untimed: list[int]
+    """Steps whose time does not count: warm-up of the machine."""
+
+
+UnitRecord = UnitDone | SameBits | BaselineTimes
+_KINDS: dict[str, TypeAdapter[UnitRecord]] = {
+    kind.__name__: TypeAdapter(kind) for kind in (UnitDone, SameBits, BaselineTimes)
+}
 
 
 def kind_of_machine(facts: Mapping[str, str]) -> str:
@@ -82,5 +100,5 @@ def read_unit_records(run_folder: Path) -> list[UnitRecord]:
             record = _KINDS[values.pop("record")].validate_python(values)
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
             continue
-        found[record.unit if isinstance(record, UnitDone) else SameBits] = record
+        found[type(record), "" if isinstance(record, SameBits) else record.unit] = record
     return list(found.values())

@@ -20,6 +20,8 @@ class Pair:
     seed: int
     arm: ArmRun
     baseline: ArmRun
+    beside: ArmRun | None = None
+    """The baseline with the times that the unit of the arm took for its own, where the journal has another unit's."""
 
     @property
     def steps(self) -> int:
@@ -45,7 +47,10 @@ class Pair:
 
     @property
     def side_by_side(self) -> bool:
-        """Whether both were trained in one run, and there in one unit: only then do their times compare."""
+        """Whether both were trained in one run, and there in one unit: only then do their times compare.
+
+        Of units that have each trained a baseline, `Pairs.side_by_side` puts the arm's own in place first.
+        """
         arm, baseline = self.arm, self.baseline
         return arm.trained_by == baseline.trained_by and arm.unit == baseline.unit
 
@@ -65,8 +70,9 @@ class Pairs:
     """One phrase for each replicate that has no pair."""
 
     def side_by_side(self) -> Pairs:
-        """The pairs whose times can be compared."""
-        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.side_by_side))
+        """The pairs whose times can be compared, with the baseline of the arm's own unit."""
+        own = (pair if pair.beside is None else replace(pair, baseline=pair.beside) for pair in self.pairs)
+        return replace(self, pairs=tuple(pair for pair in own if pair.side_by_side))
 
     def differences(self, measure: Callable[[ArmRun], float]) -> Floats:
         """One finite difference a replicate that has one, [replicates]."""
@@ -78,7 +84,11 @@ def pairs_of(variant: VariantRun, arm: str) -> Pairs:
     """Pair the replicates of `arm` with those of the baseline that count; see `VariantRun.counting`."""
     own = {run.seed: run for run in variant.counting(arm)}
     others = {run.seed: run for run in variant.counting(variant.baseline)}
-    pairs = tuple(_pair(seed, own[seed], others[seed]) for seed in variant.seeds if seed in own and seed in others)
+    pairs = tuple(
+        _pair(seed, own[seed], others[seed], variant.baselines_beside.get(own[seed].unit))
+        for seed in variant.seeds
+        if seed in own and seed in others
+    )
     left_out = tuple(
         f"seed {seed} ({_why(variant, seed, arm if seed not in own else variant.baseline)})"
         for seed in variant.seeds
@@ -87,12 +97,12 @@ def pairs_of(variant: VariantRun, arm: str) -> Pairs:
     return Pairs(arm, variant.baseline, pairs, left_out)
 
 
-def _pair(seed: int, arm: ArmRun, baseline: ArmRun) -> Pair:
+def _pair(seed: int, arm: ArmRun, baseline: ArmRun, beside: ArmRun | None) -> Pair:
     """Both as they ended; where one was interrupted, as they stood after the last step that both took."""
     if arm.finished is not None and baseline.finished is not None:
-        return Pair(seed, arm, baseline)
+        return Pair(seed, arm, baseline, beside)
     steps = min(len(arm.losses), len(baseline.losses))
-    return Pair(seed, arm.until(steps), baseline.until(steps))
+    return Pair(seed, arm.until(steps), baseline.until(steps), None if beside is None else beside.until(steps))
 
 
 def all_pairs(variant: VariantRun, arms: Sequence[str] | None = None) -> list[Pairs]:

@@ -23,6 +23,7 @@ from frostline.run_folder import (
     ArmFinished,
     ArmPlace,
     ArmStarted,
+    BaselineTimes,
     Continuation,
     Evaluation,
     FrozenChecked,
@@ -39,6 +40,7 @@ from frostline.run_folder import (
     StepTaken,
     TrueContinuation,
     UnitDone,
+    UnitRecord,
     VariantPrepared,
     WatchedMatrices,
     read_journal,
@@ -172,6 +174,9 @@ class VariantRun:
     """What the races ended with."""
     steps_settled: dict[str, int] = field(default_factory=dict)
     """Steps of each arm that a budget of time became; empty where the recipe names the steps."""
+    baselines_beside: dict[str, ArmRun] = field(default_factory=dict)
+    """Baselines with the times that a unit of a cluster took beside its arms, by unit, where the journal has another's.
+    All but the times is that of the journal."""
 
     @property
     def label(self) -> str:
@@ -239,7 +244,9 @@ def read_run(run_folder: Path) -> RecordedRun:
         for variant in variants_of(recipe)
     }
     memory = records_of(lines, PeakMemory)
-    runs, units = _arm_runs(lines), _units(run_folder)
+    unit_records = read_unit_records(run_folder)
+    runs, units = _arm_runs(lines), _units(unit_records)
+    beside = [record for record in unit_records if isinstance(record, BaselineTimes)]
     variants = []
     for prepared in records_of(lines, VariantPrepared):
         label = prepared.variant
@@ -271,16 +278,32 @@ def read_run(run_folder: Path) -> RecordedRun:
                 rates_tried=tuple(one for one in records_of(lines, RateTried) if one.variant == label),
                 rates_chosen=tuple(one for one in records_of(lines, RateChosen) if one.variant == label),
                 steps_settled={own.arm: own.steps for own in settled if own.variant == label},
+                baselines_beside={
+                    times.unit: baseline
+                    for times in beside
+                    if times.variant == label
+                    and (baseline := _timed_by(times, own.get((times.seed, recipes[label].baseline_arm)))) is not None
+                },
             )
         )
     changes = tuple(change for resumed in records_of(lines, RunResumed) for change in resumed.changes)
     return RecordedRun(recipe, started[0], ended[-1] if ended else None, changes, tuple(variants))
 
 
-def _units(run_folder: Path) -> dict[tuple[str, int, str], UnitDone]:
+def _timed_by(times: BaselineTimes, baseline: ArmRun | None) -> ArmRun | None:
+    """`baseline` with the times of the same steps in another unit; None where it has other steps, or none."""
+    if baseline is None or len(times.seconds) != len(baseline.steps):
+        return None
+    seconds = np.array(times.seconds, dtype=np.float64)
+    timed = np.isfinite(seconds)
+    timed[times.untimed] = False
+    return replace(baseline, seconds=seconds, timed=timed, unit=times.unit, machine=times.kind)
+
+
+def _units(records: Iterable[UnitRecord]) -> dict[tuple[str, int, str], UnitDone]:
     """The unit that trained an arm, by variant, seed and arm: the first one that did, whose records are kept."""
     found: dict[tuple[str, int, str], UnitDone] = {}
-    for unit in read_unit_records(run_folder):
+    for unit in records:
         if isinstance(unit, UnitDone):
             for arm in unit.arms:
                 found.setdefault((unit.variant, unit.seed, arm), unit)

@@ -84,6 +84,9 @@ def as_saving(logs: Estimate) -> Estimate:
 
 def _obstacle(pairs: Pairs, found: SeriesTest) -> Obstacle | None:
     if pairs.pairs and not pairs.side_by_side().pairs:
+        if all(pair.arm.trained_by == pair.baseline.trained_by for pair in pairs.pairs):
+            apart = f"{pairs.arm} and {pairs.baseline} were not trained in one unit: their times do not compare."
+            return Obstacle(apart, "The same run with --fresh: each unit trains a baseline of its own.")
         apart = f"{pairs.arm} and {pairs.baseline} were trained in different runs, whose times do not compare."
         return Obstacle(apart, "The same run with --fresh, which trains all arms anew.")
     if not math.isfinite(found.value):
