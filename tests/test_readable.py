@@ -23,7 +23,7 @@ from frostline.readable import duration, rough_seconds, rough_size
         (readable.significant, math.nan, "unknown"),
         (readable.percent, 0.1234, "12.3 %"), (readable.percent, -0.0, "0.0 %"), (readable.percent, None, "unknown"),
         (readable.points, -0.05, "-5.0 points"), (readable.points, None, "unknown"),
-        (readable.loss, 2.34567, "2.346"), (readable.loss, math.inf, "unknown"),
+        (readable.loss, 2.34567, "2.346"), (readable.loss, math.inf, "unknown"), (readable.loss, -0.0002, "0.000"),
         (readable.count, 12_345, "12,345"), (readable.count, 134_515_008, "134.5 M"), (readable.count, 7e9, "7.0 G"),
         (readable.count, -2e6, "-2.0 M"),
         (readable.p_value, 0.0004, "< 0.001"), (readable.p_value, 0.0312, "0.031"), (readable.p_value, 0.25, "0.25"),

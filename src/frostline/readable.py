@@ -58,7 +58,7 @@ def plural(amount: int, noun: str) -> str:
 
 def decimal(value: float, decimals: int = 1) -> str:
     """`value` with so many decimals, and no sign before a zero that has none."""
-    return f"{value + 0.0:.{decimals}f}"
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def learning_rate(value: float) -> str:
@@ -81,7 +81,7 @@ def points(value: float | None) -> str:
 
 def loss(value: float | None) -> str:
     """A loss in nats, three decimals."""
-    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.3f}"
+    return UNKNOWN if value is None or not math.isfinite(value) else decimal(value, 3)
 
 
 def p_value(value: float) -> str:

@@ -177,7 +177,7 @@ class SamplingSettings(Settings):
     prompts: Count = 10
     """Number of prompts drawn by seed from the held-out windows; 0 samples nothing."""
     prompt_tokens: PositiveCount = 16
-    """Tokens of text in a prompt."""
+    """Tokens of text in a prompt; of a conversation the last before an answer: a question may have more."""
     new_tokens: PositiveCount = 100
     """Tokens that are written after it."""
     temperature: PositiveNumber = 1.0

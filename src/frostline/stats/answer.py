@@ -198,4 +198,4 @@ def _baseline_words(baseline: ArmSummary) -> str:
 
 
 def _signed(found: Estimate) -> str:
-    return "unknown" if found.value is None else f"{found.value + 0.0:+.3f}"
+    return "unknown" if found.value is None else f"{round(found.value, 3) + 0.0:+.3f}"
