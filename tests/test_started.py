@@ -45,3 +45,29 @@ def test_what_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "first")
     with pytest.raises(FrostlineError, match="LOCAL_RANK=first, which is no number"):
         how_started()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((5, 2, 0, 2), "RANK=5 and WORLD_SIZE=2, which cannot both be"),
+        ((0, 2, 1, 1), "LOCAL_RANK=1 and LOCAL_WORLD_SIZE=1, which cannot both be"),
+        ((0, 2, 0, 3), "LOCAL_WORLD_SIZE=3 and WORLD_SIZE=2, which cannot both be"),
+        ((0, 0, 0, 0), "WORLD_SIZE=0, and this process is one"),
+    ],
+)
+def test_what_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch, values: tuple[int, int, int, int], told: str) -> None:
+    start(monkeypatch, *values)
+    with pytest.raises(FrostlineError, match=told):
+        how_started()
+    with pytest.raises(FrostlineError, match=told):
+        memory_shares()
+
+
+def test_which_process_it_is_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, 0, 2, 0, 2)
+    monkeypatch.delenv("RANK")
+    with pytest.raises(FrostlineError, match="WORLD_SIZE=2, and no RANK"):
+        how_started()
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert not is_launched()

@@ -9,6 +9,7 @@ from frostline.errors import FrostlineError
 
 ECHO_SECONDS = 5.0
 """Ctrl+C reaches such a process from the terminal, and soon after once more from torchrun."""
+_HINT = "Start with torchrun, which sets it; to compute alone, unset WORLD_SIZE."
 _VARIABLES = frozenset({"WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
 
 
@@ -31,12 +32,25 @@ def how_started() -> Started:
     size = _number("WORLD_SIZE", 1)
     if size == 1:
         return Started(0, 1, 0, 1)
-    return Started(_number("RANK", 0), size, _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", size))
+    if size == 0:
+        raise FrostlineError("the environment has WORLD_SIZE=0, and this process is one.", _HINT)
+    if not os.environ.get("RANK"):
+        raise FrostlineError(f"the environment has WORLD_SIZE={size}, and no RANK: which process is this?", _HINT)
+    local_size = _number("LOCAL_WORLD_SIZE", size)
+    started = Started(_number("RANK", 0), size, _number("LOCAL_RANK", 0), local_size)
+    for variable, found, most, bound in (
+        ("RANK", started.rank, size - 1, f"WORLD_SIZE={size}"),
+        ("LOCAL_WORLD_SIZE", local_size, size, f"WORLD_SIZE={size}"),
+        ("LOCAL_RANK", started.local_rank, local_size - 1, f"LOCAL_WORLD_SIZE={local_size}"),
+    ):
+        if found > most:
+            raise FrostlineError(f"the environment has {variable}={found} and {bound}, which cannot both be.", _HINT)
+    return started
 
 
 def is_launched() -> bool:
     """Whether this process is one of several that were started to compute together."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
 
 
 def memory_shares() -> int:
@@ -58,5 +72,5 @@ def _number(variable: str, otherwise: int) -> int:
     if not written:
         return otherwise
     if not written.isdecimal():
-        raise FrostlineError(f"the environment has {variable}={written}, which is no number.", "Start with torchrun.")
+        raise FrostlineError(f"the environment has {variable}={written}, which is no number.", _HINT)
     return int(written)

@@ -16,6 +16,7 @@ from frostline.arms import fits
 from frostline.corpus import Batch, tokenise
 from frostline.engine import Arm, StepClock, StepOutcome, prefix_fill, world
 from frostline.engine.prefix_file import RowFile
+from frostline.launch import meeting
 from frostline.run_folder import at_work
 from frostline.storage import disk
 
@@ -25,7 +26,7 @@ def install(names: str) -> None:
     `kill-in-fill:WINDOWS`, `oom-kills:NUMBER` (what the kernel's count is), `threads:NUMBER` (of torch).
 
     `free-memory:BYTES` is what there is in all where it is forecast whether arms fit, `arrival:SECONDS` how long a
-    process without memory waits for the others.
+    process without memory waits for the others, `patience:SECONDS` how long one waits in silence before they meet.
 
     `overwrite`, `truncate` and `replace` do that to the file of the model's weights, as another program would.
 
@@ -45,6 +46,8 @@ def _install(kind: str, rest: str) -> None:
         disk.shutil.disk_usage = lambda path: usage._replace(free=int(rest))  # type: ignore[attr-defined]
     elif kind == "arrival":
         world.ARRIVAL_SECONDS = float(rest)
+    elif kind == "patience":
+        meeting.PATIENCE_SECONDS = float(rest)
     elif kind == "free-memory":
         fits.free_memory_bytes = lambda *arguments: int(rest)  # type: ignore[attr-defined]
     elif kind == "kill-in-fill":

@@ -38,14 +38,15 @@ class Processes:
         *,
         quick: bool = True,
         environment: Mapping[str, str] | None = None,
+        module: str = "frostline",
     ) -> None:
-        """Begin `frostline` with `arguments` and a cache folder; what it prints is appended to `output`.
+        """Begin `frostline`, or `module`, with `arguments` and a cache folder; what it prints is appended to `output`.
 
         If `quick`, reports have no figures (drawing them takes seconds), and memory is measured in forks.
         """
         printed = str(output.absolute())
         environment = {**(environment or {}), "FROSTLINE_CACHE": str(cache)}
-        command = ("-m", "frostline", *arguments)
+        command = ("-m", module, *arguments)
         self._begin(Order(command, printed, printed, str(Path.cwd()), environment, hook, quick))
 
     def send(self, number: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +29,8 @@ Values = dict[str, object]
 """What JSON can say, by name."""
 ALIVE = "alive"
 """In every order: the numbers of the arms that rank 0 still holds. The others let go of the rest."""
+_END = "end"
+"""What is ordered when there are no more orders."""
 ARRIVAL_SECONDS, LOOK_SECONDS = 10.0, 0.1
 """How long a process without memory waits for the others, which may fail alike, and how often it looks for them."""
 _ARRIVED, _ENDED = "frostline/arrived", "frostline/ended"
@@ -87,6 +90,8 @@ class World:
     """The arms that rank 0 has made and holds, by number."""
     held_together: dict[int, str] = field(default_factory=dict)
     """Names of the arms whose weights the processes hold together, by number: they exchange them in all they do."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set once there are no more orders, as all processes know: rank 0 has said so, or this one has heard it."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _blocks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     """Of what is done with such arms."""
@@ -199,12 +204,15 @@ class World:
                 own = torch.empty(shape, dtype=getattr(torch, dtype))
                 dist.broadcast(_bytes_of(own), src=0, group=self.orders)
                 tensors[name] = own
+        if values["do"] == _END:
+            self.over.set()
         return values, tensors
 
     def end(self) -> None:
         """Rank 0 has no more orders: those that follow return."""
         if not self.alone and self.rank == 0 and not self._ended:  # those that wait elsewhere would not hear it
-            self._tell({"do": "end", ALIVE: []}, {})
+            self._tell({"do": _END, ALIVE: []}, {})
+            self.over.set()
 
     def _tell(self, values: Values, tensors: Mapping[str, Tensor]) -> None:
         held = {name: own.detach().cpu().contiguous() for name, own in tensors.items()}

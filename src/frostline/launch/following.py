@@ -44,7 +44,7 @@ def follow(world: World, cache: Path) -> None:
         follower = Follower(world, cache, closing)
         while True:
             order, tensors = world.order()
-            if order["do"] == "end":
+            if world.over.is_set():
                 return
             follower.let_go(order)
             with suppress(ToldError):

@@ -6,67 +6,56 @@ rank 0 in its environment. Rank 0 does what the command says, the others follow 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 
 import torch
-import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 
 from frostline.arms import not_with_shards
 from frostline.engine import ALONE, World
 from frostline.errors import ProcessLostError, RecipeError
 from frostline.interruption import Interruption
+from frostline.launch.meeting import meet, part
 from frostline.recipe import Recipe, variants_of
 from frostline.started import how_started
 
-ANSWER_LIMIT = timedelta(minutes=10)
-"""How long a process may keep the others waiting in what they do together: one that hangs ends the run."""
-ORDER_LIMIT = timedelta(days=30)
-"""How long the others wait for what rank 0 does alone, such as writing text. One that has gone they notice at once."""
-
 
 @contextmanager
-def launched_world(interruption: Interruption | None) -> Iterator[World]:
+def launched_world(
+    interruption: Interruption | None, say: Callable[[str], None] = lambda sentence: None
+) -> Iterator[World]:
     """The processes that were started together with this one; it alone where it was started alone.
 
-    When the block of rank 0 ends, however it does, the others have no more orders. Raises `ProcessLostError` where they
-    do not find one another.
+    When the block of rank 0 ends, however it does, the others have no more orders. `say` is told where they are waited
+    for. Raises `ProcessLostError` where they do not find one another.
     """
     started = how_started()
     if started.size == 1:
         yield ALONE
         return
-    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if torch.cuda.is_available() and started.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(started.local_rank)  # 'cuda' is this one from now on
-    try:
-        store, rank, size = next(rendezvous("env://", timeout=ANSWER_LIMIT))
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=ANSWER_LIMIT)
-    except (RuntimeError, ValueError) as error:
-        raise ProcessLostError(
-            "the processes that were started to compute together do not find one another.",
-            "Start them with torchrun; on several machines name one with --rdzv-endpoint HOST:PORT.",
-        ) from error
+    met = meet(started, say)
     interruption = interruption or Interruption()
     world = World(
-        rank=dist.get_rank(),
-        size=dist.get_world_size(),
-        orders=_group("gloo", ORDER_LIMIT),
-        answers=_group("gloo", ANSWER_LIMIT),
-        gradients=_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", ANSWER_LIMIT),
-        store=store,
+        rank=met.rank,
+        size=met.size,
+        orders=met.orders,
+        answers=met.answers,
+        gradients=met.gradients,
+        store=met.store,
         deferred=interruption.deferred,
         stop_asked=lambda: None if (code := interruption.exit_code) is None else code - 128,
         stop=interruption.ask,
     )
-    # The groups are not destroyed at the end, which would wait for processes that have gone: they go with this one.
     try:
         yield world
     finally:
         with suppress(ProcessLostError):
             world.end()
+        # Elsewhere the groups go with this process: to let go of them would wait for processes that have gone.
+        if world.over.is_set():
+            part(met)
 
 
 def require_parts(recipe: Recipe, world: World) -> None:
@@ -120,9 +109,3 @@ def _without_shards(world: World, advice: bool) -> tuple[str, str] | None:
     if advice:
         return "an advice does not shard the weights of the plans that it tries.", "Set training.sharding=none."
     return None
-
-
-def _group(backend: str, limit: timedelta) -> dist.ProcessGroup:
-    group = dist.new_group(backend=backend, timeout=limit)
-    assert isinstance(group, dist.ProcessGroup)
-    return group

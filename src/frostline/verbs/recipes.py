@@ -91,7 +91,7 @@ def time(
             measured = memory and not sharded  # memory is measured of an arm alone in a process
             return time_recipe(timed, work.cache, rounds=rounds, memory=measured, say=say, world=together)
 
-    return led(do, cache, followed=list)
+    return led(do, cache, None, progress, followed=list)
 
 
 def advise(
@@ -166,7 +166,7 @@ def advise(
             page = write_advice(advice_folder, wanted.name, model_title(wanted.model), wanted.corpus.source)
         return replace(result, page=page, exit_code=SOMETHING_FAILED if result.recommendation is None else 0)
 
-    return led(do, cache, interruption, followed=_followed)
+    return led(do, cache, interruption, progress, followed=_followed)
 
 
 def _followed() -> AdviceResult:

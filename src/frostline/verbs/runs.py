@@ -122,7 +122,7 @@ def run(
         with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
             return _reported(run_folder, fill, work)
 
-    return led(do, cache, interruption, followed=_followed)
+    return led(do, cache, interruption, progress, followed=_followed)
 
 
 def resume(
@@ -186,7 +186,7 @@ def resume(
         with followed_run(run_folder, watch, track, tell), at_work(cache, progress) as work:
             return _reported(run_folder, go_on, work)
 
-    return led(do, cache, interruption, followed=_followed)
+    return led(do, cache, interruption, progress, followed=_followed)
 
 
 def verify(

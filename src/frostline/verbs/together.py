@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from frostline.errors import FrostlineError
 from frostline.interruption import Interruption
-from frostline.started import is_launched
-from frostline.verbs.work import at_work, meant
+from frostline.started import how_started, is_launched
+from frostline.verbs.work import ProgressWanted, at_work, meant, watching
 
 if TYPE_CHECKING:
     from frostline.engine import World
@@ -23,19 +23,22 @@ def led(
     do: Callable[[World | None], Outcome],
     cache: str | Path | None,
     interruption: Interruption | None = None,
+    progress: ProgressWanted = False,
     *,
     followed: Callable[[], Outcome],
 ) -> Outcome:
     """What `do` returns; what `followed` does in a process that follows another one, which does it.
 
-    `do` is given the processes that compute arms together, None where this one was started alone.
+    `do` is given the processes that compute arms together, None where this one was started alone. `progress` is who is
+    told that others are waited for.
     """
     if not is_launched():
         return do(None)
+    how_started()  # what makes no sense is told before anything slow is loaded
     from frostline.launch import follow, launched_world
 
     listening = interruption or Interruption()
-    with launched_world(listening) as world:
+    with launched_world(listening, lambda sentence: watching(progress).say(sentence)) as world:
         if world.rank == 0:
             return do(world)
         # A signal to one of those that follow is told to rank 0 with its next answer, which stops all.

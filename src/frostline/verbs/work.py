@@ -72,13 +72,14 @@ def at_work(cache: Path | str | None, progress: ProgressWanted) -> Iterator[Work
         folder = cache_folder() if cache is None else usable_cache(Path(cache))
         settle_temporary_files(folder)
         settle_other_caches(folder)
-        with _watching(progress) as watching:
-            yield Work(folder, watching)
+        with watching(progress) as told:
+            yield Work(folder, told)
     finally:
         _WORK.release()
 
 
-def _watching(progress: ProgressWanted) -> RunProgress:
+def watching(progress: ProgressWanted) -> RunProgress:
+    """Who is told what a verb does."""
     if progress is False:
         return NoProgress()
     if progress is not True:
