@@ -63,6 +63,22 @@ def test_env_names_versions_and_machine(monkeypatch: pytest.MonkeyPatch, capsys:
     assert {"frostline", "python", "torch", "transformers"} <= facts.keys()
 
 
+def test_of_processes_that_torchrun_has_started_the_first_one_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, speaks in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        for command in (("env", "--json"), ("init", "demo", "--to", str(tmp_path / rank)), ("plan", "--help")):
+            assert frostline(*command, monkeypatch=monkeypatch) == 0
+            assert bool("".join(capsys.readouterr())) == speaks, command
+        assert (tmp_path / rank).exists() == speaks
+    assert frostline("show", str(tmp_path), monkeypatch=monkeypatch) == 0  # that it is no run the first one tells
+    monkeypatch.setenv("RANK", "2")
+    assert frostline("env", monkeypatch=monkeypatch) == 2
+    assert "RANK=2 and WORLD_SIZE=2, which cannot both be" in capsys.readouterr().err
+
+
 def test_plan_draws_each_arm_and_prints_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

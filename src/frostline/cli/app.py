@@ -15,11 +15,11 @@ from rich.console import Console
 from frostline import __version__
 from frostline.cache import settle_other_caches, settle_temporary_files
 from frostline.cli import recipes, runs, trained  # noqa: F401  # importing them is what adds their commands
-from frostline.cli.command import MISTAKE, AsJson, app, print_json
+from frostline.cli.command import LED, MISTAKE, AsJson, app, print_json
 from frostline.errors import CacheError, FrostlineError
 from frostline.interruption import Interruption, Stopped
 from frostline.out_of_memory import MEMORY_ERRORS, is_out_of_memory, want_of_memory
-from frostline.started import ECHO_SECONDS, is_launched
+from frostline.started import ECHO_SECONDS, how_started, is_launched
 from frostline.system import ask_for_huge_pages, require_supported_system
 from frostline.text import visible
 
@@ -91,11 +91,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def frostline(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Which weights should I train, and which can I leave frozen? A controlled experiment that answers."""
+    if context.invoked_subcommand not in LED and how_started().rank > 0:
+        raise typer.Exit  # rank 0 does alone what several processes would each do, and print
 
 
 @app.command(epilog="Examples:  frostline env  ·  frostline env --json")

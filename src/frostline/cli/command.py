@@ -13,6 +13,8 @@ import typer
 
 SOMETHING_FAILED = 1
 MISTAKE = 2
+LED = ("run", "resume", "time", "advise")
+"""Commands that several processes do together where torchrun has started them; any other is done by rank 0 alone."""
 
 app = typer.Typer(
     name="frostline",
