@@ -133,6 +133,11 @@ def test_a_process_that_is_killed_ends_the_run_and_any_number_goes_on(
     if killed == 1:
         assert "has gone" in printed(recipe, name)
     assert result(ranks, going_on, recipe, name) == expected
+    journal = (recipe.parent / name / "run" / "journal" / "variant0-seed0-gradual.jsonl").read_text()
+    taken = [line for line in map(json.loads, journal.splitlines()) if line["kind"] == "StepTaken"]
+    by = [line["processes"] for line in taken]
+    assert by == [2] * by.count(2) + [1] * by.count(1)
+    assert by.count(1) if going_on == 1 else not by.count(1)
 
 
 @pytest.mark.parametrize("asked", [0, 1] if MANY else [1])
@@ -200,7 +205,8 @@ def test_torchrun_starts_them(tmp_path: Path) -> None:
     environment = os.environ | {"FROSTLINE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     environment |= {"GLOO_SOCKET_IFNAME": "lo"}
     (tmp_path / "cache").mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--standalone", "--local-addr", "127.0.0.1"]  # on a free port: 29500 is that of every other torchrun
     command += ["-m", "tests.launch.quick_driver", "run", str(recipe), "--out", str(tmp_path / "run"), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
     assert finished.returncode == 0, finished.stderr[-3000:]

@@ -73,6 +73,8 @@ def test_losses_are_those_of_one_process(ranks: Ranks, recipe: Path, straight: P
         assert lines(straight, arm, "PlanChanged") == lines(alone, arm, "PlanChanged")
         (check,) = lines(straight, arm, "FrozenChecked")
         assert check["moved"] == []
+        held, whole = (lines(run, arm, "ArmFinished")[0]["optimizer_bytes"] for run in (straight, alone))
+        assert held == whole, arm
 
 
 def test_what_is_kept_holds_against_the_journal(ranks: Ranks, recipe: Path, straight: Path) -> None:

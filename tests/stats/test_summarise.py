@@ -292,3 +292,49 @@ def test_summarising_loads_neither_torch_nor_transformers() -> None:
     code = "import sys, frostline.stats; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def by_processes(run: Path, arm: str, first: int, then: int) -> None:
+    """Let half of the steps of each replicate of `arm` have been computed by `first` processes, half by `then`."""
+    for path in (run / "journal").glob(f"*-{arm}.jsonl"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            if line["kind"] == StepTaken.__name__:
+                line["processes"] = first if line["step"] < 20 else then
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def times_compared(run: Path) -> dict[str, int]:
+    """Of how many comparisons of times an arm is part."""
+    summary = summarise(run)
+    (variant,) = summary.variants
+    claims = {claim.arm for claim in summary.claims if claim.id == "C7" and claim.effect.value is not None}
+    seconds = {one.arm for one in variant.comparisons if one.measure == "step_seconds"}
+    front = {point.arm for point in variant.fronts if point.axis == "seconds"}
+    saving = {name for name, arm in variant.arms.items() if arm.saving is not None and arm.saving.value is not None}
+    return {arm: sum(arm in own for own in (claims, seconds, front, saving)) for arm in variant.arms}
+
+
+@pytest.mark.parametrize("numbers", [{"full": (2, 2)}, {"full": (2, 1)}, {"full": (2, 1), "freeze": (2, 1)}])
+def test_times_of_different_numbers_of_processes_are_not_compared(
+    tmp_path: Path, numbers: dict[str, tuple[int, int]]
+) -> None:
+    run = write_simulated_run(tmp_path / "run", arms=("full", "freeze"))
+    assert times_compared(run)["freeze"] == 4
+    told = "Numbers of processes computed the arms that were not the same throughout"
+    assert not any(told in sentence for sentence in summarise(run).answer)
+    for arm, (first, then) in numbers.items():
+        by_processes(run, arm, first, then)
+    assert times_compared(run) == {"full": 0, "freeze": 0}
+    (sentence,) = (sentence for sentence in summarise(run).answer if told in sentence)
+    assert f"(full by {'1 and 2' if numbers['full'][1] == 1 else '2'}, freeze by " in sentence
+    (claim,) = (claim for claim in summarise(run).claims if "several numbers of processes" in str(claim))
+    assert claim.arm == "freeze"
+
+
+def test_times_of_one_number_of_processes_are_compared(tmp_path: Path) -> None:
+    run = write_simulated_run(tmp_path / "run", arms=("full", "freeze"))
+    before = summarise(run)
+    for arm in ("full", "freeze"):
+        by_processes(run, arm, 2, 2)
+    assert summarise(run) == before

@@ -23,7 +23,7 @@ from frostline.corpus import NOT_COUNTED, Batch
 from frostline.engine.clock import PhaseSeconds, StepClock
 from frostline.engine.device import random_devices
 from frostline.engine.learning_rate import learning_rate_at
-from frostline.engine.optimizer import make_optimizer
+from frostline.engine.optimizer import HELD_ALIKE, make_optimizer
 from frostline.engine.ordered_sum import OrderedSum
 from frostline.engine.parts import split_batch
 from frostline.engine.precision import autocast
@@ -312,8 +312,13 @@ class Arm:
         return loss.detach()
 
     def optimizer_bytes(self) -> int:
-        """Bytes of the optimizer's state now; what its tensors share counts once."""
-        kept = [value for state in self.optimizer.state.values() for value in state.values()]
+        """Bytes of the optimizer's state now; what its tensors share counts once.
+
+        Of several processes that hold the arm together, the first one counts what all of them keep alike.
+        """
+        left_out = HELD_ALIKE if self.shards is not None and self.world.rank else ()
+        states = self.optimizer.state.values()
+        kept = [value for state in states for key, value in state.items() if key not in left_out]
         tensors = {value.data_ptr(): value for value in kept if isinstance(value, Tensor)}
         return sum(value.numel() * value.element_size() for value in tensors.values())
 

@@ -18,6 +18,8 @@ FP32_MOMENTS_BYTES, BYTE_MOMENTS_BYTES = 8.0, 2 + 8 / 256
 """Bytes of two moments, for each weight that trains; of 256 moments in 8 bits there is one scale."""
 _STEP, _SHARED = "step", ("qmap1", "qmap2")
 """What bitsandbytes calls its count of updates, and the codes that all parameters share: no file holds memory twice."""
+HELD_ALIKE = (_STEP, *_SHARED)
+"""What each of several processes that share a parameter's rows keeps in full."""
 
 
 def make_optimizer(

@@ -32,7 +32,7 @@ WALL_CLOCK_FIELDS = frozenset(
         "at", "seconds", "seconds_in_all", "peak_bytes", "reserved_bytes", "environment", "fresh", "reused_from",
         "untimed", "checkpoint_steps", "seconds_per_step", "expected_seconds", "expected_seconds_cached",
         "expected_peak_bytes", "computed_windows", "computed_bytes",
-        "fill_seconds",
+        "fill_seconds", "processes",
     }
 )  # fmt: skip
 
@@ -209,6 +209,8 @@ class StepTaken(ArmRecord):
     untimed: bool
     """A warm-up step of the machine, left out of the timing: the first ones, and those after a resume."""
     seconds: float
+    processes: int = 1
+    """How many processes computed it together."""
 
 
 @dataclass(frozen=True)

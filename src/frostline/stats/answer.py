@@ -52,7 +52,7 @@ def _of_variant(variant: VariantRun, summary: VariantSummary) -> list[str]:
             sentences.append(f"{pairs.arm} cannot be compared with {pairs.baseline}: no replicate has both to the end.")
     if len(summary.arms) == 1:
         sentences.append(_single(summary, next(iter(summary.arms.values()))))
-    return sentences + _reused(summary) + _forgetting(summary) + _style(summary)
+    return sentences + _reused(summary) + _shared(variant) + _forgetting(summary) + _style(summary)
 
 
 def _reused(summary: VariantSummary) -> list[str]:
@@ -67,6 +67,18 @@ def _reused(summary: VariantSummary) -> list[str]:
         else " Times of different runs are not compared: for r, run again with --fresh, or see 'frostline time'."
     )
     return [f"Not trained again, but taken from an earlier run ({'; '.join(runs)}): {', '.join(found)}.{rest}"]
+
+
+def _shared(variant: VariantRun) -> list[str]:
+    """Which arms were computed by which numbers of processes, where times do not compare for that."""
+    if all(pair.alike or not pair.in_one_run for pairs in all_pairs(variant) for pair in pairs.pairs):
+        return []
+    found = {arm: sorted({one for run in variant.counting(arm) for one in run.processes}) for arm in variant.arms}
+    told = ", ".join(f"{arm} by {' and '.join(map(str, numbers))}" for arm, numbers in found.items())
+    return [
+        f"Numbers of processes computed the arms that were not the same throughout ({told}): their times are not "
+        "compared. For r, run again with --fresh on one number of them, or see 'frostline time'."
+    ]
 
 
 def _arm_sentence(summary: VariantSummary, pairs: Pairs) -> str:

@@ -16,7 +16,7 @@ from frostline.stats.estimate import Estimate
 from frostline.stats.runs import ArmRun, VariantRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import FrontPoint
-from frostline.stats.timing import of_one_run
+from frostline.stats.timing import of_one_run, timed_by
 from frostline.stats.trade import over_seeds, training_seconds
 
 Measure = Callable[[ArmRun], float]
@@ -28,10 +28,10 @@ def fronts(variant: VariantRun) -> list[FrontPoint]:
 
 
 def _against_seconds(variant: VariantRun) -> list[FrontPoint]:
-    """Arms whose steps were timed in one and the same run, on machines of one kind."""
+    """Arms whose steps were timed in one and the same run, on machines of one kind, by one number of processes."""
     runs = {arm: of_one_run(variant.counting(arm)) for arm in variant.arms}
-    trained_by = {(own[0].trained_by, own[0].machine) for own in runs.values() if own}
-    if len(trained_by) != 1:
+    by = {timed_by(own[0]) for own in runs.values() if own}
+    if len(by) != 1 or any(len(run.processes) > 1 for own in runs.values() for run in own):
         return []
     by_seed = {arm: {run.seed: training_seconds(run) for run in own} for arm, own in runs.items()}
     return _points(variant, "seconds", by_seed)

@@ -47,12 +47,22 @@ class Pair:
 
     @property
     def side_by_side(self) -> bool:
-        """Whether both were trained in one run, and there in one unit: only then do their times compare.
+        """Whether both were trained in one run, there in one unit, and `alike`: only then do their times compare.
 
         Of units that have each trained a baseline, `Pairs.side_by_side` puts the arm's own in place first.
         """
+        return self.in_one_run and self.alike
+
+    @property
+    def in_one_run(self) -> bool:
+        """Whether both were trained in one run, and there in one unit."""
         arm, baseline = self.arm, self.baseline
         return arm.trained_by == baseline.trained_by and arm.unit == baseline.unit
+
+    @property
+    def alike(self) -> bool:
+        """Whether both were computed by the same number of processes, from the first step to the last."""
+        return self.arm.processes == self.baseline.processes and len(self.arm.processes) < 2
 
     def difference(self, measure: Callable[[ArmRun], float]) -> float:
         """`measure` of the arm minus that of the baseline; NaN where either is missing."""

@@ -125,6 +125,11 @@ class ArmRun:
         return self.started.reused_from
 
     @property
+    def processes(self) -> tuple[int, ...]:
+        """How many processes computed its steps together; several numbers where it went on with another one."""
+        return tuple(sorted({step.processes for step in self.steps}))
+
+    @property
     def trained_share(self) -> float:
         """Share of the parameters that train, averaged over the steps of a plan that changes."""
         trained = np.full(max(1, len(self.losses)), self.started.trained_parameters, dtype=np.float64)

@@ -3,7 +3,8 @@
 Arms are interleaved in alternating order, so that a step of one arm and the same step of the baseline meet the machine
 in the same state: r resamples them together. Times of different runs are never mixed: where a replicate was taken from
 an earlier run, it has no part in r unless its baseline was trained in that run too, nor in means with new ones. Nor are
-times of different kinds of machines, where a run had several.
+times of different kinds of machines, where a run had several, nor those of different numbers of processes, where it was
+gone on with by another one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from frostline.stats.pairs import Pairs
 from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
+TimedBy = tuple[str, str, tuple[int, ...]]
 
 
 def saving(pairs: Pairs) -> Bootstrap:
@@ -31,14 +33,21 @@ def saving(pairs: Pairs) -> Bootstrap:
 def of_one_run(runs: Sequence[ArmRun]) -> list[ArmRun]:
     """The replicates whose times may be averaged: those of this run, or else of the earlier run with most of them.
 
-    Of several kinds of machines they are those of the one with most of them.
+    Of several kinds of machines, or numbers of processes, they are those of the one with most of them. A replicate that
+    went on with another number of processes is among them where all have.
     """
     of_this_run = [run for run in runs if not run.trained_by] or list(runs)
-    by_run = Counter((run.trained_by, run.machine) for run in of_this_run)
+    of_one_number = [run for run in of_this_run if len(run.processes) < 2] or of_this_run
+    by_run = Counter(timed_by(run) for run in of_one_number)
     if not by_run:
         return []
     chosen = by_run.most_common(1)[0][0]
-    return [run for run in runs if (run.trained_by, run.machine) == chosen]
+    return [run for run in runs if timed_by(run) == chosen]
+
+
+def timed_by(run: ArmRun) -> TimedBy:
+    """What times have in common that are averaged: run, kind of machine, number of processes."""
+    return run.trained_by, run.machine, run.processes
 
 
 def step_seconds(runs: Sequence[ArmRun]) -> Estimate:

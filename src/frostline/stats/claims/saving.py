@@ -83,6 +83,9 @@ def as_saving(logs: Estimate) -> Estimate:
 
 
 def _obstacle(pairs: Pairs, found: SeriesTest) -> Obstacle | None:
+    if any(pair.in_one_run for pair in pairs.pairs) and not pairs.side_by_side().pairs:
+        apart = f"{pairs.arm} and {pairs.baseline} were computed by several numbers of processes: times do not compare."
+        return Obstacle(apart, "The same run with --fresh, on one number of processes from its beginning to its end.")
     if pairs.pairs and not pairs.side_by_side().pairs:
         if all(pair.arm.trained_by == pair.baseline.trained_by for pair in pairs.pairs):
             apart = f"{pairs.arm} and {pairs.baseline} were not trained in one unit: their times do not compare."
