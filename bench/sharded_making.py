@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -106,10 +107,13 @@ def main(processes: int, plan: str) -> None:
         folder = Path(name)
         recipe = write_recipe(folder, plan, processes)
         children = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         for rank in range(processes):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
             environment = {key: str(value) for key, value in place.items()}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "GLOO_SOCKET_IFNAME": "lo"}
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
             command = [sys.executable, "-m", "bench.sharded_making", "--make", str(recipe)]
             children.append(subprocess.Popen(command, env=os.environ | environment))
         codes = [child.wait() for child in children]

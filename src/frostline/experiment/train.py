@@ -196,7 +196,9 @@ def _record_step(replicate: Replicate, arm: ArmInTraining, outcome: StepOutcome)
         trained_now = arm.arm.applied.trained_parameters
         journal.append(PlanChanged(*journal.place, step, list(change.thawed), list(change.frozen), trained_now))
     untimed = step - arm.began_at < replicate.prepared.recipe.training.untimed_steps
-    journal.append(record_of(StepTaken, journal.place, outcome, untimed=untimed, processes=replicate.prepared.world.size))
+    journal.append(
+        record_of(StepTaken, journal.place, outcome, untimed=untimed, processes=replicate.prepared.world.size)
+    )
     if not untimed:
         arm.step_seconds.append(outcome.seconds)
     norms = arm.watch.after_step(step)

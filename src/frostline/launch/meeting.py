@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.distributed_c10d import _get_default_store
 from torch.distributed.rendezvous import rendezvous
 
@@ -47,7 +48,7 @@ class Met:
 
     rank: int
     size: int
-    store: dist.Store
+    store: Store
     """Empty at first: what was left at an earlier meeting has other keys."""
     orders: dist.ProcessGroup
     answers: dist.ProcessGroup
@@ -85,10 +86,10 @@ def _connected(started: Started) -> Met:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     is_default_ours = not dist.is_initialized()
     if is_default_ours:
-        store = dist.PrefixStore(own_keys, _store_at(os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")))
+        store = PrefixStore(own_keys, _store_at(os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")))
         dist.init_process_group("gloo", store=store, rank=started.rank, world_size=started.size, timeout=ANSWER_LIMIT)
     else:
-        store = dist.PrefixStore(own_keys, _get_default_store())
+        store = PrefixStore(own_keys, _get_default_store())
     return Met(
         rank=dist.get_rank(),
         size=dist.get_world_size(),
@@ -101,12 +102,12 @@ def _connected(started: Started) -> Met:
 
 
 @functools.cache
-def _store_at(address: str | None, port: str | None) -> dist.Store:
+def _store_at(address: str | None, port: str | None) -> Store:
     """The store that the environment names. It stays for as long as this process does.
 
     Where rank 0 has it, and not torchrun, others may otherwise come to the next meeting before the last store has gone.
     """
-    store, _, _ = next(rendezvous("env://", timeout=ANSWER_LIMIT))
+    store: Store = next(rendezvous("env://", timeout=ANSWER_LIMIT))[0]
     return store
 
 
