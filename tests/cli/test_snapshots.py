@@ -56,6 +56,20 @@ def test_help_of_every_command(
     assert "frostline" in text.split("Usage")[1].split("Examples")[-1], "it shows an example"
 
 
+MARKUP = {"[bold]", "[/]"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_stands_in_brackets_is_printed_in_the_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    written = [made.epilog, made.help, *(getattr(parameter, "help", None) for parameter in made.params)]
+    in_brackets = {found for text in written for found in re.findall(r"\[[^\]]*\]", text or "")} - MARKUP
+    text = " ".join(printed(monkeypatch, capsys, command, "--help").split())
+    assert [found for found in in_brackets if found not in text] == []
+
+
 BY_OUTCOME = {"against", "asked", "control", "dropped", "loss_in_equal_time", "losses", "settled"}
 """Keys of an advice below which names stand that depend on who wins, which depends on the machine."""
 

@@ -67,7 +67,10 @@ def init(
     Console().print("\nCopy one with: frostline init NAME", highlight=False)
 
 
-@app.command(epilog="Examples:  frostline plan demo.yaml  ·  frostline plan demo.yaml --set 'arms.x.train=[mlp@-4:]'")
+@app.command(
+    # A backslash, since help is Rich markup, which takes what stands in brackets for a style.
+    epilog="Examples:  frostline plan demo.yaml  ·  frostline plan demo.yaml --set 'arms.x.train=\\[mlp@-4:]'"
+)
 def plan(
     recipe: RecipeFile, overrides: Overrides = None, trusted_code: TrustedCode = None, as_json: AsJson = False
 ) -> None:
