@@ -12,7 +12,7 @@ import pytest
 
 import frostline
 from frostline.corpus.conversations import TooLongError
-from frostline.errors import DivergedError, FrostlineError, MemoryRanOutError, ModelError, PlanError, at
+from frostline.errors import DivergedError, FrostlineError, MemoryRanOutError, ModelError, PlanError, at, nearest
 from frostline.recipe import Recipe, RecipeSource, parse_recipe, variants_of
 
 TEXT = """\
@@ -116,6 +116,23 @@ def test_long_paths_lose_their_middle_where_the_sentence_would_be_long() -> None
     assert folder in error.message
     error.place = ""
     assert folder in str(error), "a path that alone is long stays whole"
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "meant"),
+    [
+        ("foo", ["tensorboard", "trackio", "wandb", "mlflow"], None),
+        ("aim", ["tensorboard", "trackio", "wandb", "mlflow"], None),
+        ("nope", ["full", "upper", "lower"], None),
+        ("tensorbord", ["tensorboard", "trackio", "wandb", "mlflow"], "tensorboard"),
+        ("uper", ["full", "upper", "lower"], "upper"),
+        ("al", ["model", "all"], "all"),
+        ("rya", ["ray"], "ray"),
+        ("frozen", ["full", "freeze"], "freeze"),
+    ],
+)
+def test_a_name_is_suggested_only_where_it_is_close(name: str, choices: list[str], meant: str | None) -> None:
+    assert nearest(name, choices) == (f"Did you mean '{meant}'?" if meant else "")
 
 
 def kinds_of_errors() -> list[type[FrostlineError]]:

@@ -26,6 +26,10 @@ Key = str | int
 """A key of a recipe, or a place in a list, counted from 0."""
 LONGEST_SENTENCE = 300
 """Letters of an error from which on long paths in it are shortened; `message` keeps them whole."""
+CLOSE, CLOSE_IN_SHORT = 0.5, 0.6
+"""How much like a name, of a likeness of 0 to 1, a guess at it must be; and where the name is short."""
+SHORT_NAME = 4
+"""Letters up to which a name is short: two that it shares by chance are half of it."""
 MUCH_FURTHER = 0.2
 """A name that is less like what was written than the closest one, by so much of a likeness of 0 to 1, is no guess."""
 
@@ -168,7 +172,8 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
 
     What is much further from it than the closest one is not named.
     """
-    matches = difflib.get_close_matches(name, list(choices), n=count, cutoff=0.4)
+    cutoff = CLOSE_IN_SHORT if len(name) <= SHORT_NAME else CLOSE
+    matches = difflib.get_close_matches(name, list(choices), n=count, cutoff=cutoff)
     likeness = [difflib.SequenceMatcher(None, match, name).ratio() for match in matches]
     near = [match for match, own in zip(matches, likeness, strict=True) if own >= likeness[0] - MUCH_FURTHER]
     if not near:

@@ -208,6 +208,8 @@ def test_an_unknown_variant_is_an_error_that_names_the_nearest(tmp_path: Path) -
     run = open_run(write_run(tmp_path / "run", shape))
     with pytest.raises(RunFolderError, match=r"Did you mean 'corpus\.tokens=1000'"):
         run.plot.loss("corpus.tokens=100")
+    with pytest.raises(RunFolderError, match=r"no variant 'x'\. It has: corpus\.tokens=1000, corpus\.tokens=2000\."):
+        run.plot.loss("x")
 
 
 def test_every_figure_is_written_as_svg_and_png(plain_folder: Path, tmp_path: Path) -> None:
