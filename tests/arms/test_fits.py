@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from frostline.arms import fits, make_arm, prepare, saved_without_memory
 from frostline.arms.fits import require_fitting, too_large
 from frostline.engine import saved_bytes
-from frostline.errors import TrainingError
+from frostline.errors import RecipeError, TrainingError
 from frostline.recipe import load_recipe, variants_of
 from tests.builders.experiments import run_tiny, write_experiment
 from tests.builders.models import tiny_model
@@ -44,6 +44,15 @@ def test_weights_gradients_and_moments_of_what_trains_are_what_is_certain(
     require(tmp_path, 16 * WHOLE, monkeypatch, ONE_ARM)
     with pytest.raises(TrainingError, match=f"arms.only': the {WHOLE:,} weights that it trains take"):
         require(tmp_path, 16 * WHOLE - 1, monkeypatch, ONE_ARM)
+
+
+def test_what_no_model_could_read_is_told_before_what_memory_it_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (variant,) = variants_of(load_recipe(write_experiment(tmp_path), [UNWATCHED, "windows.length=100000"]))
+    monkeypatch.setattr(fits, "free_memory_bytes", lambda: 1)
+    with pytest.raises(RecipeError, match="100000 tokens are more than the 64 that the model"):
+        prepare(variant, tmp_path / "cache", say=lambda _: None)
 
 
 def test_what_is_watched_is_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

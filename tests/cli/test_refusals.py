@@ -58,6 +58,7 @@ REFUSED = (
     "plan recipe.yaml --set save.freeze=al",
     "plan recipe.yaml --set save.frezee=all",
     "run recipe.yaml --set windows.length=100000 --out new",
+    "plan recipe.yaml --set windows.length=65",
     # Models.
     "plan recipe.yaml --set model.source=./modle",
     "plan recipe.yaml --set model.source=owner/no-such-model",

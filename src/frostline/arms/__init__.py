@@ -66,6 +66,7 @@ from frostline.arms.trained import FP32_BYTES, checkpoint_bytes, kept_weights_by
 from frostline.arms.trained_model import apply_trained, ordinary_model
 from frostline.arms.turns import FIRST_VISITS, Visits, take_turns
 from frostline.arms.whether_sharded import is_to_be_sharded, not_with_shards, with_sharded_weights
+from frostline.arms.window_length import require_window_length
 
 __all__ = [
     "DIVERGED_NATS",
@@ -143,6 +144,7 @@ __all__ = [
     "require_first_step",
     "require_same_weights",
     "require_shardable",
+    "require_window_length",
     "run_bytes",
     "run_folder_bytes",
     "saved_bytes",

@@ -13,11 +13,13 @@ from frostline.arms.excerpt import Excerpt, excerpt_of
 from frostline.arms.fits import free_bytes, require_fitting
 from frostline.arms.own_text import OwnText, unwritten_own_text, write_own_text
 from frostline.arms.padding import without_needless_mask
+from frostline.arms.window_length import require_window_length
 from frostline.corpus import Corpus, beginning_of, open_corpus, remarks_on
 from frostline.engine import on_device, require_compiler, require_low_bit, resolve_device, resolve_precision
 from frostline.errors import RecipeError, at
 from frostline.loading import (
     context_length,
+    filed_context_length,
     in_place_bytes,
     load_model,
     load_tokenizer,
@@ -76,6 +78,8 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say, *, unread: bool = Fals
     if needs_conversion(recipe.model, cache):
         say("Converting the embedded model to safetensors, once")
     require_model_files(recipe.model, cache)
+    limit = filed_context_length(recipe.model, cache)
+    require_window_length(recipe, limit)  # before memory, of which it would only be told how to have it
     require_fitting(recipe, cache)
     tokenizer = load_tokenizer(recipe.model, cache)
     dropout, excerpt = recipe.training.dropout, None
@@ -87,7 +91,7 @@ def load_untouched(recipe: Recipe, cache: Path, say: Say, *, unread: bool = Fals
         model = load_model(recipe.model, cache, dropout=dropout, as_filed=precision, room_bytes=room, say=say)
     identity = identify(model, recipe.model.trusted_code)
     beginning = beginning_of(tokenizer) if recipe.windows.beginning == "auto" else ()
-    _check_window_length(recipe, model, len(beginning))
+    _require_prompts(recipe, limit, len(beginning))
     streamed = in_place_bytes(model) > room
     tried = on_device(model if excerpt is None else excerpt.model, device)
     by_cache, sampling = None, recipe.measures.sampling
@@ -166,24 +170,18 @@ def load_judge(recipe: Recipe, untouched: Untouched, cache: Path, say: Say) -> J
     return replace(found, model=on_device(judge, untouched.device))
 
 
-def _check_window_length(recipe: Recipe, model: PreTrainedModel, before: int) -> None:
-    """`before`: how many tokens stand before the text of a window."""
+def _require_prompts(recipe: Recipe, limit: int | None, before: int) -> None:
+    """Raise `RecipeError` where a window has no room for a prompt, or the model none for what it writes after one.
+
+    `limit` is what the model can read at once, `before` how many tokens stand before the text of a window.
+    """
     sampling, text = recipe.measures.sampling, recipe.windows.length - before
     if sampling.prompts and sampling.prompt_tokens > text > 0:
         raise RecipeError(
             f"{sampling.prompt_tokens} tokens are more than a window of {text}, from which prompts are taken.",
             f"Use {text} or less.",
         ).at("measures", "sampling", "prompt_tokens")
-    limit = context_length(model)
-    if limit is None:
-        return
-    if recipe.windows.length > limit:
-        raise RecipeError(
-            f"{recipe.windows.length} tokens are more than the {limit} that the model '{recipe.model.source}' can "
-            "read at once.",
-            f"Use {limit} or less.",
-        ).at("windows", "length")
-    if sampling.prompts and before + sampling.prompt_tokens + sampling.new_tokens > limit:
+    if limit is not None and sampling.prompts and before + sampling.prompt_tokens + sampling.new_tokens > limit:
         raise RecipeError(
             f"{sampling.prompt_tokens} prompt tokens and {sampling.new_tokens} new ones are more than the {limit} that "
             "the model can read at once.",

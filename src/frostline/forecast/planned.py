@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from frostline.arms import PlannedArm, plan_arms, prepare
-from frostline.loading import load_model, load_tokenizer
+from frostline.arms import PlannedArm, plan_arms, prepare, require_window_length
+from frostline.loading import filed_context_length, load_model, load_tokenizer
 from frostline.plans import Plan
 from frostline.readable import seconds
 from frostline.recipe import Recipe, parse_selectors, variants_of
@@ -56,6 +56,7 @@ def plan_recipe(recipe: Recipe, cache: Path, *, say: Callable[[str], None]) -> l
                 first = prepared.recipe.seeds[0]
                 arms, drawn = prepared.arms, dict.fromkeys(prepared.planned_by_seed.get(first, {}), first)
             else:
+                require_window_length(variant.recipe, filed_context_length(variant.recipe.model, cache))
                 model = load_model(variant.recipe.model, cache, as_filed="fp32")
                 tokenizer = load_tokenizer(variant.recipe.model, cache) if _asks_tokenizer(variant.recipe) else None
                 arms = plan_arms(variant.recipe, model, None, tokenizer)

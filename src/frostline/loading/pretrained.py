@@ -213,7 +213,16 @@ def model_title(settings: ModelSettings) -> str:
 
 def context_length(model: PreTrainedModel) -> int | None:
     """Largest number of tokens that the model's positions allow, None where it has no limit."""
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _positions(model.config)
+
+
+def filed_context_length(settings: ModelSettings, cache: Path) -> int | None:
+    """The same of a model that is not loaded, from its configuration alone. Raises `ModelError`."""
+    return _positions(_load_config(settings, model_location(settings, cache)))
+
+
+def _positions(config: PretrainedConfig) -> int | None:
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return length if isinstance(length, int) else None
 
 

@@ -165,7 +165,9 @@ class RunPlots:
         if label is None:
             return next(iter(found.values()))
         if label not in found:
-            raise RunFolderError(f"{self.run.folder}: no variant '{label}'.", nearest(label, found) or f"It has: {', '.join(found)}.")
+            raise RunFolderError(
+                f"{self.run.folder}: no variant '{label}'.", nearest(label, found) or f"It has: {', '.join(found)}."
+            )
         return found[label]
 
     def _of(self, frame: pl.DataFrame, label: str | None) -> pl.DataFrame:
