@@ -114,12 +114,27 @@ def test_the_last_rung_takes_the_lowest_point_of_the_parabola_through_the_rates_
 
 
 def test_a_rate_at_the_edge_of_those_tried_is_tried_again_with_its_neighbour() -> None:
-    assert last_rates({0.1: 1.0, 0.3: 2.0}) == (0.1, 0.1 / 3)
-    assert last_rates({0.1: 2.0, 0.3: 1.0}) == (0.3, 0.3 * 3)
+    assert last_rates({0.1: 1.0, 0.3: 2.0}) == (0.1, 0.0333333)
+    assert last_rates({0.1: 2.0, 0.3: 1.0}) == (0.3, 0.9)
     assert last_rates({0.1: 2.0, 0.3: 1.0, 0.9: math.inf}) == (0.3,), "training diverges beyond"
     assert last_rates({0.1: math.inf, 0.3: math.inf}) == (0.1,)
     before = [trial("a", loss, rung=1, rate=rate) for rate, loss in ((0.1, 2.0), (0.3, 1.5))]
-    assert rates_tried(2, {0.3: 1.4, 0.3 * 3: 1.3}, before) == [0.3, 0.3 * 3]
+    assert rates_tried(2, {0.3: 1.4, 0.9: 1.3}, before) == [0.3, 0.9]
+
+
+def test_a_rate_is_tried_as_it_is_written() -> None:
+    assert 9 * 2e-4 != 0.0018
+    assert rates_around(2e-4) == [2.22222e-5, 6.66667e-5, 2e-4, 6e-4, 0.0018, 0.0054]
+    assert 3 * 0.1 != 0.3
+    assert last_rates({0.1: 1.0, 0.03: 2.0}) == (0.1, 0.3)
+
+
+def test_an_advice_whose_rates_were_not_rounded_goes_on() -> None:
+    rates = [0.3 / 3, 0.3, 0.3 * 3]
+    assert rates != rates_around(0.3, FIRST_RATES)
+    tried = [trial("a", loss, rate=rate) for loss, rate in zip((3.0, 2.0, 2.5), rates, strict=True)]
+    assert next_rate(tried, 0, "a", 0.3) is None
+    assert next_rate(tried[1:], 0, "a", 0.3) == 0.1
 
 
 def test_a_race_of_two_rungs_looks_for_the_valley_at_once() -> None:

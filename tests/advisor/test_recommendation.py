@@ -36,6 +36,10 @@ def test_the_best_within_the_budget_is_recommended_with_its_front() -> None:
     assert found.control == "random-1"
     assert found.beats_control
     assert any("It beats a random choice of its size" in sentence for sentence in found.sentences)
+    assert found.sentences[-1].endswith(
+        "The recipe written beside this has the seeds of yours; run it with seven or more, such as by --set "
+        "'seeds=[0,1,2,3,4,5,6]'."
+    )
     assert any("worse than full training" in sentence for sentence in found.sentences)
 
 

@@ -125,11 +125,12 @@ def next_rate(trials: Sequence[TrialFinished], rung: int, candidate: str, base: 
     In the first of three rungs those next to the base rate; in the one before the last all, from the best rate so far
     to where neither side is better; in the last one the lowest point of the parabola through those.
     """
-    tried = losses_by_rate(trials, rung, candidate)
-    before = losses_by_rate(trials, rung - 1, candidate)
+    # An advice that was begun before rates were rounded holds the same ones unrounded, and goes on with them.
+    tried = {written(rate): loss for rate, loss in losses_by_rate(trials, rung, candidate).items()}
+    before = {written(rate): loss for rate, loss in losses_by_rate(trials, rung - 1, candidate).items()}
     if rung == RUNGS - 1 and before:
         return next((rate for rate in last_rates(before) if rate not in tried), None)
-    start = min(before, key=before.__getitem__) if before else base
+    start = min(before, key=before.__getitem__) if before else written(base)
     return next_in_valley(tried, rates_around(base, FIRST_RATES if rung == 0 else RATES), start)
 
 
@@ -143,13 +144,18 @@ def last_rates(before: Mapping[float, float]) -> tuple[float, ...]:
         return (min(before),)
     rate = choice.learning_rate
     if rate == min(before) and len(before) > 1:
-        return rate, rate / FACTOR
-    return (rate, rate * FACTOR) if rate == max(before) and len(before) > 1 else (rate,)
+        return rate, written(rate / FACTOR)
+    return (rate, written(rate * FACTOR)) if rate == max(before) and len(before) > 1 else (rate,)
 
 
 def rates_around(base: float, factors: Sequence[float] = RATES) -> list[float]:
     """The rates that may be tried, lowest first."""
-    return [base * factor for factor in factors]
+    return [written(base * factor) for factor in factors]
+
+
+def written(rate: float) -> float:
+    """`rate` to six significant digits: it is tried as it will stand in a recipe, 0.0018 and not 9 * 0.0002, which is not quite that."""
+    return float(f"{rate:.5e}")
 
 
 def next_in_valley(tried: Mapping[float, float], rates: Sequence[float], start: float) -> float | None:

@@ -13,6 +13,9 @@ from frostline.readable import percent
 from frostline.run_folder import CandidateMade, TrialFinished
 from frostline.stats import SAME_SIZE
 
+SEVEN_SEEDS = "seeds=[0,1,2,3,4,5,6]"
+"""The fewest with which a test over two arms can reach p < 0.05."""
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -118,7 +121,10 @@ def _sentences(found: Recommendation, candidates: Mapping[str, CandidateMade], f
         else f"{windows} and {len(found.retrained.seeds)} seeds (those of the race: one seed), which tell large "
         "differences alone"
     )
-    told.append(f"Intervals are 95 %, over {over}: run the recipe written beside this, with seven seeds or more.")
+    told.append(
+        f"Intervals are 95 %, over {over}. The recipe written beside this has the seeds of yours; run it with seven or "
+        f"more, such as by --set '{SEVEN_SEEDS}'."
+    )
     return told
 
 
