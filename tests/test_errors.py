@@ -119,6 +119,27 @@ def test_long_paths_lose_their_middle_where_the_sentence_would_be_long() -> None
 
 
 @pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (["corpus.tokens=40"], "own.yaml:1 with --set corpus.tokens, key 'corpus'"),
+        (["corpus.source=empty.txt"], "own.yaml:1 with --set corpus.source, key 'corpus'"),
+        (
+            ["corpus.source=a", "training.steps=3", "corpus.column=b"],
+            "own.yaml:1 with --set corpus.source, --set corpus.column, key 'corpus'",
+        ),
+        (["corpus.source=a", "corpus.sha256=b"], "--set corpus.source, --set corpus.sha256, key 'corpus'"),
+        (["corpus={source: a}"], "--set corpus, key 'corpus'"),
+        (["training.steps=3"], "own.yaml:1, key 'corpus'"),
+    ],
+)
+def test_an_error_at_what_file_and_overrides_have_made_names_both(overrides: list[str], place: str) -> None:
+    text = f"corpus: {{source: own.txt, sha256: {'a' * 64}}}\narms: {{full: {{train: all}}}}\n"
+    with pytest.raises(PlanError) as caught, parse_recipe(text, overrides, path=Path("own.yaml")).locating_errors():
+        fail_at("corpus")
+    assert str(caught.value) == f"{place}: nothing matches. Write something else."
+
+
+@pytest.mark.parametrize(
     ("name", "choices", "meant"),
     [
         ("foo", ["tensorboard", "trackio", "wandb", "mlflow"], None),

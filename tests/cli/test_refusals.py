@@ -74,6 +74,8 @@ REFUSED = (
     "run recipe.yaml --set corpus.source=http://example.org/text.txt --out new",
     "run recipe.yaml --set corpus.source=https://example.org/text.txt --out new",
     "run recipe.yaml --set corpus.source=lines.jsonl --set corpus.column=txt --out new",
+    "run recipe.yaml --set corpus.source=questions.csv --out new",
+    "run recipe.yaml --set corpus.source=empty.txt --out new",
     "run recipe.yaml --set corpus.tokens=40 --out new",
     "run recipe.yaml --set corpus.sha256=0 --out new",
     "inspect model",
@@ -133,6 +135,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.yaml").write_text("arms:\n  full: {train: [all}\n", encoding="utf-8")
     (folder / "twice.yaml").write_text("arms:\n  full: {train: all}\n  full: {train: all}\n", encoding="utf-8")
     (folder / "binary.yaml").write_bytes(b"arms: \xff\xfe")
+    (folder / "questions.csv").write_text("question,answer\nw1,w2\n", encoding="utf-8")
+    (folder / "empty.txt").write_text("", encoding="utf-8")
     (folder / "lines.jsonl").write_text(json.dumps({"text": "w1 w2"}) + "\n", encoding="utf-8")
     return folder
 

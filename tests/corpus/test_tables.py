@@ -69,7 +69,10 @@ def test_a_missing_column_names_the_nearest_and_lists_the_others(tmp_path: Path,
     path = write_table(tmp_path / f"table.{file_format}", {"texts": ["a"], "id": ["1"]})
     with pytest.raises(CorpusError, match="has no column 'text'") as caught:
         open_small(path, tmp_path / "cache")
-    assert caught.value.hint == "Did you mean 'texts'? It has 'texts', 'id'."
+    assert caught.value.hint == (
+        "Did you mean 'texts'? It has 'texts', 'id'. "
+        "Say which is read: 'column: NAME', or 'prompt: NAME' and 'response: NAME'."
+    )
 
 
 def test_a_column_that_is_not_text_is_named_with_its_row(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def rates_around(base: float, factors: Sequence[float] = RATES) -> list[float]:
 
 
 def written(rate: float) -> float:
-    """`rate` to six significant digits: it is tried as it will stand in a recipe, 0.0018 and not 9 * 0.0002, which is not quite that."""
+    """`rate` to six significant digits, as which it stands in a recipe: 0.0018, which 9 * 0.0002 is not quite."""
     return float(f"{rate:.5e}")
 
 

@@ -186,7 +186,7 @@ def _position(layout: _Layout, column: str, place: str) -> int:
         start = first[:_SHOWN_CHARACTERS] + ("..." if len(first) > _SHOWN_CHARACTERS else "")
         raise CorpusError(
             f"{place} has no column '{column}': the first line, which is the header, is '{start}'.",
-            f"If that is text already, write a first line '{column}' above it.",
+            f"If that is text already, write a first line '{column}' above it; if it is a name, say 'column: NAME'.",
         )
     raise missing_column(place, column, layout.header)
 

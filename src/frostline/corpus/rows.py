@@ -9,6 +9,8 @@ from frostline.errors import CorpusError, nearest
 
 _LISTED_CHARACTERS = 90
 _LONGEST_NAME = 40
+WHICH_IS_READ = "Say which is read: 'column: NAME', or 'prompt: NAME' and 'response: NAME'."
+"""The keys of a corpus that name columns."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,12 @@ class Row:
 
 
 def missing_column(place: str, column: str, available: Sequence[str]) -> CorpusError:
-    """The error for a column that is not there: names the nearest, lists the others."""
+    """The error for a column that is not there: names the nearest, lists the others, and how one is chosen."""
+    message = f"{place} has no column '{column}'."
+    if not available:
+        return CorpusError(message, "It has no columns at all.")
     close = nearest(column, available, count=1)
-    return CorpusError(
-        f"{place} has no column '{column}'.",
-        f"{close} It has {listed(available)}.".lstrip() if available else "It has no columns at all.",
-    )
+    return CorpusError(message, f"{close} It has {listed(available)}. {WHICH_IS_READ}".lstrip())
 
 
 def listed(names: Sequence[str]) -> str:

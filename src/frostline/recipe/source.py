@@ -26,7 +26,10 @@ class RecipeSource:
     """Label of the variant, where the recipe is one of several that differ in a key."""
 
     def place(self, keys: Sequence[Key]) -> str:
-        """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`."""
+        """`file:line, key 'a.b'`, going up to the nearest key that has a line; or `--set a.b, key 'a.b'`.
+
+        Where the two have made what is at fault together, such as the file `a` and an override `a.c`, both are named.
+        """
         if dotted(keys) in self.words:
             return self.words[dotted(keys)]
         where = str(self.path) if self.path is not None else "recipe"
@@ -34,13 +37,23 @@ class RecipeSource:
             if tuple(keys[:length]) in self.lines:
                 where += f":{self.lines[tuple(keys[:length])]}"
                 break
-        for override in self.overridden:
-            # The key itself or one below it; or one above it that only the override has made.
-            made = override[: len(keys)] == tuple(keys) and tuple(keys) not in self.lines
-            if made or tuple(keys[: len(override)]) == override:
-                where = f"--set {'.'.join(override)}"
         key = dotted(keys)
+        set_whole = [override for override in self.overridden if tuple(keys[: len(override)]) == override]
+        set_below = [override for override in self.overridden if key and override[: len(keys)] == tuple(keys)]
+        if set_whole:
+            where = _options(set_whole[-1:])
+        elif set_below:
+            where = (
+                f"{where} with {_options(set_below)}" if self._file_has_more(keys, set_below) else _options(set_below)
+            )
         return f"{where}, key '{key}'" if key else where
+
+    def _file_has_more(self, keys: Sequence[Key], overrides: Sequence[tuple[str, ...]]) -> bool:
+        """Whether something of the file's stands below `keys` that none of `overrides` has replaced."""
+        below = [path for path in self.lines if len(path) > len(keys) and path[: len(keys)] == tuple(keys)]
+        replaced = {path for path in below for override in overrides if path[: len(override)] == override}
+        above = {override[:length] for override in overrides for length in range(len(override))}
+        return any(path not in replaced and path not in above for path in below)
 
     def locate(self, error: FrostlineError) -> None:
         """Tell `error` where the key that it is at was written, and in which variant it was met."""
@@ -49,3 +62,7 @@ class RecipeSource:
         variant = f"vary {self.variant}" if self.variant else ""
         if variant and variant not in error.context:
             error.during(variant)
+
+
+def _options(overrides: Sequence[tuple[str, ...]]) -> str:
+    return ", ".join(dict.fromkeys(f"--set {'.'.join(override)}" for override in overrides))
