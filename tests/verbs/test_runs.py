@@ -91,6 +91,21 @@ def test_an_existing_folder_is_refused_and_gone_on_with_where_that_is_asked_for(
         frostline.run(recipe, outcome.folder, resume="always", cache=cache)  # type: ignore[arg-type]
 
 
+def test_a_finished_run_needs_nothing_to_go_on_with_and_is_verified_from_where_its_recipe_is(
+    recipe: Path, outcome: frostline.verbs.RunOutcome, tmp_path: Path
+) -> None:
+    moved = tmp_path / "passed-on" / "run"
+    shutil.copytree(outcome.folder, moved)
+    cache = recipe.parent / "cache"
+    assert frostline.resume(moved, cache=cache).status == "finished"
+    with pytest.raises(RunFolderError, match=r"frostline resume .* --from FOLDER"):
+        frostline.resume(moved, retry_failed=True, cache=cache)
+    (unchecked,) = [finding for finding in frostline.verify(moved, cache=cache) if finding.holds is None]
+    assert unchecked.what == "model and corpus"
+    assert unchecked.sentence.endswith(f"where the folder of the recipe is now: frostline verify {moved} --from FOLDER")
+    assert all(finding.holds for finding in frostline.verify(moved, recipe_folder=recipe.parent, cache=cache))
+
+
 def test_only_checkpoints_may_be_set_when_going_on(recipe: Path, outcome: frostline.verbs.RunOutcome) -> None:
     cache = recipe.parent / "cache"
     assert frostline.resume(outcome.folder, set={"checkpoints.keep": 1}, cache=cache).status == "finished"

@@ -59,6 +59,10 @@ On = Annotated[
         show_default="this process",
     ),
 ]
+MovedRecipe = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FOLDER", help="Where the folder of the recipe is now, if it was moved."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

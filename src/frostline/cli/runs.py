@@ -14,6 +14,7 @@ from frostline import verbs
 from frostline.cli.command import (
     SOMETHING_FAILED,
     AsJson,
+    MovedRecipe,
     On,
     Overrides,
     RecipeFile,
@@ -81,10 +82,7 @@ def resume(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although versions or threads changed; the report says so.")
     ] = False,
-    recipe_folder: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FOLDER", help="Where the folder of the recipe is now, if it was moved."),
-    ] = None,
+    recipe_folder: MovedRecipe = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of 'checkpoints' or 'resources'; no other may."),
@@ -216,10 +214,20 @@ def blind(
         Console().print(str(page), soft_wrap=True, highlight=False)
 
 
-@app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify runs/demo --json")
-def verify(run_folder: RunFolder, trusted_code: TrustedCode = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Examples:  frostline verify runs/demo  ·  frostline verify passed-on --from .")
+def verify(
+    run_folder: RunFolder,
+    recipe_folder: MovedRecipe = None,
+    trusted_code: TrustedCode = None,
+    as_json: AsJson = False,
+) -> None:
     """Check a run folder: hashes, pairing, frozen weights, and that its summary and report follow from its journal."""
-    findings = verbs.verify(run_folder, trusted_code=trusted_code, progress=Sentences(Console(stderr=as_json)))
+    findings = verbs.verify(
+        run_folder,
+        recipe_folder=recipe_folder,
+        trusted_code=trusted_code,
+        progress=Sentences(Console(stderr=as_json)),
+    )
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

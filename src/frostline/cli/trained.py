@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from frostline import verbs
-from frostline.cli.command import AsJson, RunFolder, TrustedCode, app, print_json
+from frostline.cli.command import AsJson, MovedRecipe, RunFolder, TrustedCode, app, print_json
 from frostline.terminal.progress import Sentences
 
 
@@ -36,10 +36,7 @@ def export(
         str | None, typer.Option("--push", metavar="REPO", help="Also upload it to this repository of the hub.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make that repository public; else it is private.")] = False,
-    recipe_folder: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FOLDER", help="Where the folder of the recipe is now, if it was moved."),
-    ] = None,
+    recipe_folder: MovedRecipe = None,
     trusted_code: TrustedCode = None,
     as_json: AsJson = False,
 ) -> None:

@@ -164,14 +164,19 @@ def recorded_recipe(run_folder: Path, overrides: Overrides = (), recipe_folder: 
             f"{run_folder}: not a run folder (it has no '{RECIPE_FILE}').",
             "Give the folder that 'frostline run' made; start one with 'frostline run RECIPE'.",
         )
-    recipe = load_recipe(path, overrides)
+    return placed_in(recipe_folder, load_recipe(path, overrides))
+
+
+def placed_in(recipe_folder: Path | None, recipe: Recipe) -> Recipe:
+    """`recipe`, whose paths are relative to `recipe_folder`; as it is where that is None."""
     return recipe if recipe_folder is None else recipe.placed(Place(recipe_folder.expanduser().resolve()))
 
 
-def require_files(run_folder: Path, recipe: Recipe) -> None:
+def require_files(run_folder: Path, recipe: Recipe, command: str = "resume") -> None:
     """Raise `RunFolderError` where a file that a recorded recipe names is no longer where the recipe was.
 
-    A model that was a folder when the run was begun must be one: what is of its name on the hub is another one.
+    `command` is what can be told where it is now. A model that was a folder when the run was begun must be one: what is
+    of its name on the hub is another one.
     """
     read = [("corpus", variant.recipe.corpus) for variant in variants_of(recipe)]
     retention = recipe.retention_corpus
@@ -179,19 +184,19 @@ def require_files(run_folder: Path, recipe: Recipe) -> None:
         try:
             require_corpus(corpus)
         except CorpusError as error:
-            raise _moved(run_folder, name, corpus.source, recipe) from error
+            raise _moved(run_folder, name, corpus.source, recipe, command) from error
     for label, facts in read_left(run_folder).variants.items():
         source = label.removeprefix("model.source=") if label.startswith("model.source=") else recipe.model.source
         if source == EMBEDDED or facts.model_revision is not None or is_of_first_version(facts):
             continue
         if not recipe.place.path_of(source).is_dir():
-            raise _moved(run_folder, "model", source, recipe)
+            raise _moved(run_folder, "model", source, recipe, command)
 
 
-def _moved(run_folder: Path, what: str, source: str, recipe: Recipe) -> RunFolderError:
+def _moved(run_folder: Path, what: str, source: str, recipe: Recipe, command: str) -> RunFolderError:
     return RunFolderError(
         f"{run_folder}: the {what} '{source}' of its recipe is not in '{recipe.place.folder}'.",
-        f"Say where the folder of the recipe is now: frostline resume {run_folder} --from FOLDER",
+        f"Say where the folder of the recipe is now: frostline {command} {run_folder} --from FOLDER",
     )
 
 

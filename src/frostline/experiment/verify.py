@@ -16,11 +16,12 @@ from frostline.corpus import Corpus
 from frostline.engine import read_state, settle_device
 from frostline.errors import FrostlineError, ModelError, RunFolderError
 from frostline.experiment.checkpoints import TRAINING_FOLDER
+from frostline.experiment.resume import placed_in, require_files
 from frostline.loading import load_model
 from frostline.machine import describe_machine
 from frostline.measures import state_tensors, weights_sha256
 from frostline.plans import value_of
-from frostline.recipe import ModelSettings, recipe_hash, trusting, variants_of
+from frostline.recipe import ModelSettings, Recipe, recipe_hash, trusting, variants_of
 from frostline.run_folder import (
     CHECKPOINT_FOLDER,
     REPORT_FILE,
@@ -55,16 +56,19 @@ def verify_run(
     say: Callable[[str], None],
     render_report: Callable[[Path], str],
     trusted_code: str | None = None,
+    recipe_folder: Path | None = None,
 ) -> list[Finding]:
     """Check the whole of `run_folder`; model and corpus are loaded for it, the model's own code only if trusted.
 
+    They are looked for in `recipe_folder`; where the recipe was, seen from the run folder, if that is None.
     `render_report` makes the report's page of a run folder anew (`frostline.report`).
 
     Raises `RunFolderError` where it is no run folder, its journal is damaged, or a process is at work there.
     """
     run = read_run(run_folder)
     with _nobody_writing(run_folder, say):
-        return list(_findings(run, run_folder, cache, say, render_report, trusted_code))
+        wanted = placed_in(recipe_folder, trusting(run.recipe, trusted_code))
+        return list(_findings(run, run_folder, cache, say, render_report, wanted))
 
 
 def _nobody_writing(run_folder: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -80,7 +84,7 @@ def _findings(
     cache: Path,
     say: Callable[[str], None],
     render_report: Callable[[Path], str],
-    trusted_code: str | None,
+    recipe: Recipe,
 ) -> Iterator[Finding]:
     same = recipe_hash(run.recipe) == run.started.recipe_sha256
     yield Finding("recipe", same, "It has the hash that the journal begins with." if same else "It was changed.")
@@ -94,7 +98,7 @@ def _findings(
         yield _of(variant, "frozen weights", checks.frozen_holds, checks.frozen)
         yield _steps(variant)
     yield from _sealed(run_folder)
-    settings = {variant.label: variant for variant in variants_of(trusting(run.recipe, trusted_code))}
+    settings = {variant.label: variant for variant in variants_of(recipe)}
     settle_device(run.recipe.training.device)
     changes = changes_of_machine(run.started.environment, describe_machine())
     for index, variant in enumerate(run.variants):
@@ -102,13 +106,23 @@ def _findings(
             wanted = replace(pinned(settings[variant.label], variant.prepared), own_text=())  # it is written again
             prepared = prepare(wanted, cache, say=say)
         except FrostlineError as error:
-            yield _of(variant, "model and corpus", None, f"They cannot be loaded: {error}")
+            reason = _where_moved(run_folder, recipe) or error
+            yield _of(variant, "model and corpus", None, f"They cannot be loaded: {reason}")
             continue
         yield from _facts(variant, prepared, changes)
         yield _windows(variant, prepared.corpus)
         yield from _saved_models(variant, prepared, run_folder, cache)
         yield from _kept_weights(variant, index, prepared, run_folder)
     yield from _derived(run_folder, render_report)
+
+
+def _where_moved(run_folder: Path, recipe: Recipe) -> str:
+    """What would work where the run was moved away from a file that its recipe names; empty where none is missing."""
+    try:
+        require_files(run_folder, recipe, "verify")
+    except FrostlineError as moved:
+        return f"{moved.message} {moved.hint}"  # paths whole, to be copied
+    return ""
 
 
 def _steps(variant: VariantRun) -> Finding:

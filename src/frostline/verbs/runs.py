@@ -155,13 +155,14 @@ def resume(
 
     def do(world: World | None) -> RunOutcome:
         from frostline.engine import ALONE
-        from frostline.experiment import recorded_recipe, require_files, resume_experiment
+        from frostline.experiment import recorded_recipe, require_files, resume_experiment, standing
         from frostline.launch import Asked, forget_units, run_on_ray, take_in_units
         from frostline.recipe import trusting
 
         run_folder = Path(folder)
         recipe = recorded_recipe(run_folder, set, None if recipe_folder is None else Path(recipe_folder))
-        require_files(run_folder, recipe)
+        if retry_failed or standing(run_folder) != "finished":  # else nothing is read any more
+            require_files(run_folder, recipe)
         wanted = trusting(recipe, trusted_code)
         require_shares(wanted, world)
 
@@ -192,20 +193,29 @@ def resume(
 def verify(
     folder: str | PathLike[str],
     *,
+    recipe_folder: str | PathLike[str] | None = None,
     trusted_code: str | None = None,
     cache: str | Path | None = None,
     progress: ProgressWanted = False,
 ) -> list[Finding]:
     """Check the run in `folder`: hashes, pairing, frozen weights; that summary and report follow from its journal.
 
-    A finding that does not hold is no error: its `holds` is False.
+    `recipe_folder` is where the folder of the recipe is now, if the two were not moved together. A finding that does
+    not hold is no error: its `holds` is False.
     """
     from frostline.experiment import verify_run
     from frostline.report import render_report
 
     with at_work(cache, progress) as work:
         say = work.progress.say
-        return verify_run(Path(folder), work.cache, say=say, render_report=render_report, trusted_code=trusted_code)
+        return verify_run(
+            Path(folder),
+            work.cache,
+            say=say,
+            render_report=render_report,
+            trusted_code=trusted_code,
+            recipe_folder=None if recipe_folder is None else Path(recipe_folder),
+        )
 
 
 def write_report(
