@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_journal(tmp_path: Path, proce
         (["run", "nothing.yaml"], ["nothing.yaml", "no such recipe file"]),
         (["plan", "nothing.yaml"], ["nothing.yaml"]),
         (["show", "nowhere"], ["nowhere", "no such run folder"]),
-        (["report", "nowhere"], ["nowhere", "not a run folder"]),
+        (["report", "nowhere"], ["nowhere", "no such run folder"]),
         (["init", "moby"], ["moby", "moby-dick"]),
         (["rum"], ["rum"]),
         (["run"], ["RECIPE"]),

@@ -42,6 +42,16 @@ def test_a_run_that_is_over_is_told_once_with_the_verdicts_of_its_summary(run: P
     assert kept.shows(run)
 
 
+def test_a_folder_that_takes_nothing_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    kept, folder = Kept(), tmp_path / "file"
+    with pytest.raises(FrostlineError) as caught:
+        tell_all(run, kept, folder)
+    told = f"{folder}: what {kept.kind.name} is told cannot be kept there (Not a directory)."
+    assert caught.value.message == told
+    assert caught.value.hint == "Name another folder: frostline track RUN --to TRACKER --dir FOLDER."
+
+
 def test_texts_are_told_as_code_beside_the_last_losses(run: Path, tmp_path: Path) -> None:
     kept = Kept()
     tell_all(run, kept, tmp_path)

@@ -47,6 +47,7 @@ from frostline.run_folder import (
     is_of_first_version,
     read_lines,
     records_of,
+    require_run_folder,
 )
 from frostline.storage import LOCK_FILE
 
@@ -158,13 +159,8 @@ def recorded_recipe(run_folder: Path, overrides: Overrides = (), recipe_folder: 
     Its paths are relative to `recipe_folder`; to where the recipe was, seen from the run folder, if that is None.
     Raises `RunFolderError` or `RecipeError`.
     """
-    path = run_folder / RECIPE_FILE
-    if not path.is_file():
-        raise RunFolderError(
-            f"{run_folder}: not a run folder (it has no '{RECIPE_FILE}').",
-            "Give the folder that 'frostline run' made; start one with 'frostline run RECIPE'.",
-        )
-    return placed_in(recipe_folder, load_recipe(path, overrides))
+    require_run_folder(run_folder, RECIPE_FILE)
+    return placed_in(recipe_folder, load_recipe(run_folder / RECIPE_FILE, overrides))
 
 
 def placed_in(recipe_folder: Path | None, recipe: Recipe) -> Recipe:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from frostline.errors import RunFolderError
 from frostline.report.plots import RunPlots
 from frostline.report.tables import RunTables
 from frostline.run_folder import read_journal
@@ -31,7 +30,5 @@ def open_run(path: str | PathLike[str]) -> Run:
     Raises `RunFolderError` if the folder is missing, is no run folder, or is damaged.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder}: there is no such run folder.", "Give the folder that 'frostline run' made.")
     lines = read_journal(folder)
     return Run(folder, summary_in_its_time(folder), lines)

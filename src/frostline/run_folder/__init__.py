@@ -33,6 +33,7 @@ from frostline.run_folder.folder import (
     name_of_arm,
     refuse_existing,
     require_can_be_made,
+    require_run_folder,
     saved_model_folder,
     usual_folder,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "records_of",
     "refuse_existing",
     "require_can_be_made",
+    "require_run_folder",
     "require_same_facts",
     "resident_bytes",
     "run_lock",

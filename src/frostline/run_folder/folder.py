@@ -43,6 +43,18 @@ def holds_run(folder: Path) -> bool:
     return (folder / JOURNAL_FOLDER).is_dir()
 
 
+def require_run_folder(folder: Path, holding: str = JOURNAL_FOLDER) -> None:
+    """Raise `RunFolderError` where `folder` is none that a run has made: a run folder is `holding` something."""
+    if (folder / holding).exists():
+        return
+    what = f"not a run folder (it has no '{holding}')"
+    if not folder.is_dir():
+        what = "a file, not a run folder" if folder.exists() else "there is no such run folder"
+    raise RunFolderError(
+        f"{folder}: {what}.", "Give the folder that 'frostline run' made; start one with 'frostline run RECIPE'."
+    )
+
+
 def refuse_existing(run_folder: Path) -> None:
     """Raise `RunFolderError` if there is anything at `run_folder`."""
     if run_folder.exists() or run_folder.is_symlink():

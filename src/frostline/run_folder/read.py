@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from frostline.errors import RunFolderError
-from frostline.run_folder.folder import JOURNAL_FOLDER
+from frostline.run_folder.folder import JOURNAL_FOLDER, require_run_folder
 from frostline.run_folder.records import RECORD_KINDS, AnyRecord
 
 
@@ -21,12 +21,8 @@ def read_journal(run_folder: Path) -> list[dict[str, object]]:
     A torn last line (the machine died while writing) is left out; a damaged line elsewhere, or a gap in the sequence,
     raises `RunFolderError` with file and line.
     """
-    folder = run_folder / JOURNAL_FOLDER
-    if not folder.is_dir():
-        raise RunFolderError(
-            f"{run_folder}: not a run folder (it has no 'journal').", "Give the folder that 'frostline run' made."
-        )
-    return [line for path in sorted(folder.glob("*.jsonl")) for line, _ in _lines_of(path)]
+    require_run_folder(run_folder)
+    return [line for path in sorted((run_folder / JOURNAL_FOLDER).glob("*.jsonl")) for line, _ in _lines_of(path)]
 
 
 def read_lines(run_folder: Path, name: str) -> tuple[list[dict[str, object]], list[int]]:

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from frostline.errors import FrostlineError, RunFolderError
-from frostline.run_folder import holds_run
+from frostline.errors import FrostlineError
+from frostline.run_folder import require_run_folder
 from frostline.trackers.kinds import TrackerKind, usable_tracker
 
 GRACE_SECONDS = 60.0
@@ -74,10 +74,7 @@ def track_run(run_folder: Path, name: str, folder: Path | None, tell: Callable[[
 
     Raises `FrostlineError` where the tracker raises, or cannot be used.
     """
-    if not holds_run(run_folder):
-        raise RunFolderError(
-            f"{run_folder}: not a run folder (it has no 'journal').", "Give the folder that 'frostline run' made."
-        )
+    require_run_folder(run_folder)
     kind = usable_tracker(name)
     to = kind.usual_folder(run_folder) if folder is None else folder
     process = _begun(run_folder, kind, to, beside=False)

@@ -164,13 +164,22 @@ class Telling:
 
     def _locked(self) -> BaseFileLock:
         end = time.monotonic() + PATIENCE_SECONDS
-        while (lock := take_lock(self._lock_folder())) is None:
+        while (lock := self._try_to_lock()) is None:
             if time.monotonic() > end:
                 raise FrostlineError(
                     f"another process is telling {self._kind.name} of this run.", "Wait for it, or end it first."
                 )
             time.sleep(0.2)
         return lock
+
+    def _try_to_lock(self) -> BaseFileLock | None:
+        try:
+            return take_lock(self._lock_folder())
+        except OSError as error:
+            raise FrostlineError(
+                f"{self._folder}: what {self._kind.name} is told cannot be kept there ({error.strerror or error}).",
+                "Name another folder: frostline track RUN --to TRACKER --dir FOLDER.",
+            ) from error
 
     def _name(self) -> str:
         try:
