@@ -49,6 +49,19 @@ def test_plans_and_recipes_can_be_read(page: Path) -> None:
             parse_recipe(block)
 
 
+def test_the_tutorial_on_own_text_says_what_init_writes_and_what_to_change_in_it() -> None:
+    page, shipped = Path("docs/tutorials/company-text.md"), Path("src/frostline/recipe/library/own-text.yaml")
+    text = shipped.read_text(encoding="utf-8")
+    recipe = parse_recipe(text)
+    size = f"{recipe.training.steps} steps of {recipe.training.batch} windows of {recipe.windows.length} tokens"
+    told = f"`own-text.yaml`: {len(recipe.arms)} arms, {len(recipe.seeds)} seeds, {size}"
+    assert told in page.read_text(encoding="utf-8")
+    (lines,) = _blocks(page, "yaml")
+    changed = yaml.safe_load(lines)
+    assert set(changed) <= set(yaml.safe_load(text))
+    assert parse_recipe(text, changed).seeds == (0, 1)
+
+
 def _given_commands() -> Iterator[tuple[Path, str]]:
     """Every command line of Frostline in the pages' blocks and in code between words."""
     for page in PAGES:

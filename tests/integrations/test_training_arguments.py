@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import Trainer, TrainerCallback
 
 import frostline
@@ -73,6 +74,19 @@ def test_trainer_has_the_losses_of_a_run(family: str, arm: str, seed: int, tmp_p
     assert losses == pytest.approx(expected, rel=0, abs=1e-5)
     assert expected[-1] < expected[0] - 0.05
     assert applied.verify().moved == ()
+
+
+def test_the_lines_of_the_page_work_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path("docs/other-loops.md").read_text(encoding="utf-8").split("## An arm in `Trainer`")[1]
+    lines = page.split("```python\n")[1].split("```")[0]
+    shipped = yaml.safe_load(Path("src/frostline/recipe/library/own-text.yaml").read_text(encoding="utf-8"))
+    training = shipped["training"] | {"steps": 2, "warmup": 1}
+    recipe = write_experiment(tmp_path, training=training, arms=shipped["arms"], baseline=shipped["baseline"])
+    recipe.rename(tmp_path / "own-text.yaml")
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {"frostline": frostline})  # our own page
 
 
 @pytest.mark.parametrize(
