@@ -64,6 +64,13 @@ class SimulatedCluster:
                     found.append(process.pid)
         return sorted(found)
 
+    def ends(self, of: str) -> bool:
+        """Whether no process runs the class or the task `of` any more, or soon: to end takes a moment."""
+        until = time.monotonic() + 60
+        while self.processes(of) and time.monotonic() < until:
+            time.sleep(0.1)
+        return not self.processes(of)
+
     def kill(self, of: str, which: int = 0) -> None:
         """Kill one of those processes, if there is any."""
         running = self.processes(of)

@@ -79,7 +79,7 @@ def test_two_machines_advise_as_one_process_does(
     assert what_was_found(advice) == sought.expected, output.read_text()[-3000:]
     assert "2 machines with 2 cores; a trial takes 1 core and" in " ".join(output.read_text().split())
     assert (advice / "advice.html").exists()
-    assert not cluster.processes("TrialBench")
+    assert cluster.ends("TrialBench")
 
 
 @soak
@@ -106,7 +106,7 @@ def test_a_signal_ends_it_at_once_and_it_goes_on_with_or_without_the_cluster(
     assert driver.wait_until(lambda: trials_in(advice) >= 3)
     driver.send(number)
     assert driver.wait() == code, driver.output.read_text()[-3000:]
-    assert not cluster.processes("TrialBench")
+    assert cluster.ends("TrialBench")
     again = sought.begin(advice, *(["--on", "ray"] if code == 130 else []), address=cluster.address)
     assert again.wait() == 0, again.output.read_text()[-3000:]
     assert what_was_found(advice) == sought.expected

@@ -98,6 +98,17 @@ def test_what_is_no_file_of_these_choices_is_told(
         read_choices(folder, tmp_path / "nothing.json")
 
 
+@pytest.mark.parametrize(("text", "told"), [("A, B", "choices: it is not JSON."), ("[1]", "not a file of choices.")])
+def test_a_file_that_was_never_one_of_choices_is_told_plainly(
+    folder: Path, tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "letter.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(FrostlineError) as caught:
+        read_choices(folder, tmp_path / "letter.txt")
+    assert caught.value.message.endswith(told)
+    assert caught.value.hint == "Give the file that the page saved."
+
+
 def test_what_cannot_be_compared_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="it has no arm 'freez'"):
         blind_test(folder, ("freez", "full"))

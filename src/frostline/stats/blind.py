@@ -138,8 +138,12 @@ def read_choices(run_folder: Path, path: Path) -> BlindResult:
             f"{path}: cannot be read ({error.strerror}).", "Give the file that the page saved."
         ) from error
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-        raise FrostlineError(f"{path}: not a file of choices ('{place}' is not right).", way_out) from error
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = (
+            f" ('{place}' is not right)" if place else ": it is not JSON" if first["type"] == "json_invalid" else ""
+        )
+        raise FrostlineError(f"{path}: not a file of choices{reason}.", way_out) from error
     test = blind_test(run_folder, found.arms, found.drawing)
     if found.page != test.sha256 or len(found.choices) != len(test.pairs):
         raise FrostlineError(
