@@ -96,6 +96,22 @@ def test_a_pair_that_is_too_long_loses_its_beginning_and_keeps_its_end(tmp_path:
     assert "lose their beginning" in corpus.remarks[0]
 
 
+@pytest.mark.parametrize(
+    ("answers_begin", "kept"), [("<|user|>", []), ("<|assistant|>", [USER_ID])], ids=["opens turns", "opens texts"]
+)
+def test_a_token_that_opens_every_turn_does_not_stay_as_the_beginning_of_a_text(
+    tmp_path: Path, answers_begin: str, kept: list[int]
+) -> None:
+    begin = f"{{{{ '<|user|> ' if message.role == 'user' else '{answers_begin} ' }}}}"
+    template = f"{{% for message in messages %}}{begin}{{{{ message.content }}}} <|end|>\n{{% endfor %}}"
+    template += f"{{% if add_generation_prompt %}}{answers_begin} {{% endif %}}"
+    tokenizer = word_tokenizer(chat_template=template)
+    tokenizer.bos_token = USER  # as the tokenizer calls it
+    rows = rows_of(open_pairs([([3] * 30, [4]), ([5], [6])], tmp_path, tokenizer=tokenizer))
+    answer = [END_ID, USER_ID if answers_begin == USER else ASSISTANT_ID, 4, END_ID]
+    assert rows[0][0] == [*kept, *[3] * (8 - len(kept)), *answer]
+
+
 def test_pairs_that_are_too_long_are_left_out_on_request(tmp_path: Path) -> None:
     pairs: Pairs = [([1], [2]), ([3] * 30, [4]), ([5], [6])]
     corpus = open_pairs(pairs, tmp_path, too_long="drop")
