@@ -109,7 +109,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(
 def test_a_model_with_another_loss_than_the_runs_is_refused(
     narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "held_out_loss", lambda prepared, model: own_loss(narrow, "freeze") + 0.01)
+    monkeypatch.setattr(exporting, "held_out_loss", lambda *given: own_loss(narrow, "freeze") + 0.01)
     with pytest.raises(FrostlineError, match="nothing is kept"):
         exported(narrow, "freeze", "folder", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ PLACE = ["variant", "seed", "arm"]
 ESTIMATE = ["value", "low", "high", "n", "unit", "method"]
 COLUMNS: dict[str, list[str]] = {
     "losses": [*PLACE, "step", "loss_nats", "gradient_norm", "learning_rate", "predictions", "tokens",
-               "windows_sha256", "untimed", "seconds"],
+               "windows_sha256", "untimed", "seconds", "processes"],
     "evaluations": [*PLACE, "step", "corpus", "loss_nats", "predictions", "window_losses", "window_predictions"],
     "weight_changes": [*PLACE, "step", "name", "layer", "role", "change", "drift"],
     "final_weights": [*PLACE, "name", "layer", "role", "trained", "norm", "drift", "relative_drift", "stable_rank"],

@@ -26,7 +26,7 @@ class RunTables:
 
     def losses(self) -> pl.DataFrame:
         """One row a step: variant, seed, arm, step, loss_nats, gradient_norm, learning_rate, predictions, tokens,
-        windows_sha256, untimed, seconds."""
+        windows_sha256, untimed, seconds, processes (that computed it together)."""
         return self._losses
 
     def evaluations(self) -> pl.DataFrame:
