@@ -364,9 +364,9 @@ def _padding_id(tokenizer: PreTrainedTokenizerBase, embeddings: int | None) -> i
 def _opens_with(tokenizer: PreTrainedTokenizerBase, tokens: TokenFile) -> int:
     """1 if conversations begin with the tokenizer's beginning-of-text token, which their template writes.
 
-    A token that opens every turn is none, whatever the tokenizer calls it.
+    A token that opens every turn is none, whatever the tokenizer calls it: of these each conversation has two or more.
     """
     first, conversations = tokenizer.bos_token_id, tokens.conversations
     if not tokens.ids.size or conversations is None or int(tokens.ids[0]) != first:
         return 0
-    return int(tokens.counts[first] <= conversations.count)
+    return int(tokens.counts[first] < 2 * conversations.count)
