@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import signal
 
-from frostline.stats.runs import ArmRun
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.significance import MINIMUM_REPLICATES
 
 Floats = NDArray[np.float64]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.random import Generator
 
 from bench.scenarios.cells import REPLICATES, Cell, Floats, Null, Scenario, Simulation, arm_run, draw
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.bottom_line import AHEAD, BEHIND, standing
 from frostline.stats.comparisons import told
 from frostline.stats.front import surely_lower
 from frostline.stats.pairs import Pair, Pairs
-from frostline.stats.runs import ArmRun
 from frostline.stats.significance import MINIMUM_REPLICATES, guarded_p
 from frostline.stats.trade import at_equal_cost, over_seconds
 

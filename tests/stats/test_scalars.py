@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from frostline.stats import scalars, text_scores
-from frostline.stats.runs import ArmRun, read_run
+from frostline.stats.arm_run import ArmRun
+from frostline.stats.runs import read_run
 from tests.builders.simulated_run import UNTIMED, write_simulated_run
 from tests.builders.simulated_truth import PARAMETERS, TRUTHS, autoregressive
 

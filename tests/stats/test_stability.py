@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from frostline.stats import summarise
-from frostline.stats.runs import ArmRun, read_run
+from frostline.stats.arm_run import ArmRun
+from frostline.stats.runs import read_run
 from frostline.stats.stability import clipped, clipped_share, diverged, seed_spread
 from tests.builders.simulated_run import write_simulated_run
 

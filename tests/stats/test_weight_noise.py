@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.stats.runs import ArmRun, read_run
+from frostline.stats.arm_run import ArmRun
+from frostline.stats.runs import read_run
 from frostline.stats.weight_noise import closed_form, coherence, noise_change, noise_curve
 from tests.builders.simulated_run import write_simulated_run
 

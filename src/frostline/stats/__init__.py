@@ -1,5 +1,6 @@
 """What does it mean? Paired comparisons, intervals, claims: from the journal of a run to its summary."""
 
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.arms import ArmSummary
 from frostline.stats.blind import BlindPair, BlindResult, BlindTest, blind_test, read_choices, result_of
 from frostline.stats.checks import check
@@ -10,7 +11,7 @@ from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap, ratio
 from frostline.stats.per_seed import SeedResult
 from frostline.stats.rates import RateCurve, at_rates
-from frostline.stats.runs import ArmRun, RecordedRun, VariantRun, read_run
+from frostline.stats.runs import RecordedRun, VariantRun, read_run
 from frostline.stats.summarising import judged_by, read_summary, summarise, summary_in_its_time, write_summary
 from frostline.stats.summary import RULES, ClaimResult, FrontPoint, RunSummary, VariantSummary
 from frostline.stats.trade import SEEDS_SHOWN, AtEqualCost, ToLoss, seconds_spent

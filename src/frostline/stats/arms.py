@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from frostline.recipe import WrittenPlan
 from frostline.run_folder import ArmFailed, TrueContinuation
 from frostline.stats import scalars, stability, text_scores, timing, trade
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import NOT_MEASURED, Estimate
 from frostline.stats.intervals import (
     OVER_BLOCKS,
@@ -25,7 +26,7 @@ from frostline.stats.intervals import (
 from frostline.stats.pairs import pairs_of
 from frostline.stats.per_seed import SeedResult, by_seed
 from frostline.stats.rates import rate_chosen
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 from frostline.stats.trade import AtEqualCost, ToLoss
 from frostline.stats.who_gains import GainOfPart, gained_by
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from frostline.readable import count, plural
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.arms import failure, failure_of
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 
 
 @dataclass(frozen=True)

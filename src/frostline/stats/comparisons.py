@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from frostline.stats import scalars, text_scores
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.crossed import held_out_crossed
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, bootstrap_mean, bootstrap_slope, t_interval
 from frostline.stats.pairs import Pair, Pairs, all_pairs
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
 
 Measure = Callable[[ArmRun], float]

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL
 from frostline.stats.pairs import Pairs
-from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
 

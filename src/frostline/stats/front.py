@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import FrontPoint
 from frostline.stats.timing import of_one_run, timed_by

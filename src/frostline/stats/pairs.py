@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.arm_run import ArmRun
+from frostline.stats.runs import VariantRun
 
 Floats = NDArray[np.float64]
 

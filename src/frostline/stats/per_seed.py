@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from frostline.stats import scalars, stability, trade
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import known
 from frostline.stats.pairs import Pairs
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 
 
 @dataclass(frozen=True)

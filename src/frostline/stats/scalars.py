@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.intervals import slope
-from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
 EARLY_SHARE = 0.25

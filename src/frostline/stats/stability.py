@@ -9,9 +9,9 @@ import numpy as np
 from scipy import stats
 
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, finite, nothing
-from frostline.stats.runs import ArmRun
 from frostline.stats.trade import AS_THEY_ARE, SEEDS_SHOWN, over_seeds
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.run_folder import Continuation, TrueContinuation
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, bootstrap, nothing, ratio
-from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
 Written = Continuation | TrueContinuation

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_BLOCKS, Bootstrap, bootstrap, ratio
 from frostline.stats.pairs import Pairs
-from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
 TimedBy = tuple[str, str, tuple[int, ...]]

@@ -23,11 +23,11 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.crossed import OVER_BOTH, crossed_interval
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import LEVEL, nothing, t_interval
 from frostline.stats.pairs import Pair, Pairs
-from frostline.stats.runs import ArmRun
 
 Floats = NDArray[np.float64]
 SEEDS_SHOWN = 3

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from frostline.stats.runs import ArmRun
+from frostline.stats.arm_run import ArmRun
 
 Floats = NDArray[np.float64]
 SMALLEST_BETA2 = 0.9

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.estimate import Estimate
 from frostline.stats.pairs import Pairs
-from frostline.stats.runs import ArmRun, VariantRun
+from frostline.stats.runs import VariantRun
 from frostline.stats.trade import over_seeds
 
 MOST_FILES = 8

@@ -11,6 +11,7 @@ from scipy import stats
 
 from frostline.readable import decimal, percent, significant
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.claims.context import FINISH, Context, Obstacle, rates_text
 from frostline.stats.claims.definitions import C1, C2, C10, CALM
 from frostline.stats.claims.verdicts import (
@@ -29,7 +30,6 @@ from frostline.stats.comparisons import Compared, difference
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, slope, t_interval
 from frostline.stats.pairs import Pair, Pairs
-from frostline.stats.runs import ArmRun
 from frostline.stats.series import FEWEST_STEPS, SeriesTest, independent_steps, mean_test, slope_test
 from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, with_p

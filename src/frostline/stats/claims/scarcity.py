@@ -13,6 +13,7 @@ import numpy as np
 
 from frostline.readable import loss, significant
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.claims.context import BEST, FINISH, Context, Obstacle, common_arms, pairs_in, rates_of, rates_text
 from frostline.stats.claims.definitions import C12
 from frostline.stats.claims.verdicts import (
@@ -26,7 +27,6 @@ from frostline.stats.claims.verdicts import (
     unanswered,
 )
 from frostline.stats.intervals import Floats, t_interval
-from frostline.stats.runs import ArmRun
 from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, with_p
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from frostline.readable import loss, percent, points, significant
 from frostline.stats import scalars, text_scores
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C3, C4, C9, DISTANCE_MARGIN, SHARE_MARGIN
 from frostline.stats.claims.verdicts import (
@@ -24,7 +25,6 @@ from frostline.stats.comparisons import Measure
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import OVER_CONTINUATIONS, Bootstrap, Floats, nothing, t_interval
 from frostline.stats.pairs import Pairs
-from frostline.stats.runs import ArmRun
 from frostline.stats.significance import ALPHA, guarded_p, holm
 from frostline.stats.summary import ClaimResult
 from frostline.stats.wording import interval, p_text

@@ -10,6 +10,7 @@ import numpy as np
 
 from frostline.readable import percent, plural, significant
 from frostline.stats import scalars
+from frostline.stats.arm_run import ArmRun
 from frostline.stats.claims.context import FINISH, Context, Obstacle
 from frostline.stats.claims.definitions import C5, C6, CREEP, EPOCHS, FALL_FACTOR, LOAD, SETTLED_STEPS
 from frostline.stats.claims.losses import exponentiated
@@ -29,7 +30,6 @@ from frostline.stats.claims.verdicts import (
 from frostline.stats.estimate import Estimate
 from frostline.stats.intervals import Floats, slope
 from frostline.stats.pairs import Pair
-from frostline.stats.runs import ArmRun
 from frostline.stats.series import SeriesTest, mean_test, slope_test
 from frostline.stats.significance import MINIMUM_REPLICATES
 from frostline.stats.summary import ClaimResult
